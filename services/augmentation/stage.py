@@ -1,0 +1,56 @@
+"""Augmentation: seeded variants of a batch's photos, written beside them."""
+
+from dataclasses import dataclass
+
+from services.augmentation.transforms import augment, encode
+from services.shared.errors import ImageError, ObjectNotFoundError, ObjectTooLargeError, Reject
+from services.shared.events import BatchAugmented, BatchStaged, Event, Image
+from services.shared.images import MAX_BYTES, decode
+from services.shared.jobs import read_manifest
+from services.shared.layout import JobLayout, digest
+from services.shared.parallel import in_parallel
+from services.shared.ports import Objects
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What augmentation needs of the world."""
+
+    objects: Objects
+    bucket: str
+
+
+def handle(event: BatchStaged, ports: Ports) -> list[Event]:
+    """Writes `copies` variants of each photo; a photo that cannot be read goes on as an error of its own."""
+    layout = JobLayout(ports.bucket, event.job_id)
+    request = read_manifest(ports.objects, layout).request
+    augmentation = request.augmentation
+    if augmentation is None:
+        raise Reject(f"augment: job {event.job_id!r} asks for no augmentation")
+
+    def variants(image: Image) -> list[Image]:
+        if image.error:
+            return [image]
+        try:
+            photo = decode(ports.objects.read(layout.image(image.image_id), max_bytes=MAX_BYTES).data)
+        except ObjectNotFoundError:
+            return [Image(image_id=image.image_id, error="photo-missing")]
+        except ObjectTooLargeError:
+            return [Image(image_id=image.image_id, error="photo-too-large")]
+        except ImageError as error:
+            return [Image(image_id=image.image_id, error=error.code)]
+        made = [
+            Image(image_id=image.image_id, variant=f"augmented-{copy}") for copy in range(augmentation.copies)
+        ]
+        for variant in made:
+            seed = digest(event.job_id, variant.image_id, variant.variant)
+            data = encode(augment(photo, augmentation, seed))
+            ports.objects.create(layout.image(variant.image_id, variant.variant), data, "image/jpeg")
+        return {"originals": [image], "augmented": made, "both": [image, *made], "none": made}[
+            request.classify
+        ]
+
+    images = [image for made in in_parallel(variants, event.images) for image in made]
+    return [
+        BatchAugmented(job_id=event.job_id, batch=event.batch, images=tuple(images), classify=event.classify)
+    ]

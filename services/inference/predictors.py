@@ -1,0 +1,173 @@
+"""A model, loaded: pixels in, probabilities out. The only code of the pipeline that imports LiteRT or TensorFlow.
+
+Each is imported by the predictor that needs it: a container has one of them.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.model.calibration import softmax
+from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, load_manifest
+
+__all__ = ["DEFAULT_DIRECTORY", "LiteRTPredictor", "Predictor", "SavedModelPredictor", "load_predictor"]
+
+MODEL_FILE = "model.tflite"
+SAVED_MODEL = "saved_model"
+
+
+class Predictor(Protocol):
+    """What inference needs of a model. `predict` may be called from any number of threads at once."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, as rows of `predictions` carry it."""
+
+    @property
+    def version(self) -> str:
+        """The model's version; two models never share one."""
+
+    @property
+    def image_size(self) -> int:
+        """Pixels of a side of the square that `services.model.preprocessing.to_array` is to make."""
+
+    @property
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """Head -> labels, in the order of the probabilities."""
+
+    @property
+    def max_batch(self) -> int:
+        """The number of photos beyond which a larger batch is not faster."""
+
+    def predict(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Head -> probabilities [N, labels] for images [N, image_size, image_size, 3].
+
+        Raises:
+            ValueError: the images have another shape or type.
+
+        """
+
+
+def load_predictor(directory: Path = DEFAULT_DIRECTORY, *, require_gpu: bool = False) -> Predictor:
+    """The predictor for what stands in a directory: a LiteRT file or a TensorFlow SavedModel.
+
+    Raises:
+        ModelError: there is neither, the files are not those of the manifest, or the promised GPU is missing.
+
+    """
+    if (directory / SAVED_MODEL).is_dir():
+        return SavedModelPredictor(directory, require_gpu=require_gpu)
+    if (directory / MODEL_FILE).is_file():
+        if require_gpu:
+            raise ModelError(f"{directory} holds a LiteRT file, which does not use the promised GPU")
+        return LiteRTPredictor(directory)
+    raise ModelError(f"{directory} holds neither {MODEL_FILE} nor {SAVED_MODEL}/")
+
+
+class _Described:
+    """What both kinds of predictor read from the manifest, and how they make probabilities of logits."""
+
+    def __init__(self, directory: Path) -> None:
+        self._manifest: Manifest = load_manifest(directory)
+
+    @property
+    def name(self) -> str:
+        return self._manifest.name
+
+    @property
+    def version(self) -> str:
+        return self._manifest.version
+
+    @property
+    def image_size(self) -> int:
+        return self._manifest.image_size
+
+    @property
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        return self._manifest.heads
+
+    def _check(self, images: NDArray[np.uint8]) -> None:
+        expected = (self.image_size, self.image_size, 3)
+        if images.dtype != np.uint8 or images.shape[1:] != expected:
+            raise ValueError(f"images must be uint8 [N, {', '.join(map(str, expected))}], not {images.dtype} {images.shape}")
+
+    def _probabilities(self, logits: Sequence[Mapping[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
+        return {
+            head: softmax(
+                np.concatenate([np.empty((0, len(labels)), np.float32), *(part[head] for part in logits)]),
+                self._manifest.temperatures[head],
+            )
+            for head, labels in self.labels.items()
+        }
+
+
+class LiteRTPredictor(_Described):
+    """Runs `model.tflite` on the CPU, in 8-bit integers; starts in a few hundredths of a second.
+
+    One photo at a time, because batches are not faster here. An interpreter is not thread-safe, so each thread
+    has its own; they share the file's memory.
+    """
+
+    # Only shares the cost of a call; a larger batch would just delay its first photo.
+    max_batch = 16
+
+    def __init__(self, directory: Path) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        super().__init__(directory)
+        self._interpreter = partial(Interpreter, model_path=str(directory / MODEL_FILE), num_threads=1)
+        self._local = threading.local()
+        self._runner()
+
+    def predict(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """As in `Predictor`."""
+        self._check(images)
+        run = self._runner()
+        return self._probabilities([run(pixels=image[np.newaxis]) for image in images])
+
+    def _runner(self) -> Any:  # noqa: ANN401 - LiteRT is untyped
+        if not hasattr(self._local, "runner"):
+            self._local.runner = self._interpreter().get_signature_runner()
+        return self._local.runner
+
+
+class SavedModelPredictor(_Described):
+    """Runs `saved_model/` in TensorFlow, for the GPU.
+
+    A batch is padded to the next of a few sizes, all of them compiled before the first request, so that no
+    request waits for a compilation.
+    """
+
+    BATCH_SIZES = (1, 8, 32, 128)
+    max_batch = BATCH_SIZES[-1]
+
+    def __init__(self, directory: Path, *, require_gpu: bool) -> None:
+        import tensorflow as tf  # takes seconds and 500 MB, which the LiteRT predictor does without
+
+        super().__init__(directory)
+        gpus = tf.config.list_physical_devices("GPU")
+        if require_gpu and not gpus:
+            raise ModelError("a GPU is promised, but TensorFlow sees none")
+        # TensorFlow frees what it loaded when the object that `load` returns is collected.
+        self._loaded = tf.saved_model.load(str(directory / SAVED_MODEL))
+        # XLA fuses the network's many small operations on a GPU, and is slower than TensorFlow's own on a CPU.
+        self._run = tf.function(self._loaded.signatures["serving_default"], jit_compile=bool(gpus))
+        for size in self.BATCH_SIZES:
+            self.predict(np.zeros((size, self.image_size, self.image_size, 3), np.uint8))
+
+    def predict(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """As in `Predictor`."""
+        self._check(images)
+        batches = [images[start : start + self.max_batch] for start in range(0, len(images), self.max_batch)]
+        return self._probabilities([self._run_padded(batch) for batch in batches])
+
+    def _run_padded(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        size = next(size for size in self.BATCH_SIZES if size >= len(images))
+        padded = np.zeros((size, *images.shape[1:]), np.uint8)
+        padded[: len(images)] = images
+        return {head: logits.numpy()[: len(images)] for head, logits in self._run(pixels=padded).items()}

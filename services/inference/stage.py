@@ -1,0 +1,173 @@
+"""Inference: what the model says of each photo of a batch, and of each photo that is dropped in a bucket."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from time import monotonic
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.model.preprocessing import to_array
+from services.shared import telemetry
+from services.shared.errors import (
+    ImageError,
+    ImageErrorCode,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    Reject,
+)
+from services.shared.events import (
+    BatchAugmented,
+    BatchClassified,
+    BatchStaged,
+    Event,
+    Image,
+    ImageClassified,
+    ImageUploaded,
+    Label,
+    Prediction,
+)
+from services.shared.images import MAX_BYTES, decode
+from services.shared.jobs import ndjson, read_manifest
+from services.shared.layout import JobLayout, digest
+from services.shared.parallel import in_parallel
+from services.shared.ports import Clock, Objects
+
+TOP = 3  # labels kept of each head
+
+
+class Model(Protocol):
+    """What a loaded model version says of itself."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def version(self) -> str: ...  # noqa: D102
+    @property
+    def image_size(self) -> int:
+        """Pixels, the side of the square that it takes."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, Sequence[str]]:
+        """Head -> its classes, in the order of the probabilities."""
+        ...
+
+
+type Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
+"""One image, [S, S, 3], to head -> [classes] probabilities."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What inference needs of the world."""
+
+    objects: Objects
+    model: Model
+    predict: Predict
+    clock: Clock
+    bucket: str
+
+
+def classify_batch(event: BatchStaged | BatchAugmented, ports: Ports) -> list[Event]:
+    """Classifies a batch, once: a repeat finds the file and only says again that it stands.
+
+    Raises:
+        Reject: the job is pinned to a model version that this service does not hold.
+
+    """
+    layout = JobLayout(ports.bucket, event.job_id)
+    pinned = read_manifest(ports.objects, layout).model_version
+    if pinned != ports.model.version:
+        raise Reject(
+            f"model_version: the job is pinned to {pinned!r}, this service holds {ports.model.version!r}"
+        )
+    uri = layout.predictions(event.batch)
+    if not ports.objects.exists(uri):
+        rows = in_parallel(lambda image: _classify_image(image, layout, ports), event.images)
+        ports.objects.create(uri, ndjson(rows), "application/x-ndjson")
+    return [BatchClassified(job_id=event.job_id, batch=event.batch)]
+
+
+def classify_upload(event: ImageUploaded, ports: Ports) -> list[Event]:
+    """Classifies a photo that was dropped in a bucket; its name may be a product's id."""
+    uri = f"gs://{event.bucket}/{event.name}"
+    stem = PurePosixPath(event.name).stem
+    prediction = _classify(
+        uri,
+        ports,
+        generation=event.generation,
+        prediction_id=digest(uri, event.generation),
+        image_id=int(stem) if stem.isascii() and stem.isdigit() and len(stem) < 19 else None,
+    )
+    return [ImageClassified(prediction=prediction)]
+
+
+def _classify_image(image: Image, layout: JobLayout, ports: Ports) -> Prediction:
+    return _classify(
+        layout.image(image.image_id, image.variant),
+        ports,
+        error=image.error,
+        prediction_id=digest(layout.job_id, image.image_id, image.variant),
+        job_id=layout.job_id,
+        image_id=image.image_id,
+        variant=image.variant,
+    )
+
+
+def _classify(
+    uri: str,
+    ports: Ports,
+    *,
+    prediction_id: str,
+    image_id: int | None,
+    job_id: str | None = None,
+    variant: str = "original",
+    generation: int | None = None,
+    error: ImageErrorCode | None = None,
+) -> Prediction:
+    started = monotonic()
+    heads: tuple[Label, ...] = ()
+    if error is None:
+        try:
+            stored = ports.objects.read(uri, generation=generation, max_bytes=MAX_BYTES)
+            generation = stored.generation
+            pixels = to_array(decode(stored.data, about=ports.model.image_size), ports.model.image_size)
+            heads = _labels(ports.predict(pixels), ports.model.labels)
+        except ObjectNotFoundError:
+            error = "photo-missing"
+        except ObjectTooLargeError:
+            error = "photo-too-large"
+        except ImageError as unusable:
+            error = unusable.code
+    if error is None:
+        telemetry.count("images_classified", 1)
+    else:
+        telemetry.count("image_errors", 1, code=error)
+    return Prediction(
+        prediction_id=prediction_id,
+        job_id=job_id,
+        image_id=image_id,
+        image_uri=uri,
+        generation=generation,
+        variant=variant,
+        model=ports.model.name,
+        model_version=ports.model.version,
+        heads=heads,
+        error=error,
+        predicted_at=ports.clock(),
+        latency_ms=round(1000 * (monotonic() - started), 3),
+    )
+
+
+def _labels(
+    probabilities: Mapping[str, NDArray[np.float32]], labels: Mapping[str, Sequence[str]]
+) -> tuple[Label, ...]:
+    """The TOP most probable labels of each head, best first."""
+    return tuple(
+        Label(head=head, rank=rank, label=labels[head][best], probability=round(float(values[best]), 6))
+        for head, values in probabilities.items()
+        for rank, best in enumerate(np.argsort(-values)[:TOP], start=1)
+    )

@@ -1,0 +1,85 @@
+"""`model.json`: what stands beside a model's files and says what they are."""
+
+import hashlib
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+MANIFEST = "model.json"
+
+# The model that ships with the repository.
+DEFAULT_DIRECTORY = Path(__file__).parent / "default"
+
+
+class ModelError(ValueError):
+    """The directory does not hold the model that its manifest describes."""
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{name} lies outside of the model's directory")
+    return name
+
+
+class Manifest(BaseModel):
+    """A model's identity, what it answers, and the digests of its files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    # Derived from the weights, so that two models never share a version and no one has to remember to raise it.
+    version: str = Field(min_length=1)
+    created: date
+    # Pixels of a side of the square that the network is given.
+    image_size: PositiveInt
+    # Head -> its labels, in the order of the logits.
+    heads: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = Field(min_length=1)
+    # Head -> what its logits are divided by before the softmax, fitted so that probabilities are calibrated.
+    temperatures: dict[str, PositiveFloat]
+    # Figure -> value, as measured by the run that made the model; the card explains them.
+    figures: dict[str, float]
+    # Path within the directory -> SHA-256.
+    files: dict[Annotated[str, AfterValidator(_inside)], str] = Field(min_length=1)
+
+
+def load_manifest(directory: Path) -> Manifest:
+    """Read `model.json` and check every file that it lists.
+
+    Raises:
+        ModelError: the manifest is missing or malformed, or a file is missing or has another digest.
+    """
+    try:
+        manifest = Manifest.model_validate_json((directory / MANIFEST).read_bytes())
+    except FileNotFoundError as error:
+        raise ModelError(f"{directory} has no {MANIFEST}") from error
+    except ValidationError as error:
+        raise ModelError(f"{directory / MANIFEST}: {error}") from error
+    if manifest.temperatures.keys() != manifest.heads.keys():
+        raise ModelError(f"{directory / MANIFEST}: heads and temperatures name different heads")
+    for name, expected in manifest.files.items():
+        path = directory / name
+        if not path.is_file():
+            raise ModelError(f"{path} is missing")
+        if (actual := digest(path)) != expected:
+            raise ModelError(f"{path} has SHA-256 {actual} and not {expected}: it is not the file of this model")
+    return manifest
+
+
+def save_manifest(directory: Path, manifest: Manifest) -> None:
+    """Write `model.json`."""
+    (directory / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def digests(directory: Path, names: Iterable[str]) -> dict[str, str]:
+    """Path within the directory -> SHA-256, as `Manifest.files` holds them."""
+    return {name: digest(directory / name) for name in names}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

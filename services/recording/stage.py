@@ -1,0 +1,146 @@
+"""Recording: the ledger that knows when a job is done, and the rows in BigQuery.
+
+Each step is safe to repeat, and is repeated when the message is: a marker that stands stays, a load job of
+the same name is found again. So whatever fails, the message that comes again carries the work on.
+"""
+
+import json
+from dataclasses import dataclass
+
+from services.shared import telemetry
+from services.shared.events import (
+    BatchAugmented,
+    BatchClassified,
+    BatchStaged,
+    Event,
+    Image,
+    ImageClassified,
+    JobCompleted,
+    MessageRejected,
+    Prediction,
+)
+from services.shared.jobs import Manifest, ndjson, read_manifest
+from services.shared.layout import (
+    JobLayout,
+    batches_in,
+    digest,
+    rejected_uri,
+    shard_of,
+    shards,
+    upload_marker_uri,
+)
+from services.shared.ports import Clock, Objects, Warehouse
+
+PREVIEW = 1_000  # characters of a rejected message that its row shows
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What recording needs of the world."""
+
+    objects: Objects
+    warehouse: Warehouse
+    clock: Clock
+    bucket: str
+
+
+def record_batch(event: BatchClassified, ports: Ports) -> list[Event]:
+    """Enters a classified batch into the ledger; loads the shard and ends the job where it was the last."""
+    layout = JobLayout(ports.bucket, event.job_id)
+    manifest = read_manifest(ports.objects, layout)
+    ports.objects.create(layout.ledger(event.batch), b"", "text/plain")
+    shard = shard_of(event.batch)
+    if ports.objects.count(layout.shard_ledger(shard)) < batches_in(shard, manifest.batches):
+        return []
+    _load_shard(shard, layout, ports)
+    if ports.objects.count(layout.all_loaded) < shards(manifest.batches):
+        return []
+    return [_complete(manifest, layout, ports)]
+
+
+def record_prepared(event: BatchStaged | BatchAugmented, ports: Ports) -> list[Event]:
+    """Enters a batch that was to be prepared only; photos that could not be have their rows all the same."""
+    layout = JobLayout(ports.bucket, event.job_id)
+    failed = [_failure(image, layout, ports) for image in event.images if image.error]
+    ports.objects.create(layout.predictions(event.batch), ndjson(failed), "application/x-ndjson")
+    return record_batch(BatchClassified(job_id=event.job_id, batch=event.batch), ports)
+
+
+def record_upload(event: ImageClassified, ports: Ports) -> list[Event]:
+    """Appends the row of an uploaded photo. Two deliveries at once may both append: a view shows one."""
+    marker = upload_marker_uri(ports.bucket, event.prediction.prediction_id)
+    if not ports.objects.exists(marker):
+        ports.warehouse.append("predictions", [event.prediction.model_dump()])
+        ports.objects.create(marker, b"", "text/plain")
+    return []
+
+
+def record_rejection(event: MessageRejected, ports: Ports) -> list[Event]:
+    """Keeps a rejected message's bytes, whole, and a row that says why."""
+    rejection_id = digest(event.subscription, event.message_id)
+    uri = rejected_uri(ports.bucket, rejection_id)
+    if not ports.objects.exists(uri):
+        row = {
+            "rejection_id": rejection_id,
+            "job_id": event.original_attributes.get("job_id"),
+            "topic": event.topic,
+            "subscription": event.subscription,
+            "message_id": event.message_id,
+            "attempts": event.attempts,
+            "reason": event.reason,
+            "payload_uri": uri,
+            "payload_preview": event.data[:PREVIEW].decode(errors="replace"),
+            "attributes": json.dumps(event.original_attributes),
+            "published_at": event.published_at,
+            "rejected_at": ports.clock(),
+        }
+        ports.warehouse.append("rejected", [row])
+        ports.objects.create(uri, event.data, "application/octet-stream")
+    return []
+
+
+def _load_shard(shard: int, layout: JobLayout, ports: Ports) -> None:
+    if not ports.objects.exists(layout.loaded(shard)):
+        files = f"{layout.shard_predictions(shard)}*.ndjson"
+        ports.warehouse.load("predictions", files, f"vitrine-predictions-{layout.job_id}-{shard:04d}")
+        ports.objects.create(layout.loaded(shard), b"", "text/plain")
+
+
+def _complete(manifest: Manifest, layout: JobLayout, ports: Ports) -> JobCompleted:
+    """The job's row. Whoever writes the summary first decides what it says; the others repeat it."""
+    if not ports.objects.exists(layout.summary):
+        predictions, errors = ports.warehouse.tally(manifest.job_id)
+        completed = JobCompleted(
+            job_id=manifest.job_id,
+            status="completed",
+            request=manifest.request.model_dump_json(exclude_unset=True),
+            model=manifest.model,
+            model_version=manifest.model_version,
+            images=manifest.images,
+            batches=manifest.batches,
+            predictions=predictions,
+            errors=errors,
+            requested_at=manifest.requested_at,
+            completed_at=ports.clock(),
+        )
+        if ports.objects.create(layout.summary, ndjson([completed]), "application/x-ndjson"):
+            telemetry.count("jobs_completed", 1)
+    ports.warehouse.load("jobs", layout.summary, f"vitrine-jobs-{manifest.job_id}")
+    return JobCompleted.model_validate_json(ports.objects.read(layout.summary).data)
+
+
+def _failure(image: Image, layout: JobLayout, ports: Ports) -> Prediction:
+    return Prediction(
+        prediction_id=digest(layout.job_id, image.image_id, image.variant),
+        job_id=layout.job_id,
+        image_id=image.image_id,
+        image_uri=layout.image(image.image_id, image.variant),
+        generation=None,
+        variant=image.variant,
+        model=None,
+        model_version=None,
+        heads=(),
+        error=image.error,
+        predicted_at=ports.clock(),
+        latency_ms=None,
+    )

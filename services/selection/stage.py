@@ -1,0 +1,100 @@
+"""Selection: a request becomes a job, and the products that match it become batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import batched
+
+from services.shared.errors import ObjectNotFoundError, Reject
+from services.shared.events import (
+    BATCH_IMAGES,
+    BatchSelected,
+    ClassificationRequested,
+    Event,
+    Filters,
+    SelectionContinued,
+)
+from services.shared.jobs import Manifest, read_manifest
+from services.shared.layout import JobLayout, digest
+from services.shared.ports import Catalogue, Clock, Objects, Selection
+
+PAGE_BATCHES = 16  # batches that one push publishes: a few seconds' work, a few megabytes of memory
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What selection needs of the world."""
+
+    objects: Objects
+    catalogue: Catalogue
+    clock: Clock
+    bucket: str
+    model: str
+    model_version: str
+
+
+def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
+    """Opens the job and publishes its first page of batches.
+
+    Raises:
+        Reject: the model is not the one served, or the job_id belongs to another request.
+
+    """
+    if request.job_id is None:
+        raise Reject("job_id: missing")
+    if request.model not in (None, ports.model_version):
+        raise Reject(f"model: {request.model!r} is not served; {ports.model_version!r} is")
+    layout = JobLayout(ports.bucket, request.job_id)
+    selection = _select(request, ports)
+    manifest = _open(request, selection, layout, ports)
+    if manifest.request != request:
+        raise Reject(f"job_id: {request.job_id!r} belongs to another request already")
+    return _page(manifest, selection, first=0)
+
+
+def continue_(event: SelectionContinued, ports: Ports) -> list[Event]:
+    """Publishes the next page of batches."""
+    manifest = read_manifest(ports.objects, JobLayout(ports.bucket, event.job_id))
+    return _page(manifest, _select(manifest.request, ports), first=event.batch)
+
+
+def _select(request: ClassificationRequested, ports: Ports) -> Selection:
+    filters = request.model_dump(include=set(Filters.model_fields))
+    # The id names the request too: two requests that race for one job_id must not share a selection.
+    name = f"vitrine-select-{request.job_id}-{digest(sorted(filters.items()))}"
+    return ports.catalogue.select(name, Filters(**filters))
+
+
+def _open(
+    request: ClassificationRequested, selection: Selection, layout: JobLayout, ports: Ports
+) -> Manifest:
+    try:
+        return read_manifest(ports.objects, layout)
+    except ObjectNotFoundError:
+        manifest = Manifest(
+            job_id=layout.job_id,
+            request=request,
+            model=ports.model,
+            model_version=ports.model_version,
+            images=selection.total,
+            # A job that matches nothing is one empty batch: it ends like any other.
+            batches=max(1, -(-selection.total // BATCH_IMAGES)),
+            requested_at=ports.clock(),
+        )
+        ports.objects.create(layout.manifest, manifest.model_dump_json(indent=2).encode(), "application/json")
+        # Whoever wrote first, all go on with what stands.
+        return read_manifest(ports.objects, layout)
+
+
+def _page(manifest: Manifest, selection: Selection, first: int) -> list[Event]:
+    last = min(first + PAGE_BATCHES, manifest.batches)
+    events: list[Event] = list(_batches(manifest, selection, first, last))
+    if last < manifest.batches:
+        events.append(SelectionContinued(job_id=manifest.job_id, batch=last))
+    return events
+
+
+def _batches(manifest: Manifest, selection: Selection, first: int, last: int) -> Iterator[BatchSelected]:
+    rows = selection.rows(first * BATCH_IMAGES, (last - first) * BATCH_IMAGES)
+    pages = batched(rows, BATCH_IMAGES, strict=False)
+    for batch in range(first, last):
+        yield BatchSelected(job_id=manifest.job_id, batch=batch, products=next(pages, ()))

@@ -1,0 +1,41 @@
+"""What a request's filters mean, as one parameterised query over `products`."""
+
+from services.shared.events import Filters, Product
+
+type Parameters = dict[str, tuple[str, ...] | int]
+
+
+def query(filters: Filters, table: str) -> tuple[str, Parameters]:
+    """The query that selects the products that match, each image_id once.
+
+    Args:
+        filters: their values become parameters, never text.
+        table: `project.dataset.table`, from the settings.
+
+    Returns:
+        GoogleSQL and the values of its named parameters. With a limit, the products are a sample that is
+        the same at each run: they come in the order of a hash of their ids, which also spreads the
+        copies' names over Cloud Storage's key ranges.
+
+    """
+    parameters: Parameters = {
+        column: values for column in Filters.COLUMNS if (values := getattr(filters, column))
+    }
+    conditions = [f"{column} IN UNNEST(@{column})" for column in parameters]
+    if filters.start_year is not None:
+        conditions.append("year >= @start_year")
+        parameters["start_year"] = filters.start_year
+    if filters.end_year is not None:
+        conditions.append("year <= @end_year")
+        parameters["end_year"] = filters.end_year
+    lines = [
+        f"SELECT {', '.join(Product.model_fields)}",
+        f"FROM `{table}`",
+        f"WHERE {' AND '.join(conditions) or 'TRUE'}",
+        # A catalogue may list a product twice; a job has one row an image.
+        "QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY display_name) = 1",
+    ]
+    if filters.limit is not None:
+        lines.append("ORDER BY MD5(CAST(image_id AS STRING)), image_id LIMIT @limit")
+        parameters["limit"] = filters.limit
+    return "\n".join(lines), parameters

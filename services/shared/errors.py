@@ -1,0 +1,34 @@
+"""What can go wrong, as types: a message that is refused for good, and an image that cannot be classified."""
+
+from typing import Literal
+
+ImageErrorCode = Literal[
+    "photo-missing",  # no object under the name that the catalogue gives
+    "photo-empty",  # an object of no bytes
+    "photo-too-large",  # more bytes than MAX_BYTES
+    "photo-too-many-pixels",  # a decompression bomb, or simply more than MAX_PIXELS
+    "photo-not-an-image",  # bytes that are no image of any kind
+    "photo-format-unsupported",  # an image, but not JPEG, PNG, WebP, AVIF or GIF
+    "photo-animated",  # more than one frame: which one would be the product?
+    "photo-corrupt",  # an image whose data ends early or contradicts itself
+]
+
+
+class Reject(Exception):  # noqa: N818 - an order, not an error: `raise Reject(reason)`
+    """A message that no repetition can make right. It is acknowledged and kept with this reason."""
+
+
+class ImageError(Exception):
+    """A photo that cannot be used; it becomes a row with `code`, and its batch goes on."""
+
+    def __init__(self, code: ImageErrorCode) -> None:
+        super().__init__(code)
+        self.code: ImageErrorCode = code
+
+
+class ObjectNotFoundError(Exception):
+    """No object stands under this URI."""
+
+
+class ObjectTooLargeError(Exception):
+    """The object has more bytes than the reader is ready to hold."""

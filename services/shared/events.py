@@ -1,0 +1,413 @@
+"""The events of the pipeline, one class a topic; schemas/events/*.proto say the same to the broker.
+
+An event is a fact, named in the past tense. On the wire it is JSON. What must be read without opening the
+body (a subscription's filter) stands in `attributes()` too.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from services.shared.errors import ImageErrorCode, Reject
+from services.shared.wiring import load_wiring
+
+BATCH_IMAGES = 256
+MAX_SIDE = 2048  # pixels: the longest side that an augmentation may ask for
+MAX_COPIES = 10
+
+
+@dataclass(frozen=True)
+class Message:
+    """A Pub/Sub message as a push delivers it."""
+
+    data: bytes
+    attributes: Mapping[str, str]
+    message_id: str
+    publish_time: str
+    subscription: str  # the bare name
+    delivery_attempt: int = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Event(_Strict):
+    """What all events can do: come out of a message, and go into one."""
+
+    def attributes(self) -> dict[str, str]:
+        """Message attributes, for filters and for finding a message without opening it."""
+        return {}
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        """Decodes a pushed message.
+
+        Raises:
+            Reject: names every field that is wrong, and what was expected.
+
+        """
+        try:
+            return cls.model_validate_json(message.data)
+        except ValidationError as error:
+            raise Reject(describe(error)) from error
+
+
+def describe(error: ValidationError) -> str:
+    """All of a validation's complaints in one line: `limit: must be ... (got 0); colour: ...`."""
+    return "; ".join(_complaint(detail) for detail in error.errors(include_url=False))
+
+
+def _complaint(detail: ErrorDetails) -> str:
+    field = ".".join(str(part) for part in detail["loc"] if not str(part).startswith("function-"))
+    if detail["type"] == "extra_forbidden":
+        return f"{field}: no such field"
+    got = (
+        ""
+        if detail["type"] in ("missing", "json_invalid")
+        else f" (got {json.dumps(detail['input'], default=str)[:80]})"
+    )
+    return f"{field or 'message'}: {detail['msg'].removeprefix('Value error, ')}{got}"
+
+
+# ------------------------------------------------------------------------------------- the request
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+Values = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=200)], ...],
+    Field(max_length=200),
+    BeforeValidator(_as_tuple),
+]
+Year = Annotated[int, Field(ge=1900, le=2100)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+JobId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")]
+
+
+class HeightRange(_Strict):
+    """Heights in pixels, both ends included."""
+
+    min: Side
+    max: Side
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max < self.min:
+            raise ValueError(f"max must be at least min, which is {self.min}")
+        return self
+
+
+class Cropping(_Strict):
+    """A window of random height and position; its proportions are those of `resize`, else the photo's."""
+
+    height: HeightRange
+
+
+class Resize(_Strict):
+    """The size in pixels that every variant ends with."""
+
+    width: Side
+    height: Side
+
+
+class Flip(_Strict):
+    """Mirrors with a probability each."""
+
+    horizontal: Annotated[float, Field(ge=0, le=1)] = 0.0
+    vertical: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Rotation(_Strict):
+    """An angle drawn from [-degrees, degrees]; the corners take the photo's border colour."""
+
+    degrees: Annotated[float, Field(gt=0, le=180)]
+
+
+class ColourJitter(_Strict):
+    """Factors drawn from [1 - x, 1 + x]; hue is a shift of at most that share of the colour circle."""
+
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
+    saturation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+
+
+class Blur(_Strict):
+    """A Gaussian blur of a radius in pixels drawn from [0, radius]."""
+
+    radius: Annotated[float, Field(gt=0, le=20)]
+
+
+class Augmentation(_Strict):
+    """What is done to each photo, in this order; every drawing is seeded by (job, image, copy)."""
+
+    cropping: Cropping | None = None
+    resize: Resize | None = None
+    flip: Flip | None = None
+    rotation: Rotation | None = None
+    colour_jitter: ColourJitter | None = None
+    blur: Blur | None = None
+    copies: Annotated[int, Field(ge=1, le=MAX_COPIES)] = 1
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if not any((self.cropping, self.resize, self.flip, self.rotation, self.colour_jitter, self.blur)):
+            raise ValueError("name at least one of cropping, resize, flip, rotation, colour_jitter, blur")
+        return self
+
+
+class Filters(_Strict):
+    """Which products of the catalogue are meant. A column without values is not filtered by."""
+
+    gender: Values = ()
+    master_category: Values = ()
+    sub_category: Values = ()
+    article_type: Values = ()
+    base_colour: Values = ()
+    season: Values = ()
+    usage: Values = ()
+    start_year: Year | None = None
+    end_year: Year | None = None
+    limit: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "gender",
+        "master_category",
+        "sub_category",
+        "article_type",
+        "base_colour",
+        "season",
+        "usage",
+    )
+
+    @model_validator(mode="after")
+    def _years_ordered(self) -> Self:
+        if self.start_year is not None and self.end_year is not None and self.end_year < self.start_year:
+            raise ValueError(f"end_year must not be before start_year, which is {self.start_year}")
+        return self
+
+
+Classify = Literal["originals", "augmented", "both", "none"]
+
+
+class ClassificationRequested(Filters, Event):
+    """Somebody wants the matching photos prepared, augmented, classified, as it says."""
+
+    job_id: JobId | None = None
+    augmentation: Augmentation | None = None
+    classify: Classify = "originals"
+    model: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+
+    @model_validator(mode="after")
+    def _augmented_needs_augmentation(self) -> Self:
+        if self.classify in ("augmented", "both") and self.augmentation is None:
+            raise ValueError(f'classify: "{self.classify}" needs an augmentation')
+        return self
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        """As `Event.from_message`; a request without a job_id is known by its message's id."""
+        request = super().from_message(message)
+        if request.job_id is not None:
+            return request
+        return request.model_copy(update={"job_id": f"job-{message.message_id}"})
+
+
+# ------------------------------------------------------------------------------------- batches
+
+
+class Product(_Strict):
+    """A row of the catalogue's table `products`."""
+
+    image_id: int
+    gender: str | None = None
+    master_category: str | None = None
+    sub_category: str | None = None
+    article_type: str | None = None
+    base_colour: str | None = None
+    season: str | None = None
+    year: int | None = None
+    usage: str | None = None
+    display_name: str | None = None
+
+
+class Image(_Strict):
+    """One photo of a batch: `original`, or a variant of it; with `error`, why it cannot be used."""
+
+    image_id: int
+    variant: str = "original"
+    error: ImageErrorCode | None = None
+
+
+class JobEvent(Event):
+    """An event of a job."""
+
+    job_id: JobId
+
+    def attributes(self) -> dict[str, str]:  # noqa: D102
+        return {"job_id": self.job_id}
+
+
+class BatchEvent(JobEvent):
+    """An event of one batch; batches of a job are numbered from 0."""
+
+    batch: Annotated[int, Field(ge=0)]
+
+    def attributes(self) -> dict[str, str]:  # noqa: D102
+        return super().attributes() | {"batch": str(self.batch)}
+
+
+class SelectionContinued(BatchEvent):
+    """The selection goes on at this batch: one push publishes a page of batches, not a whole catalogue."""
+
+
+class BatchSelected(BatchEvent):
+    """Products that match a request, at most BATCH_IMAGES."""
+
+    products: Annotated[tuple[Product, ...], Field(max_length=BATCH_IMAGES)]
+
+
+class BatchStaged(BatchEvent):
+    """The photos of a batch stand under the job's prefix."""
+
+    images: tuple[Image, ...]
+    augment: bool
+    classify: bool
+
+    def attributes(self) -> dict[str, str]:  # noqa: D102
+        flags = {"augment": self.augment, "classify": self.classify}
+        return super().attributes() | {name: str(value).lower() for name, value in flags.items()}
+
+
+class BatchAugmented(BatchEvent):
+    """The variants of a batch stand under the job's prefix; `images` are those to classify."""
+
+    images: tuple[Image, ...]
+    classify: bool
+
+    def attributes(self) -> dict[str, str]:  # noqa: D102
+        return super().attributes() | {"classify": str(self.classify).lower()}
+
+
+class BatchClassified(BatchEvent):
+    """The predictions of a batch stand in its file."""
+
+
+class JobCompleted(JobEvent):
+    """Every batch of a job is done and its rows are in BigQuery. Also a row of the table `jobs`."""
+
+    status: Literal["completed"]
+    request: str  # the request as JSON
+    model: str
+    model_version: str
+    images: Annotated[int, Field(ge=0)]
+    batches: Annotated[int, Field(ge=1)]
+    predictions: Annotated[int, Field(ge=0)]
+    errors: Annotated[int, Field(ge=0)]
+    requested_at: AwareDatetime
+    completed_at: AwareDatetime
+
+
+# ------------------------------------------------------------------------------------- predictions
+
+
+class Label(_Strict):
+    """One of a head's most probable labels; rank 1 is the best."""
+
+    head: str
+    rank: Annotated[int, Field(ge=1)]
+    label: str
+    probability: Annotated[float, Field(ge=0, le=1)]
+
+
+class Prediction(_Strict):
+    """A row of the table `predictions`: what the model says of one photo, or why it says nothing."""
+
+    prediction_id: str
+    job_id: str | None = None
+    image_id: int | None = None
+    image_uri: str
+    generation: int | None = None
+    variant: str
+    model: str | None = None
+    model_version: str | None = None
+    heads: tuple[Label, ...]
+    error: ImageErrorCode | None = None
+    predicted_at: AwareDatetime
+    latency_ms: float | None = None
+
+
+class ImageClassified(Event):
+    """A photo that was dropped into the upload bucket has its prediction."""
+
+    prediction: Prediction
+
+
+class ImageUploaded(Event):
+    """An object was written to the upload bucket: the object resource as Cloud Storage sends it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
+
+    bucket: str
+    name: str
+    generation: int
+
+
+# ------------------------------------------------------------------------------------- rejections
+
+REASON = "vitrine_reason"
+TOPIC = "vitrine_topic"
+SUBSCRIPTION = "vitrine_subscription"
+MESSAGE_ID = "vitrine_message_id"
+ATTEMPT = "vitrine_delivery_attempt"
+
+
+class MessageRejected(Event):
+    """A message that a service rejected, or that the broker gave up on, with its bytes as they were."""
+
+    data: bytes
+    original_attributes: Mapping[str, str]
+    topic: str
+    subscription: str
+    message_id: str
+    attempts: int
+    reason: str
+    published_at: datetime
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        """Reads a rejection by a service, or else a dead letter of the broker's, out of the attributes."""
+        given = message.attributes
+        subscription = given.get(SUBSCRIPTION) or given.get("CloudPubSubDeadLetterSourceSubscription", "")
+        wired = load_wiring().subscriptions().get(subscription)
+        attempts = int(given.get(ATTEMPT) or given.get("CloudPubSubDeadLetterSourceDeliveryCount", "1"))
+        return cls(
+            data=message.data,
+            original_attributes={
+                name: value
+                for name, value in given.items()
+                if not name.startswith(("vitrine_", "CloudPubSubDeadLetter"))
+            },
+            topic=given.get(TOPIC) or (wired[0] if wired else ""),
+            subscription=subscription,
+            message_id=given.get(MESSAGE_ID) or message.message_id,
+            attempts=attempts,
+            reason=given.get(REASON) or f"not handled in {attempts} deliveries; the service's log says why",
+            published_at=datetime.fromisoformat(message.publish_time),
+        )

@@ -1,0 +1,218 @@
+"""BigQuery behind the ports: selections are query jobs, shards are load jobs, uploads are appended.
+
+BIGQUERY_EMULATOR_HOST is the client's own business, but covers REST only; where it is set,
+BIGQUERY_STORAGE_EMULATOR_HOST (host:port) says where the emulator listens for the Storage Write API's gRPC.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from google.api_core.exceptions import Conflict, GoogleAPICallError
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
+
+from services.shared.catalogue import query
+from services.shared.events import Filters, Product
+from services.shared.wiring import SCHEMAS
+
+JOB_ATTEMPTS = 100  # ids that one job may have used up by failing
+
+
+def bigquery_client(project: str, dataset: str) -> bigquery.Client:
+    """A client whose jobs run, and are looked up, where the dataset is."""
+    credentials = AnonymousCredentials() if os.environ.get("BIGQUERY_EMULATOR_HOST") else None
+    location = bigquery.Client(project, credentials=credentials).get_dataset(dataset).location
+    return bigquery.Client(project, credentials=credentials, location=location)
+
+
+def run_once[J: (bigquery.QueryJob, bigquery.LoadJob)](
+    client: bigquery.Client, name: str, start: Callable[[str], J]
+) -> J:
+    """Runs a job once for ever under a name: a repeat finds the first run, unless that one failed.
+
+    Args:
+        client: looks earlier runs up.
+        name: job ids are `<name>-0`, `<name>-1` and so on: a failed run has used its id up.
+        start: starts the job under the id it is given.
+
+    Raises:
+        GoogleAPICallError: the job that this call started failed; a repeat will start the next.
+
+    """
+    for attempt in range(JOB_ATTEMPTS):
+        job_id = f"{name}-{attempt}"
+        try:
+            job = start(job_id)
+            job.result()
+        except Conflict:
+            job = cast("J", client.get_job(job_id))
+            try:
+                job.result()
+            except GoogleAPICallError:
+                continue
+        return job
+    raise RuntimeError(f"{name} failed {JOB_ATTEMPTS} times")
+
+
+class BigQuerySelection:
+    """The result table of a query job; BigQuery keeps it for 24 hours."""
+
+    def __init__(self, client: bigquery.Client, job: bigquery.QueryJob) -> None:
+        self._client = client
+        self._table = job.destination
+        self.total = int(job.result(max_results=0).total_rows)
+
+    def rows(self, start: int, count: int) -> Iterator[Product]:  # noqa: D102
+        rows = self._client.list_rows(self._table, start_index=start, max_results=count)
+        return (Product(**row) for row in rows)
+
+
+class BigQueryCatalogue:
+    """The table `products` of a dataset."""
+
+    def __init__(self, project: str, dataset: str) -> None:
+        self._table = f"{project}.{dataset}.products"
+        self._client = bigquery_client(project, dataset)
+
+    def select(self, selection_id: str, filters: Filters) -> BigQuerySelection:  # noqa: D102
+        sql, parameters = query(filters, self._table)
+        config = bigquery.QueryJobConfig(
+            query_parameters=[
+                bigquery.ArrayQueryParameter(name, "STRING", list(value))
+                if isinstance(value, tuple)
+                else bigquery.ScalarQueryParameter(name, "INT64", value)
+                for name, value in parameters.items()
+            ]
+        )
+        job = run_once(
+            self._client,
+            selection_id,
+            lambda job_id: self._client.query(sql, config, job_id=job_id, job_retry=None),
+        )
+        return BigQuerySelection(self._client, job)
+
+
+class BigQueryWarehouse:
+    """A dataset."""
+
+    def __init__(self, project: str, dataset: str) -> None:
+        self._project, self._dataset = project, dataset
+        self._client = bigquery_client(project, dataset)
+
+    def load(self, table: str, uri: str, load_id: str) -> None:  # noqa: D102
+        config = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+            schema=self._client.schema_from_json(table_schema_path(table)),
+            write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+        )
+        target = f"{self._project}.{self._dataset}.{table}"
+        run_once(
+            self._client,
+            load_id,
+            lambda job_id: self._client.load_table_from_uri(uri, target, job_id=job_id, job_config=config),
+        )
+
+    def append(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:  # noqa: D102
+        from google.cloud.bigquery_storage_v1 import types
+
+        row_type = row_message(table)
+        descriptor = descriptor_pb2.DescriptorProto()
+        row_type.DESCRIPTOR.CopyToProto(descriptor)
+        request = types.AppendRowsRequest(
+            write_stream=f"projects/{self._project}/datasets/{self._dataset}/tables/{table}/streams/_default",
+            proto_rows=types.AppendRowsRequest.ProtoData(
+                writer_schema=types.ProtoSchema(proto_descriptor=descriptor),
+                rows=types.ProtoRows(
+                    serialized_rows=[
+                        json_format.ParseDict(_with_epochs(row), row_type()).SerializeToString()
+                        for row in rows
+                    ]
+                ),
+            ),
+        )
+        for response in self._appender.append_rows(iter([request])):
+            if response.row_errors:
+                raise RuntimeError(
+                    f"{table} refuses rows: {[error.message for error in response.row_errors]}"
+                )
+
+    def tally(self, job_id: str) -> tuple[int, int]:  # noqa: D102
+        sql = (
+            "SELECT COUNTIF(error IS NULL) AS predictions, COUNTIF(error IS NOT NULL) AS errors "
+            f"FROM `{self._project}.{self._dataset}.predictions` WHERE job_id = @job_id"
+        )
+        config = bigquery.QueryJobConfig(
+            query_parameters=[bigquery.ScalarQueryParameter("job_id", "STRING", job_id)]
+        )
+        row = next(iter(self._client.query_and_wait(sql, job_config=config)))
+        return int(row["predictions"]), int(row["errors"])
+
+    @cached_property
+    def _appender(self) -> Any:
+        from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
+        from google.cloud.bigquery_storage_v1.services.big_query_write.transports import (
+            BigQueryWriteGrpcTransport,
+        )
+
+        emulator = os.environ.get("BIGQUERY_STORAGE_EMULATOR_HOST")
+        if emulator is None:
+            return BigQueryWriteClient()
+        import grpc
+
+        return BigQueryWriteClient(
+            transport=BigQueryWriteGrpcTransport(channel=grpc.insecure_channel(emulator))
+        )
+
+
+def table_schema_path(table: str) -> str:
+    """The file that has a table's columns, in BigQuery's own JSON form."""
+    return str(SCHEMAS / "tables" / f"{table}.json")
+
+
+_PROTO_TYPES = {
+    "STRING": Field.TYPE_STRING,
+    "JSON": Field.TYPE_STRING,
+    "INT64": Field.TYPE_INT64,
+    "FLOAT64": Field.TYPE_DOUBLE,
+    "BOOL": Field.TYPE_BOOL,
+    "TIMESTAMP": Field.TYPE_INT64,  # microseconds since the epoch
+}
+
+
+@cache
+def row_message(table: str) -> type[Any]:
+    """The protobuf message that the Storage Write API takes for a row of the table."""
+    file = descriptor_pb2.FileDescriptorProto(name=f"{table}.proto", syntax="proto2")
+    columns = json.loads(Path(table_schema_path(table)).read_text())
+    _describe(file.message_type.add(name="Row"), columns)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("Row"))
+
+
+def _describe(message: descriptor_pb2.DescriptorProto, columns: Sequence[Mapping[str, Any]]) -> None:
+    for number, column in enumerate(columns, start=1):
+        field = message.field.add(name=column["name"], number=number)
+        field.label = Field.LABEL_REPEATED if column["mode"] == "REPEATED" else Field.LABEL_OPTIONAL
+        if column["type"] == "RECORD":
+            nested = column["name"].title().replace("_", "")
+            field.type, field.type_name = Field.TYPE_MESSAGE, nested
+            _describe(message.nested_type.add(name=nested), column["fields"])
+        else:
+            field.type = _PROTO_TYPES[column["type"]]
+
+
+def _with_epochs(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _with_epochs(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_epochs(item) for item in value]
+    return int(value.timestamp() * 1_000_000) if isinstance(value, datetime) else value

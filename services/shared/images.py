@@ -1,0 +1,69 @@
+"""Turns untrusted bytes into upright RGB pixels, or says why it cannot."""
+
+import io
+import warnings
+
+from PIL import Image as Pillow
+from PIL import ImageOps, UnidentifiedImageError
+
+from services.shared.errors import ImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF")
+MAX_BYTES = 50 * 1024 * 1024
+MAX_PIXELS = 100_000_000
+
+
+def decode(data: bytes, *, about: int | None = None) -> Pillow.Image:
+    """Decodes a photo: RGB, upright, transparency on white.
+
+    Args:
+        data: a whole file.
+        about: pixels; where given, a JPEG may be decoded smaller, but not below twice this on its
+            shorter side, which is several times faster and differs by 0.2 of 255 on average.
+
+    Raises:
+        ImageError: with the code that says what is wrong with it.
+
+    """
+    if not data:
+        raise ImageError("photo-empty")
+    if len(data) > MAX_BYTES:
+        raise ImageError("photo-too-large")
+    with warnings.catch_warnings():
+        # Pillow only warns between one and two times its own limit; ours is checked below, before decoding.
+        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+        try:
+            with _open(data) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ImageError("photo-too-many-pixels")
+                if getattr(image, "n_frames", 1) > 1:
+                    raise ImageError("photo-animated")
+                if about is not None:
+                    image.draft(None, (2 * about, 2 * about))
+                return _to_rgb(ImageOps.exif_transpose(image))
+        except Pillow.DecompressionBombError as error:
+            raise ImageError("photo-too-many-pixels") from error
+        except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError) as error:
+            # Pillow's decoders raise all of these on damaged files.
+            raise ImageError("photo-corrupt") from error
+
+
+def _open(data: bytes) -> Pillow.Image:
+    try:
+        return Pillow.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        try:
+            Pillow.open(io.BytesIO(data)).close()
+        except UnidentifiedImageError as error:
+            raise ImageError("photo-not-an-image") from error
+        raise ImageError("photo-format-unsupported") from None
+
+
+def _to_rgb(image: Pillow.Image) -> Pillow.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        # Pillow clips deeper greys instead of scaling them.
+        return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
+    if image.has_transparency_data:
+        white = Pillow.new("RGBA", image.size, "white")
+        return Pillow.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,116 @@
+"""Where things stand in Cloud Storage: every name derives from its input, so a repeat finds what is there.
+
+images/<image_id>.jpg                            the catalogue's photos
+jobs/<job>/manifest.json                         the request, the pinned model, how many batches
+jobs/<job>/images/<image_id>.jpg                 the job's copies
+jobs/<job>/augmented/<image_id>-<copy>.jpg       their variants
+jobs/<job>/metadata/<shard>/<batch>.ndjson       the catalogue's columns
+jobs/<job>/predictions/<shard>/<batch>.ndjson    rows of `predictions`
+jobs/<job>/ledger/<shard>/<batch>                the batch is classified
+jobs/<job>/loaded/<shard>                        its shard is in BigQuery
+jobs/<job>/summary.json                          the job is done: its row of `jobs`
+uploads/<prediction_id>                          an uploaded photo's row is in BigQuery
+rejected/<rejection_id>                          the bytes of a rejected message
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+SHARD_BATCHES = 1_000
+
+
+def photo_uri(bucket: str, image_id: int) -> str:
+    """The catalogue's photo of a product."""
+    return f"gs://{bucket}/images/{image_id}.jpg"
+
+
+def upload_marker_uri(bucket: str, prediction_id: str) -> str:
+    """Stands when an uploaded photo's row is in BigQuery."""
+    return f"gs://{bucket}/uploads/{prediction_id}"
+
+
+def rejected_uri(bucket: str, rejection_id: str) -> str:
+    """The bytes of a rejected message."""
+    return f"gs://{bucket}/rejected/{rejection_id}"
+
+
+def digest(*parts: object) -> str:
+    """A name that derives from its parts: 32 hexadecimal digits."""
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class JobLayout:
+    """The URIs of one job."""
+
+    bucket: str
+    job_id: str
+
+    @property
+    def root(self) -> str:
+        """The job's prefix, without a slash at its end."""
+        return f"gs://{self.bucket}/jobs/{self.job_id}"
+
+    @property
+    def manifest(self) -> str:
+        """The request, the pinned model and the number of batches."""
+        return f"{self.root}/manifest.json"
+
+    @property
+    def summary(self) -> str:
+        """The job's row of `jobs`."""
+        return f"{self.root}/summary.json"
+
+    def image(self, image_id: int, variant: str = "original") -> str:
+        """A photo's copy, or the variant `augmented-<copy>` of it."""
+        if variant == "original":
+            return f"{self.root}/images/{image_id}.jpg"
+        return f"{self.root}/augmented/{image_id}-{variant.removeprefix('augmented-')}.jpg"
+
+    def metadata(self, batch: int) -> str:
+        """The catalogue's columns of a batch."""
+        return f"{self.root}/metadata/{_in_shard(batch)}.ndjson"
+
+    def predictions(self, batch: int) -> str:
+        """The rows of a batch."""
+        return f"{self.root}/predictions/{_in_shard(batch)}.ndjson"
+
+    def shard_predictions(self, shard: int) -> str:
+        """The prefix of a shard's prediction files."""
+        return f"{self.root}/predictions/{shard:04d}/"
+
+    def ledger(self, batch: int) -> str:
+        """Stands when a batch is classified."""
+        return f"{self.root}/ledger/{_in_shard(batch)}"
+
+    def shard_ledger(self, shard: int) -> str:
+        """The prefix of a shard's markers."""
+        return f"{self.root}/ledger/{shard:04d}/"
+
+    def loaded(self, shard: int) -> str:
+        """Stands when a shard's rows are in BigQuery."""
+        return f"{self.all_loaded}{shard:04d}"
+
+    @property
+    def all_loaded(self) -> str:
+        """The prefix of all shards' markers."""
+        return f"{self.root}/loaded/"
+
+
+def shard_of(batch: int) -> int:
+    """The shard that a batch belongs to."""
+    return batch // SHARD_BATCHES
+
+
+def shards(batches: int) -> int:
+    """How many shards so many batches make."""
+    return -(-batches // SHARD_BATCHES)
+
+
+def batches_in(shard: int, batches: int) -> int:
+    """How many of a job's batches belong to a shard."""
+    return min(SHARD_BATCHES, batches - shard * SHARD_BATCHES)
+
+
+def _in_shard(batch: int) -> str:
+    return f"{shard_of(batch):04d}/{batch:08d}"

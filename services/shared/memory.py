@@ -1,0 +1,151 @@
+"""The ports in memory: the same promises as Google Cloud's, kept by one test suite that runs against both.
+
+For tests and for trying a stage out; nothing survives the process.
+"""
+
+import fnmatch
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
+from services.shared.events import Filters, Product
+from services.shared.ports import Stored
+
+
+class MemoryObjects:
+    """Cloud Storage: every write makes a new generation, and only the newest is kept."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, Stored] = {}
+        self._names: list[str] = []
+        self._sorted = True
+        self._generation = 0
+        self._lock = Lock()
+
+    def put(self, uri: str, data: bytes) -> int:
+        """Writes an object whether or not one stands there, as a user does; its generation."""
+        with self._lock:
+            return self._put(uri, data)
+
+    def create(self, uri: str, data: bytes, content_type: str) -> bool:  # noqa: ARG002, D102
+        with self._lock:
+            if uri in self._objects:
+                return False
+            self._put(uri, data)
+            return True
+
+    def read(self, uri: str, *, generation: int | None = None, max_bytes: int | None = None) -> Stored:  # noqa: D102
+        stored = self._objects.get(uri)
+        if stored is None or generation not in (None, stored.generation):
+            raise ObjectNotFoundError(uri)
+        if max_bytes is not None and len(stored.data) > max_bytes:
+            raise ObjectTooLargeError(f"{uri} has more than {max_bytes} bytes")
+        return stored
+
+    def exists(self, uri: str) -> bool:  # noqa: D102
+        return uri in self._objects
+
+    def copy(self, source: str, target: str) -> bool:  # noqa: D102
+        return self.create(target, self.read(source).data, "")
+
+    def count(self, prefix: str) -> int:  # noqa: D102
+        return len(self.names(prefix))
+
+    def names(self, prefix: str) -> list[str]:
+        """The URIs that begin so, in order."""
+        with self._lock:
+            if not self._sorted:
+                self._names.sort()
+                self._sorted = True
+            first = bisect_left(self._names, prefix)
+            last = bisect_left(self._names, prefix + "\U0010ffff")
+            return self._names[first:last]
+
+    def _put(self, uri: str, data: bytes) -> int:
+        if uri not in self._objects:
+            self._names.append(uri)
+            self._sorted = False
+        self._generation += 1
+        self._objects[uri] = Stored(data, self._generation)
+        return self._generation
+
+
+@dataclass(frozen=True)
+class MemorySelection:
+    """Products that matched when it was made."""
+
+    products: Sequence[Product]
+
+    @property
+    def total(self) -> int:  # noqa: D102
+        return len(self.products)
+
+    def rows(self, start: int, count: int) -> Iterator[Product]:  # noqa: D102
+        return iter(self.products[start : start + count])
+
+
+class MemoryCatalogue:
+    """The table `products`."""
+
+    def __init__(self, products: Iterable[Product] = ()) -> None:
+        self.products = list(products)
+        self._selections: dict[str, MemorySelection] = {}
+
+    def select(self, selection_id: str, filters: Filters) -> MemorySelection:  # noqa: D102
+        if selection_id not in self._selections:
+            unique = {product.image_id: product for product in self.products if _matches(product, filters)}
+            self._selections[selection_id] = MemorySelection(list(unique.values())[: filters.limit])
+        return self._selections[selection_id]
+
+
+class MemoryWarehouse:
+    """A dataset whose load jobs read from a `MemoryObjects`."""
+
+    def __init__(self, objects: MemoryObjects) -> None:
+        self.tables: dict[str, list[Mapping[str, Any]]] = {}
+        self._objects = objects
+        self._loads: set[str] = set()
+        self._lock = Lock()
+
+    def load(self, table: str, uri: str, load_id: str) -> None:  # noqa: D102
+        with self._lock:
+            if load_id in self._loads:
+                return
+            files = fnmatch.filter(self._objects.names(uri.partition("*")[0]), uri)
+            rows = [json.loads(line) for file in files for line in self._objects.read(file).data.splitlines()]
+            self.tables.setdefault(table, []).extend(rows)
+            self._loads.add(load_id)
+
+    def append(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:  # noqa: D102
+        with self._lock:
+            self.tables.setdefault(table, []).extend(rows)
+
+    def tally(self, job_id: str) -> tuple[int, int]:  # noqa: D102
+        rows = [row for row in self.tables.get("predictions", []) if row["job_id"] == job_id]
+        errors = sum(1 for row in rows if row["error"] is not None)
+        return len(rows) - errors, errors
+
+
+class MemoryPublisher:
+    """Pub/Sub: keeps what was published, in order."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, bytes, Mapping[str, str]]] = []
+
+    def publish(self, topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]) -> None:  # noqa: D102
+        self.published.extend((topic, data, attributes) for data, attributes in messages)
+
+
+def _matches(product: Product, filters: Filters) -> bool:
+    for column in Filters.COLUMNS:
+        values = getattr(filters, column)
+        if values and getattr(product, column) not in values:
+            return False
+    year = product.year
+    if filters.start_year is not None and (year is None or year < filters.start_year):
+        return False
+    return filters.end_year is None or (year is not None and year <= filters.end_year)

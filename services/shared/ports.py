@@ -1,0 +1,111 @@
+"""What stages need of the world, each as small as its use; adapters: google_cloud.py, memory.py."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from services.shared.events import Filters, Product
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object's bytes and the generation they are of."""
+
+    data: bytes
+    generation: int
+
+
+class Objects(Protocol):
+    """Cloud Storage, addressed by gs:// URIs."""
+
+    def create(self, uri: str, data: bytes, content_type: str) -> bool:
+        """Writes an object unless one stands there; says whether it did."""
+        ...
+
+    def read(self, uri: str, *, generation: int | None = None, max_bytes: int | None = None) -> Stored:
+        """Reads an object, or a given generation of it.
+
+        Raises:
+            ObjectNotFoundError: nothing stands there, or no longer in that generation.
+            ObjectTooLargeError: it has more than `max_bytes`.
+
+        """
+        ...
+
+    def exists(self, uri: str) -> bool:
+        """Whether an object stands there."""
+        ...
+
+    def copy(self, source: str, target: str) -> bool:
+        """Copies an object inside Cloud Storage unless the target stands; says whether it did.
+
+        Raises:
+            ObjectNotFoundError: there is no source.
+
+        """
+        ...
+
+    def count(self, prefix: str) -> int:
+        """How many objects stand under a gs:// prefix."""
+        ...
+
+
+class Selection(Protocol):
+    """The products that match a request, fixed when it was made."""
+
+    @property
+    def total(self) -> int:
+        """How many they are."""
+        ...
+
+    def rows(self, start: int, count: int) -> Iterator[Product]:
+        """Streams a part of them; the same part is always the same products."""
+        ...
+
+
+class Catalogue(Protocol):
+    """The table `products`."""
+
+    def select(self, selection_id: str, filters: Filters) -> Selection:
+        """The selection of this name, made at the first call and found again at the next."""
+        ...
+
+
+class Warehouse(Protocol):
+    """The tables that results land in."""
+
+    def load(self, table: str, uri: str, load_id: str) -> None:
+        """Loads newline-delimited JSON once: a repeat with the same load_id changes nothing.
+
+        Args:
+            table: its name in the dataset.
+            uri: a gs:// URI, with a * for many objects.
+            load_id: names the load for ever.
+
+        """
+        ...
+
+    def append(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Appends rows at once, at least once each. Keys are columns; timestamps are ISO 8601."""
+        ...
+
+    def tally(self, job_id: str) -> tuple[int, int]:
+        """How many rows of `predictions` a job has with labels, and how many with an error."""
+        ...
+
+
+class Publisher(Protocol):
+    """Pub/Sub, the publishing side."""
+
+    def publish(self, topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]) -> None:
+        """Publishes (data, attributes) pairs; returns when the broker has them all."""
+        ...
+
+
+class Clock(Protocol):
+    """The time of day."""
+
+    def __call__(self) -> datetime:
+        """The time now, with its zone."""
+        ...

@@ -1,0 +1,38 @@
+"""Settings: read once from the environment, checked at boot, then fixed."""
+
+import sys
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$")]
+DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1024}$")]
+
+
+class Settings(BaseSettings):
+    """What every service needs. A stage's own settings add to it."""
+
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
+
+    service: ClassVar[str]
+
+    project: Annotated[str, Field(alias="GOOGLE_CLOUD_PROJECT", min_length=1)]
+    bucket: Annotated[BucketName, Field(alias="VITRINE_BUCKET")]
+
+
+def read[S: Settings](settings: type[S]) -> S:
+    """Reads a service's settings.
+
+    Raises:
+        SystemExit: with every missing or malformed variable named.
+
+    """
+    try:
+        return settings.model_validate({})
+    except ValidationError as error:
+        problems = "\n".join(
+            f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+            for problem in error.errors(include_url=False)
+        )
+        sys.exit(f"{settings.__module__} cannot start, its environment is not complete:\n{problems}")

@@ -1,0 +1,28 @@
+"""The deployed function: pushed batch-selected."""
+
+from functools import cache
+
+from services.shared import endpoint, settings
+from services.shared.events import BatchSelected
+from services.shared.google_cloud import CloudObjects, CloudPublisher
+from services.staging.stage import Ports, handle
+
+
+class Settings(settings.Settings):
+    """Staging's environment."""
+
+    service = "staging"
+
+
+SETTINGS = settings.read(Settings)
+
+
+@cache
+def ports() -> Ports:
+    """Made on the first push, after gunicorn's fork."""
+    return Ports(objects=CloudObjects(SETTINGS.project), bucket=SETTINGS.bucket)
+
+
+main = endpoint.function(
+    SETTINGS, {BatchSelected: handle}, ports, cache(lambda: CloudPublisher(SETTINGS.project))
+)
