@@ -2,9 +2,8 @@
 
 from functools import cache
 
-from services.augmentation.stage import Ports, handle
+from services.augmentation.stage import HANDLERS, Ports
 from services.shared import endpoint, settings
-from services.shared.events import BatchStaged
 from services.shared.google_cloud import CloudObjects, CloudPublisher
 
 
@@ -23,6 +22,4 @@ def ports() -> Ports:
     return Ports(objects=CloudObjects(SETTINGS.project), bucket=SETTINGS.bucket)
 
 
-main = endpoint.function(
-    SETTINGS, {BatchStaged: handle}, ports, cache(lambda: CloudPublisher(SETTINGS.project))
-)
+main = endpoint.function(SETTINGS, HANDLERS, ports, cache(lambda: CloudPublisher(SETTINGS.project)))

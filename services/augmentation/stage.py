@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from services.augmentation.transforms import augment, encode
 from services.shared.errors import ImageError, ObjectNotFoundError, ObjectTooLargeError, Reject
-from services.shared.events import BatchAugmented, BatchStaged, Event, Image
+from services.shared.events import BatchAugmented, BatchStaged, Event, Handlers, Image
 from services.shared.images import MAX_BYTES, decode
 from services.shared.jobs import read_manifest
 from services.shared.layout import JobLayout, digest
@@ -54,3 +54,6 @@ def handle(event: BatchStaged, ports: Ports) -> list[Event]:
     return [
         BatchAugmented(job_id=event.job_id, batch=event.batch, images=tuple(images), classify=event.classify)
     ]
+
+
+HANDLERS: Handlers = {BatchStaged: handle}

@@ -10,9 +10,8 @@ from pydantic import Field
 
 from services.inference.batcher import Batcher
 from services.inference.predictors import DEFAULT_DIRECTORY, load_predictor
-from services.inference.stage import Ports, classify_batch, classify_upload
+from services.inference.stage import HANDLERS, Ports
 from services.shared import endpoint, settings
-from services.shared.events import BatchAugmented, BatchStaged, ImageUploaded
 from services.shared.google_cloud import CloudObjects, CloudPublisher
 
 
@@ -42,9 +41,4 @@ def ports() -> Ports:
     )
 
 
-main = endpoint.function(
-    SETTINGS,
-    {BatchStaged: classify_batch, BatchAugmented: classify_batch, ImageUploaded: classify_upload},
-    ports,
-    cache(lambda: CloudPublisher(SETTINGS.project)),
-)
+main = endpoint.function(SETTINGS, HANDLERS, ports, cache(lambda: CloudPublisher(SETTINGS.project)))

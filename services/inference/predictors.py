@@ -1,6 +1,7 @@
-"""A model, loaded: pixels in, probabilities out. The only code of the pipeline that imports LiteRT or TensorFlow.
+"""A model, loaded: pixels in, probabilities out.
 
-Each is imported by the predictor that needs it: a container has one of them.
+The only code of the pipeline that imports LiteRT or TensorFlow, each within the predictor that needs it,
+because a container has only one of them.
 """
 
 import threading
@@ -94,9 +95,11 @@ class _Described:
     def _check(self, images: NDArray[np.uint8]) -> None:
         expected = (self.image_size, self.image_size, 3)
         if images.dtype != np.uint8 or images.shape[1:] != expected:
-            raise ValueError(f"images must be uint8 [N, {', '.join(map(str, expected))}], not {images.dtype} {images.shape}")
+            raise ValueError(f"images must be uint8 [N, *{expected}], not {images.dtype} {images.shape}")
 
-    def _probabilities(self, logits: Sequence[Mapping[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
+    def _probabilities(
+        self, logits: Sequence[Mapping[str, NDArray[np.float32]]]
+    ) -> dict[str, NDArray[np.float32]]:
         return {
             head: softmax(
                 np.concatenate([np.empty((0, len(labels)), np.float32), *(part[head] for part in logits)]),
@@ -109,8 +112,8 @@ class _Described:
 class LiteRTPredictor(_Described):
     """Runs `model.tflite` on the CPU, in 8-bit integers; starts in a few hundredths of a second.
 
-    One photo at a time, because batches are not faster here. An interpreter is not thread-safe, so each thread
-    has its own; they share the file's memory.
+    One photo at a time, because batches are not faster here. An interpreter is not thread-safe, so each
+    thread has its own; they share the file's memory.
     """
 
     # Only shares the cost of a call; a larger batch would just delay its first photo.
@@ -130,7 +133,7 @@ class LiteRTPredictor(_Described):
         run = self._runner()
         return self._probabilities([run(pixels=image[np.newaxis]) for image in images])
 
-    def _runner(self) -> Any:  # noqa: ANN401 - LiteRT is untyped
+    def _runner(self) -> Any:
         if not hasattr(self._local, "runner"):
             self._local.runner = self._interpreter().get_signature_runner()
         return self._local.runner
@@ -155,7 +158,8 @@ class SavedModelPredictor(_Described):
             raise ModelError("a GPU is promised, but TensorFlow sees none")
         # TensorFlow frees what it loaded when the object that `load` returns is collected.
         self._loaded = tf.saved_model.load(str(directory / SAVED_MODEL))
-        # XLA fuses the network's many small operations on a GPU, and is slower than TensorFlow's own on a CPU.
+        # XLA fuses the network's many small operations on a GPU, and is slower than TensorFlow alone on
+        # a CPU.
         self._run = tf.function(self._loaded.signatures["serving_default"], jit_compile=bool(gpus))
         for size in self.BATCH_SIZES:
             self.predict(np.zeros((size, self.image_size, self.image_size, 3), np.uint8))

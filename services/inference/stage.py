@@ -23,6 +23,7 @@ from services.shared.events import (
     BatchClassified,
     BatchStaged,
     Event,
+    Handlers,
     Image,
     ImageClassified,
     ImageUploaded,
@@ -171,3 +172,6 @@ def _labels(
         for head, values in probabilities.items()
         for rank, best in enumerate(np.argsort(-values)[:TOP], start=1)
     )
+
+
+HANDLERS: Handlers = {BatchStaged: classify_batch, BatchAugmented: classify_batch, ImageUploaded: classify_upload}

@@ -10,6 +10,7 @@ from google.cloud import bigquery, pubsub_v1
 from google.cloud.pubsub_v1 import types
 from google.cloud.storage import Client
 from google.protobuf import duration_pb2, field_mask_pb2
+from google.pubsub_v1.types import Schema
 
 from services.shared.wiring import SCHEMAS, Topic, load_wiring
 
@@ -101,7 +102,7 @@ def _schema(project: str, name: str, topic: Topic) -> str:
     client = pubsub_v1.SchemaServiceClient()
     definition = event_proto(topic.event).read_text()
     path: str = client.schema_path(project, name)
-    schema = types.Schema(name=path, type_=types.Schema.Type.PROTOCOL_BUFFER, definition=definition)
+    schema = Schema(name=path, type_=Schema.Type.PROTOCOL_BUFFER, definition=definition)
     try:
         client.create_schema(parent=f"projects/{project}", schema=schema, schema_id=name)
     except AlreadyExists:

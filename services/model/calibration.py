@@ -22,7 +22,7 @@ def fit_temperature(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> 
 def expected_calibration_error(
     probabilities: NDArray[np.float32], targets: NDArray[np.int64], bins: int = 15
 ) -> float:
-    """Mean distance between confidence and accuracy over equal bins of confidence, weighted by their photos."""
+    """Mean distance between confidence and accuracy over bins of confidence, weighted by their photos."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == targets
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)

@@ -31,7 +31,8 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
-    # Derived from the weights, so that two models never share a version and no one has to remember to raise it.
+    # Derived from the weights, so that two models never share a version and no one has to remember to raise
+    # it.
     version: str = Field(min_length=1)
     created: date
     # Pixels of a side of the square that the network is given.
@@ -51,6 +52,7 @@ def load_manifest(directory: Path) -> Manifest:
 
     Raises:
         ModelError: the manifest is missing or malformed, or a file is missing or has another digest.
+
     """
     try:
         manifest = Manifest.model_validate_json((directory / MANIFEST).read_bytes())
@@ -65,7 +67,9 @@ def load_manifest(directory: Path) -> Manifest:
         if not path.is_file():
             raise ModelError(f"{path} is missing")
         if (actual := digest(path)) != expected:
-            raise ModelError(f"{path} has SHA-256 {actual} and not {expected}: it is not the file of this model")
+            raise ModelError(
+                f"{path} has SHA-256 {actual} and not {expected}: it is not the file of this model"
+            )
     return manifest
 
 

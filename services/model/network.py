@@ -1,23 +1,31 @@
 """EfficientNet-Lite0 in tf-keras, with features tapped along its depth and a head per attribute.
 
-EfficientNet-Lite (https://github.com/tensorflow/tpu, models/official/efficientnet/lite) is EfficientNet without
-squeeze-and-excitation and with ReLU6 for swish, so that it keeps its accuracy in 8-bit integers. Photos of
-products need more than the top layer, which is trained for ImageNet's classes: texture and cut are told by the
-ends of earlier stages, so the features are the averages of blocks 4, 7, 10, 14 and the top, concatenated.
+EfficientNet-Lite (https://github.com/tensorflow/tpu, models/official/efficientnet/lite) is EfficientNet
+without squeeze-and-excitation and with ReLU6 for swish, so that it keeps its accuracy in 8-bit integers.
+Photos of products need more than its top layer, which is made for ImageNet's classes: the ends of earlier
+stages tell texture and cut. So the features are the averages of blocks 4, 7, 10, 14 and of the top,
+concatenated.
 
-A network has one of two forms with the same layer names: `trainable` with batch normalisation, and folded, in
-which each convolution carries its normalisation in its own kernel and bias. Only folded networks are served.
+Every network here has two forms with the same layers:
+
+- trainable: float, with batch normalisation, its activations marked so that their ranges can be observed;
+- served: each convolution carries its normalisation in its own kernel and bias, and each activation is
+  rounded to the 8 bits of its range. LiteRT's converter takes weights and ranges over as they are, so that
+  the LiteRT file computes in integers what the SavedModel computes in floats, and both give the same
+  answers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 from tf_keras import layers
 
-from services.model.weights import Layer
+from services.model.weights import Layer, Range, Weights
 
 
 class Stage(NamedTuple):
@@ -47,45 +55,68 @@ BATCH_NORM_EPSILON = 1e-3
 BATCH_NORM_MOMENTUM = 0.9
 
 
-def build_trunk(image_size: int, *, folded: bool) -> tf_keras.Model:
-    """Pixels [N, image_size, image_size, 3], values 0 to 255 -> features [N, 1704]."""
+def build(
+    heads: Mapping[str, Sequence[str]],
+    image_size: int,
+    ranges: Mapping[str, Range] | None = None,
+    dropout: float = 0.0,
+) -> tf_keras.Model:
+    """Pixels [N, image_size, image_size, 3], values 0 to 255 -> {head: logits [N, labels]}.
+
+    Args:
+        heads: head -> its labels, in the order of its logits.
+        image_size: pixels of a side.
+        ranges: activation -> its range. With them the network has its served form, else the trainable one.
+        dropout: share of the hidden layer that is left out of each training step.
+
+    """
+    form = _Form(ranges)
     pixels = layers.Input((image_size, image_size, 3), name="pixels")
-    x = layers.Rescaling(1 / 128, offset=-127 / 128, name="normalise")(pixels)
-    x = _relu6(_convolve(x, layers.Conv2D(32, 3, 2, "same", use_bias=folded, name="stem")))
+    x = form.activation(pixels, "pixels")
+    x = form.activation(layers.Rescaling(1, -127, name="centre")(x), "centred")
+    x = form.activation(layers.Rescaling(1 / 128, name="scale")(x), "scaled")
+    x = form.convolution(x, layers.Conv2D(32, 3, 2, "same", use_bias=form.served, name="stem"))
     taps = []
-    strides = [(stage, stage.stride if first else 1) for stage in STAGES for first in [True] + [False] * (stage.blocks - 1)]
+    strides = [
+        (stage, 1 if position else stage.stride) for stage in STAGES for position in range(stage.blocks)
+    ]
     for index, (stage, stride) in enumerate(strides):
-        x = _inverted_residual(x, stage, stride, f"block{index}", folded)
+        x = form.inverted_residual(x, stage, stride, f"block{index}")
         if index in TAPPED_BLOCKS:
             taps.append(layers.GlobalAveragePooling2D(name=f"tap{index}")(x))
-    x = _relu6(_convolve(x, layers.Conv2D(1280, 1, use_bias=folded, name="top")))
+    x = form.convolution(x, layers.Conv2D(1280, 1, use_bias=form.served, name="top"))
     taps.append(layers.GlobalAveragePooling2D(name="tap_top")(x))
-    return tf_keras.Model(pixels, layers.Concatenate(name="features")(taps), name="trunk")
-
-
-def build_head(heads: Mapping[str, Sequence[str]], features: int, dropout: float = 0.0) -> tf_keras.Model:
-    """Features [N, features] -> {head: logits [N, labels]}; the heads share one hidden layer."""
-    inputs = layers.Input((features,), name="features")
-    x = layers.Dense(HIDDEN_UNITS, activation="relu", name="hidden")(inputs)
+    x = form.concatenation(taps, "features")
+    x = form.activation(layers.Dense(HIDDEN_UNITS, activation="relu", name="hidden")(x), "hidden")
     x = layers.Dropout(dropout)(x)
-    logits = {head: layers.Dense(len(labels), name=head)(x) for head, labels in heads.items()}
-    return tf_keras.Model(inputs, logits, name="head")
+    logits = {
+        head: form.activation(layers.Dense(len(labels), name=f"{head}_logits")(x), f"{head}_logits")
+        for head, labels in heads.items()
+    }
+    # An exported file calls its outputs after the layers that they come from.
+    outputs = {head: layers.Activation("linear", name=head)(x) for head, x in logits.items()}
+    return tf_keras.Model(pixels, outputs, name="efficientnet_lite0")
 
 
-def build_classifier(
-    heads: Mapping[str, Sequence[str]], weights: Mapping[str, Layer], image_size: int
-) -> tf_keras.Model:
-    """The network as it is served: pixels as in `build_trunk` -> {head: logits}, with the given folded weights."""
-    trunk = build_trunk(image_size, folded=True)
-    head = build_head(heads, trunk.output_shape[1])
-    set_folded_weights(trunk, weights)
-    set_folded_weights(head, weights)
-    return tf_keras.Model(trunk.input, head(trunk.output), name="classifier")
+def build_served(heads: Mapping[str, Sequence[str]], image_size: int, weights: Weights) -> tf_keras.Model:
+    """`build` in its served form, with its weights.
+
+    Raises:
+        KeyError: the weights lack a layer or a range.
+        ValueError: a layer's weights have another shape.
+
+    """
+    network = build(heads, image_size, weights.ranges)
+    for layer in network.layers:
+        if layer.weights:
+            kernel, bias = weights.layers[layer.name].dequantized()
+            layer.set_weights([kernel[..., np.newaxis] if _is_depthwise(layer) else kernel, bias])
+    return network
 
 
-def load_pretrained(trunk: tf_keras.Model, checkpoint: Mapping[str, NDArray[Any]]) -> None:
-    """Put the checkpoint of `services.model.weights.pretrained_checkpoint` into a trunk that is not folded."""
-    for layer in trunk.layers:
+def load_pretrained(network: tf_keras.Model, checkpoint: Mapping[str, NDArray[Any]]) -> None:
+    """Put `services.model.weights.pretrained_checkpoint` under the heads of a trainable network."""
+    for layer in network.layers:
         source = _checkpoint_name(layer.name)
         if isinstance(layer, layers.BatchNormalization):
             layer.set_weights([checkpoint[f"{source}.{part}"] for part in _BATCH_NORM_PARTS])
@@ -95,26 +126,103 @@ def load_pretrained(trunk: tf_keras.Model, checkpoint: Mapping[str, NDArray[Any]
             layer.set_weights([checkpoint[f"{source}.weight"].transpose(2, 3, 1, 0)])
 
 
-def folded_weights(network: tf_keras.Model) -> dict[str, Layer]:
-    """Layer -> (kernel, bias), output channels last, each batch normalisation folded into its convolution."""
-    weights: dict[str, Layer] = {}
+def folded_layers(network: tf_keras.Model) -> dict[str, Layer]:
+    """Of a trainable network: layer -> (kernel, bias), batch normalisation folded into its convolution."""
+    folded: dict[str, Layer] = {}
     for layer in network.layers:
         if isinstance(layer, layers.Dense):
-            weights[layer.name] = tuple(layer.get_weights())
+            folded[layer.name] = tuple(layer.get_weights())
         elif isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
-            kernel = _channels_last(layer, layer.get_weights()[0])
+            (kernel,) = layer.get_weights()
             gamma, beta, mean, variance = network.get_layer(f"{layer.name}_bn").get_weights()
             gain = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
-            weights[layer.name] = (kernel * gain, beta - mean * gain)
-    return weights
+            folded[layer.name] = (
+                (kernel[..., 0] if _is_depthwise(layer) else kernel) * gain,
+                beta - mean * gain,
+            )
+    return folded
 
 
-def set_folded_weights(network: tf_keras.Model, weights: Mapping[str, Layer]) -> None:
-    """Put what `folded_weights` returned into a folded trunk or a head."""
-    for layer in network.layers:
-        if layer.weights:
-            kernel, bias = weights[layer.name]
-            layer.set_weights([kernel[..., np.newaxis] if _is_depthwise(layer) else kernel, bias])
+def observed_ranges(network: tf_keras.Model, batches: Iterable[NDArray[Any]]) -> dict[str, Range]:
+    """Of a trainable network: activation -> its range over batches of inputs.
+
+    The ends are the means of the batches' least and greatest values, so that a single outlier does not make
+    the 256 steps of a range coarser for everything else.
+    """
+    marks = [layer for layer in network.layers if layer.name.endswith(_MARK)]
+    ends = [(tf.reduce_min(mark.output), tf.reduce_max(mark.output)) for mark in marks]
+    observe = tf_keras.Model(network.input, ends)
+    low, high = np.mean([observe(batch, training=False) for batch in batches], axis=0).T
+    names = [mark.name.removesuffix(_MARK) for mark in marks]
+    observed = {
+        name: (min(float(a), 0), max(float(b), 0)) for name, a, b in zip(names, low, high, strict=True)
+    }
+    return {name: _EXACT_RANGES.get(name, ends) for name, ends in observed.items()}
+
+
+_MARK = "_activation"
+
+# The steps from pixels to (x - 127) / 128 are exact in 8 bits: each only renames the 256 values of a pixel.
+_EXACT_RANGES = {"pixels": (0.0, 255.0), "centred": (-127.0, 128.0), "scaled": (-127 / 128, 1.0)}
+
+
+@dataclass(frozen=True)
+class _Form:
+    """The parts of a network, in its trainable form or, with ranges, in the served one."""
+
+    ranges: Mapping[str, Range] | None
+
+    @property
+    def served(self) -> bool:
+        return self.ranges is not None
+
+    def activation(self, x: Any, name: str) -> Any:
+        if self.ranges is None:
+            return layers.Activation("linear", name=name + _MARK)(x)
+        return _RoundTo8Bits(self.ranges[name], name=name + _MARK)(x)
+
+    def concatenation(self, parts: Sequence[Any], name: str) -> Any:
+        if self.ranges is not None:
+            # In integers, what is concatenated has one range.
+            parts = [_RoundTo8Bits(self.ranges[name])(part) for part in parts]
+        return self.activation(layers.Concatenate(name=name)(parts), name)
+
+    def convolution(self, x: Any, convolution: layers.Layer, *, relu6: bool = True) -> Any:
+        x = convolution(x)
+        if not self.served:
+            x = layers.BatchNormalization(
+                momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{convolution.name}_bn"
+            )(x)
+        return self.activation(layers.ReLU(6.0)(x) if relu6 else x, convolution.name)
+
+    def inverted_residual(self, x: Any, stage: Stage, stride: int, name: str) -> Any:
+        """Expand, filter each channel by itself, project; add the input where the shape allows it."""
+        entry = x
+        bias = self.served
+        if stage.expansion > 1:
+            channels = x.shape[-1] * stage.expansion
+            x = self.convolution(x, layers.Conv2D(channels, 1, use_bias=bias, name=f"{name}_expand"))
+        x = self.convolution(
+            x,
+            layers.DepthwiseConv2D(
+                stage.kernel_size, stride, "same", use_bias=bias, name=f"{name}_depthwise"
+            ),
+        )
+        x = self.convolution(
+            x, layers.Conv2D(stage.channels, 1, use_bias=bias, name=f"{name}_project"), relu6=False
+        )
+        return self.activation(layers.Add()([entry, x]), f"{name}_sum") if x.shape == entry.shape else x
+
+
+class _RoundTo8Bits(layers.Layer):  # type: ignore[misc]
+    """Rounds to the nearest of 256 values between the ends of a range, of which one is 0."""
+
+    def __init__(self, ends: Range, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._ends = ends
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.quantization.fake_quant_with_min_max_args(x, *self._ends)
 
 
 _BATCH_NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
@@ -140,36 +248,5 @@ def _checkpoint_name(layer: str) -> str:
     return f"_blocks.{block.removeprefix('block')}.{_CHECKPOINT_NAMES.get(part, '')}"
 
 
-def _inverted_residual(x: Any, stage: Stage, stride: int, name: str, folded: bool) -> Any:  # noqa: ANN401
-    """Expand, filter each channel by itself, project; add the input where the shape allows it."""
-    entry = x
-    if stage.expansion > 1:
-        channels = x.shape[-1] * stage.expansion
-        x = _relu6(_convolve(x, layers.Conv2D(channels, 1, use_bias=folded, name=f"{name}_expand")))
-    depthwise = layers.DepthwiseConv2D(
-        stage.kernel_size, stride, "same", use_bias=folded, name=f"{name}_depthwise"
-    )
-    x = _relu6(_convolve(x, depthwise))
-    x = _convolve(x, layers.Conv2D(stage.channels, 1, use_bias=folded, name=f"{name}_project"))
-    return layers.Add(name=f"{name}_add")([entry, x]) if x.shape == entry.shape else x
-
-
-def _convolve(x: Any, convolution: layers.Layer) -> Any:  # noqa: ANN401
-    x = convolution(x)
-    if convolution.use_bias:
-        return x
-    return layers.BatchNormalization(
-        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=f"{convolution.name}_bn"
-    )(x)
-
-
-def _relu6(x: Any) -> Any:  # noqa: ANN401
-    return layers.ReLU(6.0)(x)
-
-
 def _is_depthwise(layer: layers.Layer) -> bool:
     return isinstance(layer, layers.DepthwiseConv2D)
-
-
-def _channels_last(layer: layers.Layer, kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    return kernel[..., 0] if _is_depthwise(layer) else kernel

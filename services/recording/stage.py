@@ -13,6 +13,7 @@ from services.shared.events import (
     BatchClassified,
     BatchStaged,
     Event,
+    Handlers,
     Image,
     ImageClassified,
     JobCompleted,
@@ -27,7 +28,6 @@ from services.shared.layout import (
     rejected_uri,
     shard_of,
     shards,
-    upload_marker_uri,
 )
 from services.shared.ports import Clock, Objects, Warehouse
 
@@ -68,10 +68,7 @@ def record_prepared(event: BatchStaged | BatchAugmented, ports: Ports) -> list[E
 
 def record_upload(event: ImageClassified, ports: Ports) -> list[Event]:
     """Appends the row of an uploaded photo. Two deliveries at once may both append: a view shows one."""
-    marker = upload_marker_uri(ports.bucket, event.prediction.prediction_id)
-    if not ports.objects.exists(marker):
-        ports.warehouse.append("predictions", [event.prediction.model_dump()])
-        ports.objects.create(marker, b"", "text/plain")
+    ports.warehouse.append("predictions", [event.prediction.model_dump()])
     return []
 
 
@@ -79,23 +76,22 @@ def record_rejection(event: MessageRejected, ports: Ports) -> list[Event]:
     """Keeps a rejected message's bytes, whole, and a row that says why."""
     rejection_id = digest(event.subscription, event.message_id)
     uri = rejected_uri(ports.bucket, rejection_id)
-    if not ports.objects.exists(uri):
-        row = {
-            "rejection_id": rejection_id,
-            "job_id": event.original_attributes.get("job_id"),
-            "topic": event.topic,
-            "subscription": event.subscription,
-            "message_id": event.message_id,
-            "attempts": event.attempts,
-            "reason": event.reason,
-            "payload_uri": uri,
-            "payload_preview": event.data[:PREVIEW].decode(errors="replace"),
-            "attributes": json.dumps(event.original_attributes),
-            "published_at": event.published_at,
-            "rejected_at": ports.clock(),
-        }
-        ports.warehouse.append("rejected", [row])
-        ports.objects.create(uri, event.data, "application/octet-stream")
+    ports.objects.create(uri, event.data, "application/octet-stream")
+    row = {
+        "rejection_id": rejection_id,
+        "job_id": event.original_attributes.get("job_id"),
+        "topic": event.topic,
+        "subscription": event.subscription,
+        "message_id": event.message_id,
+        "attempts": event.attempts,
+        "reason": event.reason,
+        "payload_uri": uri,
+        "payload_preview": event.data[:PREVIEW].decode(errors="replace"),
+        "attributes": json.dumps(event.original_attributes),
+        "published_at": event.published_at,
+        "rejected_at": ports.clock(),
+    }
+    ports.warehouse.append("rejected", [row])
     return []
 
 
@@ -113,7 +109,7 @@ def _complete(manifest: Manifest, layout: JobLayout, ports: Ports) -> JobComplet
         completed = JobCompleted(
             job_id=manifest.job_id,
             status="completed",
-            request=manifest.request.model_dump_json(exclude_unset=True),
+            request=manifest.request.model_dump_json(exclude_defaults=True),
             model=manifest.model,
             model_version=manifest.model_version,
             images=manifest.images,
@@ -144,3 +140,12 @@ def _failure(image: Image, layout: JobLayout, ports: Ports) -> Prediction:
         predicted_at=ports.clock(),
         latency_ms=None,
     )
+
+
+HANDLERS: Handlers = {
+    BatchClassified: record_batch,
+    BatchStaged: record_prepared,
+    BatchAugmented: record_prepared,
+    ImageClassified: record_upload,
+    MessageRejected: record_rejection,
+}

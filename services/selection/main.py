@@ -6,9 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.selection.stage import Ports, continue_, start
+from services.selection.stage import HANDLERS, Ports
 from services.shared import endpoint, settings
-from services.shared.events import ClassificationRequested, SelectionContinued
 from services.shared.google_bigquery import BigQueryCatalogue
 from services.shared.google_cloud import CloudObjects, CloudPublisher
 
@@ -38,9 +37,4 @@ def ports() -> Ports:
     )
 
 
-main = endpoint.function(
-    SETTINGS,
-    {ClassificationRequested: start, SelectionContinued: continue_},
-    ports,
-    cache(lambda: CloudPublisher(SETTINGS.project)),
-)
+main = endpoint.function(SETTINGS, HANDLERS, ports, cache(lambda: CloudPublisher(SETTINGS.project)))

@@ -11,6 +11,7 @@ from services.shared.events import (
     ClassificationRequested,
     Event,
     Filters,
+    Handlers,
     SelectionContinued,
 )
 from services.shared.jobs import Manifest, read_manifest
@@ -98,3 +99,6 @@ def _batches(manifest: Manifest, selection: Selection, first: int, last: int) ->
     pages = batched(rows, BATCH_IMAGES, strict=False)
     for batch in range(first, last):
         yield BatchSelected(job_id=manifest.job_id, batch=batch, products=next(pages, ()))
+
+
+HANDLERS: Handlers = {ClassificationRequested: start, SelectionContinued: continue_}

@@ -1,5 +1,8 @@
 """What a push is: decoded, handled, its events published, and only then acknowledged by returning.
 
+A push that comes again after its work was done is acknowledged at once: a marker in Cloud Storage says so. Two
+at the same moment may both do the work, which is why each write of a stage is safe to repeat.
+
 A stage knows nothing of this. `raise Reject(reason)` inside it keeps the message, with the reason, on the
 topic `message-rejected`; any other exception makes the push fail, so that the broker delivers it again with
 back-off, and to `message-rejected` too after the attempts that schemas/topics.yaml allows.
@@ -9,6 +12,7 @@ import base64
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import flask
 import functions_framework
@@ -18,14 +22,17 @@ from services.shared import telemetry
 from services.shared.errors import Reject
 from services.shared.events import (
     ATTEMPT,
+    EVENT_ID,
     MESSAGE_ID,
     REASON,
     SUBSCRIPTION,
     TOPIC,
     Event,
+    Handlers,
     Message,
 )
-from services.shared.ports import Publisher
+from services.shared.layout import digest, handled_uri
+from services.shared.ports import Objects, Publisher
 from services.shared.settings import Settings
 from services.shared.wiring import load_wiring
 
@@ -33,15 +40,22 @@ PUBSUB_PUSH = "google.cloud.pubsub.topic.v1.messagePublished"
 STORAGE_FINALIZED = "google.cloud.storage.object.v1.finalized"
 MAX_REASON_BYTES = 1024  # Pub/Sub's limit for an attribute's value
 
-type Handler[E: Event, P] = Callable[[E, P], Sequence[Event]]
-type Handlers[P] = Mapping[type[Event], Callable[..., Sequence[Event]]]
 
 _logger = logging.getLogger("vitrine.endpoint")
 
 
-def function[P](
+class Ports(Protocol):
+    """What every stage's ports have."""
+
+    @property
+    def objects(self) -> Objects: ...  # noqa: D102
+    @property
+    def bucket(self) -> str: ...  # noqa: D102
+
+
+def function[P: Ports](
     settings: Settings,
-    handlers: Handlers[P],
+    handlers: Handlers,
     ports: Callable[[], P],
     publisher: Callable[[], Publisher],
 ) -> Callable[[CloudEvent], None]:
@@ -71,8 +85,8 @@ def function[P](
     return main
 
 
-def handle[P](
-    message: Message, handlers: Handlers[P], ports: Callable[[], P], publisher: Callable[[], Publisher]
+def handle[P: Ports](
+    message: Message, handlers: Handlers, ports: Callable[[], P], publisher: Callable[[], Publisher]
 ) -> None:
     """Handles one message: everything between a push and its acknowledgement.
 
@@ -83,8 +97,14 @@ def handle[P](
     started = time.monotonic()
     subscription = message.subscription
     try:
-        event = _event_class(message, handlers).from_message(message)
-        publish(handlers[type(event)](event, ports()), publisher())
+        event_class = _event_class(message, handlers)
+        done = handled_uri(ports().bucket, subscription, event_class.id_of(message))
+        if ports().objects.exists(done):
+            _logger.info("handled before")
+            return
+        event = event_class.from_message(message)
+        publish(handlers[event_class](event, ports()), publisher(), digest(subscription, message.event_id))
+        ports().objects.create(done, b"", "text/plain")
     except Reject as rejection:
         _logger.warning("rejected: %s", rejection, extra={"fields": {"message_id": message.message_id}})
         publisher().publish("message-rejected", [rejected(message, str(rejection))])
@@ -98,13 +118,20 @@ def handle[P](
     telemetry.count("handle_ms", round(1000 * (time.monotonic() - started)), subscription=subscription)
 
 
-def publish(events: Sequence[Event], publisher: Publisher) -> None:
-    """Publishes each event to its topic, as JSON, with the trace it belongs to."""
+def publish(events: Sequence[Event], publisher: Publisher, origin: str) -> None:
+    """Publishes each event to its topic, as JSON, with the trace it belongs to.
+
+    Args:
+        events: in this order; those of one topic are with the broker before the next topic's go out.
+        publisher: where to.
+        origin: names the delivery's event and the stage, so that a repeat gives each event the same id.
+    """
     wiring = load_wiring()
     trace = telemetry.trace_attributes()
     topics: dict[str, list[tuple[bytes, Mapping[str, str]]]] = {}
-    for event in events:
-        message = (event.model_dump_json(exclude_none=True).encode(), event.attributes() | trace)
+    for number, event in enumerate(events):
+        attributes = event.attributes() | trace | {EVENT_ID: digest(origin, number)}
+        message = (event.model_dump_json(exclude_none=True).encode(), attributes)
         topics.setdefault(wiring.topic_of(type(event).__name__), []).append(message)
     for topic, messages in topics.items():
         publisher.publish(topic, messages)
@@ -147,7 +174,7 @@ def _message(cloud_event: CloudEvent) -> Message:
     )
 
 
-def _event_class[P](message: Message, handlers: Handlers[P]) -> type[Event]:
+def _event_class[P: Ports](message: Message, handlers: Handlers) -> type[Event]:
     wired = load_wiring().subscriptions().get(message.subscription)
     names = {event.__name__: event for event in handlers}
     if wired is None or wired[2].pull or load_wiring().topics[wired[0]].event not in names:

@@ -5,7 +5,7 @@ body (a subscription's filter) stands in `attributes()` too.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -27,6 +27,7 @@ from services.shared.wiring import load_wiring
 BATCH_IMAGES = 256
 MAX_SIDE = 2048  # pixels: the longest side that an augmentation may ask for
 MAX_COPIES = 10
+EVENT_ID = "event_id"  # an attribute: derives from the input's event id and the stage
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Message:
     publish_time: str
     subscription: str  # the bare name
     delivery_attempt: int = 1
+
+    @property
+    def event_id(self) -> str:
+        """What stays the same when the same event is published again; outsiders set no id of their own."""
+        return self.attributes.get(EVENT_ID, self.message_id)
 
 
 class _Strict(BaseModel):
@@ -53,6 +59,11 @@ class Event(_Strict):
         return {}
 
     @classmethod
+    def id_of(cls, message: Message) -> str:
+        """What names the event that a message carries, for ever."""
+        return message.event_id
+
+    @classmethod
     def from_message(cls, message: Message) -> Self:
         """Decodes a pushed message.
 
@@ -64,6 +75,10 @@ class Event(_Strict):
             return cls.model_validate_json(message.data)
         except ValidationError as error:
             raise Reject(describe(error)) from error
+
+
+type Handlers = Mapping[type[Event], Callable[..., Sequence[Event]]]
+"""What a stage does with each event that it is pushed: `(event, ports) -> events to publish`."""
 
 
 def describe(error: ValidationError) -> str:
@@ -389,6 +404,11 @@ class MessageRejected(Event):
     attempts: int
     reason: str
     published_at: datetime
+
+    @classmethod
+    def id_of(cls, message: Message) -> str:
+        """The rejected message's own id: one that was replayed and rejected again is another rejection."""
+        return message.attributes.get(MESSAGE_ID, message.message_id)
 
     @classmethod
     def from_message(cls, message: Message) -> Self:

@@ -24,9 +24,9 @@ def photo_uri(bucket: str, image_id: int) -> str:
     return f"gs://{bucket}/images/{image_id}.jpg"
 
 
-def upload_marker_uri(bucket: str, prediction_id: str) -> str:
-    """Stands when an uploaded photo's row is in BigQuery."""
-    return f"gs://{bucket}/uploads/{prediction_id}"
+def handled_uri(bucket: str, subscription: str, event_id: str) -> str:
+    """Stands when a subscription's message was handled and what it led to was published."""
+    return f"gs://{bucket}/handled/{subscription}/{event_id}"
 
 
 def rejected_uri(bucket: str, rejection_id: str) -> str:

@@ -31,7 +31,7 @@ class MemoryObjects:
         with self._lock:
             return self._put(uri, data)
 
-    def create(self, uri: str, data: bytes, content_type: str) -> bool:  # noqa: ARG002, D102
+    def create(self, uri: str, data: bytes, content_type: str) -> bool:  # noqa: D102
         with self._lock:
             if uri in self._objects:
                 return False

@@ -3,9 +3,8 @@
 from functools import cache
 
 from services.shared import endpoint, settings
-from services.shared.events import BatchSelected
 from services.shared.google_cloud import CloudObjects, CloudPublisher
-from services.staging.stage import Ports, handle
+from services.staging.stage import HANDLERS, Ports
 
 
 class Settings(settings.Settings):
@@ -23,6 +22,4 @@ def ports() -> Ports:
     return Ports(objects=CloudObjects(SETTINGS.project), bucket=SETTINGS.bucket)
 
 
-main = endpoint.function(
-    SETTINGS, {BatchSelected: handle}, ports, cache(lambda: CloudPublisher(SETTINGS.project))
-)
+main = endpoint.function(SETTINGS, HANDLERS, ports, cache(lambda: CloudPublisher(SETTINGS.project)))

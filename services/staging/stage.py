@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from services.shared.errors import ObjectNotFoundError
-from services.shared.events import BatchSelected, BatchStaged, Event, Image, Product
+from services.shared.events import BatchSelected, BatchStaged, Event, Handlers, Image, Product
 from services.shared.jobs import ndjson, read_manifest
 from services.shared.layout import JobLayout, photo_uri
 from services.shared.parallel import in_parallel
@@ -42,3 +42,6 @@ def handle(event: BatchSelected, ports: Ports) -> list[Event]:
             classify=request.classify != "none" and bool(images),
         )
     ]
+
+
+HANDLERS: Handlers = {BatchSelected: handle}

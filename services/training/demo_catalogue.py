@@ -1,4 +1,4 @@
-"""Writes the demo catalogue: `python -m services.training.demo_catalogue` made what stands in services/local/demo.
+"""Writes the demo catalogue: `python -m services.training.demo_catalogue` made services/local/demo.
 
 It has the layout of the Fashion Product Images data set: `styles.csv` and `images/<id>.jpg`. Beside it stand
 `origins.csv` (where each photo comes from), `wrong_labels.csv` (attributes that are wrong on purpose) and
@@ -69,7 +69,16 @@ KINDS = {
 }
 
 # Invented, as is everything about the products but what their photos show.
-BRANDS = ("Amberlane", "Corvia", "Dunmoor", "Elmwright", "Fennholt", "Harrow & Pine", "Kestrelle", "Marlowe Bay")
+BRANDS = (
+    "Amberlane",
+    "Corvia",
+    "Dunmoor",
+    "Elmwright",
+    "Fennholt",
+    "Harrow & Pine",
+    "Kestrelle",
+    "Marlowe Bay",
+)
 SEASONS = ("Summer", "Fall", "Winter", "Spring")
 COLUMNS = (
     "id", "gender", "masterCategory", "subCategory", "articleType", "baseColour", "season", "year", "usage",
@@ -95,7 +104,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Photo:
-    """What a photo truly shows; `index` counts in the data set or the series of drawings that it comes from."""
+    """What a photo truly shows; `index` counts in the data set or the series of drawings."""
 
     file: bytes | None
     origin: str
@@ -150,12 +159,14 @@ def write(folder: Path) -> None:
 
 
 def _real_photos(rng: Generator) -> Iterator[Photo]:
-    """Drawn by lot from the test split, as many of each type: not chosen by how well the model does on them."""
+    """By lot from the test split, as many of each type: not chosen by how well the model does."""
     photos, classes = fashion_mnist.load("test")
     for kind, article_type in enumerate(fashion_mnist.ARTICLE_TYPES):
         for index in sorted(rng.choice(np.flatnonzero(classes == kind), REAL_PHOTOS_PER_TYPE, replace=False)):
             # No base colour: what colour a garment has that was photographed in grey cannot be known.
-            yield Photo(_jpeg(Image.fromarray(photos[index])), "fashion-mnist-test", int(index), article_type, "")
+            yield Photo(
+                _jpeg(Image.fromarray(photos[index])), "fashion-mnist-test", int(index), article_type, ""
+            )
 
 
 def _drawings() -> Iterator[Photo]:
@@ -173,7 +184,10 @@ def _broken_photos(rng: Generator) -> Iterator[tuple[Photo, ImageErrorCode]]:
         "photo-animated": _animation(),
     }
     for index, (code, file) in enumerate(files.items()):
-        yield Photo(file, "broken", index, str(rng.choice(list(KINDS))), str(rng.choice(list(BASE_COLOURS)))), code
+        yield (
+            Photo(file, "broken", index, str(rng.choice(list(KINDS))), str(rng.choice(list(BASE_COLOURS)))),
+            code,
+        )
 
 
 def _product(image_id: int, photo: Photo, rng: Generator) -> Product:
@@ -226,10 +240,12 @@ def _animation() -> bytes:
 
 
 def _blank_png(side: int) -> bytes:
-    """A square PNG of one bit per pixel, written row by row: as an image in memory it would take a gigabyte."""
+    """A square PNG of one bit per pixel, written row by row: in memory it would take a gigabyte."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     compressor = zlib.compressobj(9)
     row = b"\0" + b"\xff" * (side // 8)
@@ -245,6 +261,8 @@ def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[obj
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m services.training.demo_catalogue", description="Write the demo.")
+    parser = argparse.ArgumentParser(
+        prog="python -m services.training.demo_catalogue", description="Write the demo."
+    )
     parser.add_argument("--folder", type=Path, default=DEMO)
     write(parser.parse_args().folder)

@@ -1,8 +1,8 @@
-"""Fashion-MNIST (https://github.com/zalandoresearch/fashion-mnist, MIT): 70,000 real product photos, 28x28 grey.
+"""Fashion-MNIST (https://github.com/zalandoresearch/fashion-mnist, MIT): 70,000 real product photos.
 
-Its authors published Zalando's photos with the intensity negated, as bright garments on black. Here they are
-turned back into what was photographed, garments on white, which is a fixed, invertible mapping. The official
-split into 60,000 training and 10,000 test photos is kept.
+Its authors published Zalando's photos in grey, 28x28, with the intensity negated: bright garments on black.
+Here they are turned back into what was photographed, garments on white, which is a fixed, invertible mapping. The
+official split into 60,000 training and 10,000 test photos is kept.
 """
 
 import gzip
@@ -49,7 +49,7 @@ def load(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
-    """The IDX format of MNIST: two zeros, the type (8: bytes), the number of axes, big-endian sizes, values."""
+    """MNIST's IDX format: two zeros, the type (8: bytes), the number of axes, big-endian sizes, values."""
     content = gzip.decompress(path.read_bytes())
     if content[:3] != b"\0\0\x08":
         raise ValueError(f"{path} is not an IDX file of bytes")

@@ -1,8 +1,8 @@
-"""Drawn product photos: 16 article types in 14 base colours, on a near-white ground, as a catalogue shows them.
+"""Drawn product photos: 16 article types in 14 base colours, on near-white, as a catalogue shows them.
 
-They stand in for types and colours of which no photos may be had freely, and teach the colour head what a named
-colour is. Shapes drawn by a program do not teach what real garments look like: figures on these drawings are
-never accuracy on photos.
+They stand in for types and colours of which no photos may be had freely, and teach the colour head what a
+named colour is. Shapes drawn by a program do not teach what real garments look like: figures on these
+drawings are never accuracy on photos.
 """
 
 import math
@@ -70,7 +70,7 @@ def packshots(count: int, seed: Seed, size: tuple[int, int] = (60, 80)) -> Itera
 
 
 def draw(article_type: str, base_colour: str, rng: Generator, size: tuple[int, int] = (60, 80)) -> Packshot:
-    """Draw one garment; cut, pose, light, pattern and shade of its colour vary with `rng`. `size`: (width, height)."""
+    """Draw one garment; its cut, pose, light, pattern and shade vary with `rng`. `size`: (width, height)."""
     sketch = Sketch(rng)
     GARMENTS[article_type](sketch)
     width, height = (side * SUPERSAMPLING for side in size)
@@ -97,21 +97,26 @@ class Sketch:
     strokes: list[Stroke] = field(default_factory=list)
 
     def between(self, low: float, high: float) -> float:
+        """A random number."""
         return float(self.rng.uniform(low, high))
 
     def chance(self, probability: float) -> bool:
+        """Whether a random detail is there."""
         return bool(self.rng.random() < probability)
 
     def polygon(self, *points: Point, tone: float = 1.0) -> None:
         """A piece of cloth; its corners are a little off, as cloth's are."""
         off = self.rng.uniform(-0.008, 0.008, (len(points), 2))
-        self.strokes.append(Stroke([(x + dx, y + dy) for (x, y), (dx, dy) in zip(points, off, strict=True)], tone))
+        self.strokes.append(
+            Stroke([(x + dx, y + dy) for (x, y), (dx, dy) in zip(points, off, strict=True)], tone)
+        )
 
     def mirrored(self, *left: Point, tone: float = 1.0) -> None:
         """A polygon symmetric about x = 0.5, given its left half from top to bottom."""
         self.polygon(*left, *((1 - x, y) for x, y in reversed(left)), tone=tone)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, tone: float = 1.0) -> None:
+        """An ellipse about (x, y)."""
         self.strokes.append(Stroke(_ellipse(x, y, rx, ry, 0, 2 * math.pi), tone))
 
     def dome(self, x: float, y: float, rx: float, ry: float, tone: float = 1.0) -> None:
@@ -123,6 +128,7 @@ class Sketch:
         self.strokes.append(Stroke(_ellipse(x, y, rx, ry, math.pi, 2 * math.pi), tone, width))
 
     def line(self, *points: Point, width: float, tone: float) -> None:
+        """A seam, a lace, a strap."""
         self.strokes.append(Stroke(points, tone, width))
 
 
@@ -130,7 +136,7 @@ def _ellipse(x: float, y: float, rx: float, ry: float, start: float, stop: float
     return [(x + rx * math.cos(angle), y + ry * math.sin(angle)) for angle in np.linspace(start, stop, 40)]
 
 
-# ---- garments ------------------------------------------------------------------------------------------------
+# ---- garments --------------------------------------------------------------------------------------------
 
 
 def _torso(sketch: Sketch, *, long_sleeves: bool) -> float:
@@ -215,8 +221,8 @@ def _skirt(sketch: Sketch) -> None:
 def _casual_shoe(sketch: Sketch) -> None:
     heel = sketch.between(0.30, 0.40)
     sketch.polygon(
-        (0.08, heel), (0.20, heel - 0.03), (0.30, 0.42), (0.42, 0.46), (0.60, 0.56), (0.85, 0.62), (0.92, 0.70),
-        (0.90, 0.74), (0.08, 0.74),
+        (0.08, heel), (0.20, heel - 0.03), (0.30, 0.42), (0.42, 0.46), (0.60, 0.56), (0.85, 0.62),
+        (0.92, 0.70), (0.90, 0.74), (0.08, 0.74),
     )  # fmt: skip
     sole = sketch.between(1.5, 2.2) if sketch.chance(0.6) else 0.5
     sketch.polygon((0.07, 0.72), (0.93, 0.71), (0.92, 0.79), (0.08, 0.79), tone=sole)
@@ -301,7 +307,9 @@ def _tie(sketch: Sketch) -> None:
         for y in np.linspace(0.30, 0.78, 6):
             # No stripe reaches beyond the cloth, which widens downwards.
             reach = 0.04 + (half - 0.04) * (float(y) - 0.14) / 0.66 - 0.015
-            sketch.line((0.50 - reach, float(y) + 0.03), (0.50 + reach, float(y) - 0.03), width=0.02, tone=tone)
+            sketch.line(
+                (0.50 - reach, float(y) + 0.03), (0.50 + reach, float(y) - 0.03), width=0.02, tone=tone
+            )
 
 
 GARMENTS: dict[str, Callable[[Sketch], None]] = {
@@ -324,11 +332,11 @@ GARMENTS: dict[str, Callable[[Sketch], None]] = {
 }
 
 
-# ---- rendering -----------------------------------------------------------------------------------------------
+# ---- rendering -------------------------------------------------------------------------------------------
 
 
 def _pose(rng: Generator, width: int, height: int) -> Callable[[Sequence[Point]], list[Point]]:
-    """From the unit square to pixels: a little turned, sheared, scaled and off centre, and sometimes mirrored."""
+    """From the unit square to pixels: a little turned, sheared, scaled, off centre, sometimes mirrored."""
     side = min(width, height)
     scale_x = side * rng.uniform(0.78, 1.0) * rng.choice([-1, 1])
     scale_y = side * rng.uniform(0.85, 1.1) * min(max(height / width, 1.0), 1.25)
@@ -363,21 +371,25 @@ def shade_of(base_colour: str, rng: Generator) -> NDArray[np.float64]:
     """A colour that still bears the same name: RGB, 0 to 1."""
     rgb = np.array(BASE_COLOURS[base_colour]) / 255
     grey = rgb.mean()
-    return (grey + (rgb - grey) * rng.uniform(0.85, 1.1)) * rng.uniform(0.88, 1.08) + rng.uniform(-0.012, 0.012, 3)
+    return (grey + (rgb - grey) * rng.uniform(0.85, 1.1)) * rng.uniform(0.88, 1.08) + rng.uniform(
+        -0.012, 0.012, 3
+    )
 
 
 def _light(tones: NDArray[np.float32], colour: ArrayLike, rng: Generator) -> NDArray[np.float64]:
-    """Colour the tones under uneven light, sometimes in stripes, on a ground with a soft shadow. RGB, 0 to 1."""
+    """RGB, 0 to 1: the tones in colour, under uneven light, sometimes striped, with a soft shadow."""
     height, width = tones.shape
     garment = tones >= 0
-    y, x = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
 
     creases = Image.fromarray(rng.normal(0, 1, (7, 6)).astype(np.float32))
     light = 1 + rng.uniform(0.03, 0.1) * np.asarray(creases.resize((width, height), Image.Resampling.BICUBIC))
     light += rng.uniform(-0.12, 0.12) * (x - 0.5) + rng.uniform(-0.12, 0.12) * (y - 0.5)
     if rng.random() < 0.2:
         across = x if rng.random() < 0.5 else y
-        light = np.where(np.sin(across * 2 * math.pi * rng.uniform(4, 12)) > 0.6, light * rng.uniform(0.6, 0.9), light)
+        light = np.where(
+            np.sin(across * 2 * math.pi * rng.uniform(4, 12)) > 0.6, light * rng.uniform(0.6, 0.9), light
+        )
 
     cloth = np.asarray(colour) * (light * np.minimum(tones, 1))[..., np.newaxis]
     cloth += (1 - cloth) * np.clip(tones - 1, 0, 1)[..., np.newaxis]

@@ -12,7 +12,7 @@ from PIL import Image
 from services.model.preprocessing import to_array
 from services.shared.images import decode
 from services.training import fashion_mnist
-from services.training.packshots import BASE_COLOURS, GARMENTS, packshots, shade_of
+from services.training.packshots import BASE_COLOURS, GARMENTS, Seed, packshots, shade_of
 
 IMAGE_SIZE = 112
 
@@ -50,11 +50,14 @@ def concatenate(parts: Sequence[Samples]) -> Samples:
 
 def real_photos(photos: NDArray[np.uint8], classes: NDArray[np.uint8]) -> Samples:
     """Fashion-MNIST as it is. What colour a garment has that was photographed in grey cannot be known."""
-    return _samples((Image.fromarray(photo).convert("RGB"), int(kind), UNKNOWN) for photo, kind in zip(photos, classes, strict=True))
+    return _samples(
+        (Image.fromarray(photo).convert("RGB"), int(kind), UNKNOWN)
+        for photo, kind in zip(photos, classes, strict=True)
+    )
 
 
 def delivered_photos(photos: NDArray[np.uint8], classes: NDArray[np.uint8]) -> Samples:
-    """Fashion-MNIST by the way that a catalogue's photos take: saved as small JPEGs, read by the pipeline's decoder."""
+    """Fashion-MNIST by the way of a catalogue's photos: saved as JPEGs, read by the pipeline's decoder."""
     return _samples(
         (decode(jpeg(Image.fromarray(photo), 90)), int(kind), UNKNOWN)
         for photo, kind in zip(photos, classes, strict=True)
@@ -76,12 +79,16 @@ def varied_photos(photos: NDArray[np.uint8], classes: NDArray[np.uint8], seed: i
     return _samples(vary(photo, int(kind)) for photo, kind in zip(photos, classes, strict=True))
 
 
-def drawn_packshots(count: int, seed: int) -> Samples:
+def drawn_packshots(count: int, seed: Seed) -> Samples:
     """Drawings, compressed as a catalogue's photos are."""
     rng = np.random.default_rng(seed)
     types, colours = HEADS["article_type"], HEADS["base_colour"]
     return _samples(
-        (decode(jpeg(shot.image, int(rng.integers(60, 96)))), types.index(shot.article_type), colours.index(shot.base_colour))
+        (
+            decode(jpeg(shot.image, int(rng.integers(60, 96)))),
+            types.index(shot.article_type),
+            colours.index(shot.base_colour),
+        )
         for shot in packshots(count, seed)
     )
 

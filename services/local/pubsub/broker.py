@@ -11,7 +11,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.pubsub_v1.types import Encoding
 
 from services.local.pubsub import messages
-from services.local.pubsub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from services.local.pubsub.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    OutOfRangeError,
+)
 from services.local.pubsub.filters import compile_filter
 from services.local.pubsub.messages import Proto
 from services.local.pubsub.push import Push, open_session
@@ -61,10 +67,10 @@ class Snapshot:
 
 
 def check_name(name: str, kind: str) -> None:
-    """Raises InvalidArgument if it is not the full name of a `kind`, such as "topics"."""
+    """Raises InvalidArgumentError if it is not the full name of a `kind`, such as "topics"."""
     match = _NAME.fullmatch(name)
     if match is None or match["kind"] != kind:
-        raise InvalidArgument(f"Invalid [{kind}] name: (name={name})")
+        raise InvalidArgumentError(f"Invalid [{kind}] name: (name={name})")
 
 
 class Broker:
@@ -102,7 +108,7 @@ class Broker:
         """Stop delivering and make everything durable."""
         self._sweeper.cancel()
         for push in self._pushes.values():
-            push.stop()
+            push.abort()
         await self._session.close()
         self._storage.close()
 
@@ -112,7 +118,7 @@ class Broker:
         """Add a topic."""
         check_name(config.name, "topics")
         if config.name in self.topics:
-            raise AlreadyExists(f"Topic already exists (resource={config.name})")
+            raise AlreadyExistsError(f"Topic already exists (resource={config.name})")
         self._check_topic(config)
         config.state = messages.Topic.State.ACTIVE
         self.topics[config.name] = Topic(config)
@@ -136,7 +142,7 @@ class Broker:
             return
         self.schemas.get(settings.schema)
         if settings.encoding not in (Encoding.JSON, Encoding.BINARY):
-            raise InvalidArgument("Invalid schema_settings: encoding must be JSON or BINARY")
+            raise InvalidArgumentError("Invalid schema_settings: encoding must be JSON or BINARY")
         for revision_id in filter(None, [settings.first_revision_id, settings.last_revision_id]):
             self.schemas.get(f"{settings.schema}@{revision_id}")
 
@@ -146,7 +152,7 @@ class Broker:
     def topic(self, name: str) -> Topic:
         """Find a topic."""
         if name not in self.topics:
-            raise NotFound(f"Topic not found (resource={name})")
+            raise NotFoundError(f"Topic not found (resource={name})")
         return self.topics[name]
 
     def delete_topic(self, name: str) -> None:
@@ -184,7 +190,7 @@ class Broker:
 
     def _check_schema(self, settings: Proto, protos: Sequence[Proto]) -> None:
         if settings.schema == DELETED_SCHEMA:
-            raise FailedPrecondition("The schema of the topic has been deleted")
+            raise NotFoundError("The schema of the topic has been deleted")
         for proto in protos:
             revision = self.schemas.check(proto.data, settings)
             proto.attributes["googclient_schemaname"] = settings.schema
@@ -231,7 +237,7 @@ class Broker:
         """Add a subscription, with the documented defaults where the configuration is silent."""
         check_name(config.name, "subscriptions")
         if config.name in self.subscriptions:
-            raise AlreadyExists(f"Subscription already exists (resource={config.name})")
+            raise AlreadyExistsError(f"Subscription already exists (resource={config.name})")
         self.topic(config.topic)
         config.state = messages.Subscription.State.ACTIVE
         config.detached = False
@@ -244,7 +250,7 @@ class Broker:
         subscription = self.subscription(config.name)
         for name in ("topic", "filter", "enable_message_ordering"):
             if getattr(config, name) != getattr(subscription.config, name):
-                raise InvalidArgument(f"Invalid update_mask: {name} cannot be changed")
+                raise InvalidArgumentError(f"Invalid update_mask: {name} cannot be changed")
         self._complete_subscription(config)
         self._reconfigure(subscription, config)
         return config
@@ -272,16 +278,17 @@ class Broker:
                 _default(config.retry_policy, name, seconds)
                 _check_range(f"retry_policy.{name}", getattr(config.retry_policy, name), _BACKOFF_SECONDS)
             if _seconds(config.retry_policy.minimum_backoff) > _seconds(config.retry_policy.maximum_backoff):
-                raise InvalidArgument("Invalid retry_policy: minimum_backoff is longer than maximum_backoff")
+                raise InvalidArgumentError("Invalid retry_policy: minimum_backoff exceeds maximum_backoff")
         if config.HasField("dead_letter_policy"):
             policy = config.dead_letter_policy
             policy.max_delivery_attempts = policy.max_delivery_attempts or 5
             if not 5 <= policy.max_delivery_attempts <= 100:
-                raise InvalidArgument("Invalid dead_letter_policy: max_delivery_attempts must be from 5 to 100")
+                raise OutOfRangeError("Invalid max_delivery_attempts: it must be from 5 to 100")
             self.topic(policy.dead_letter_topic)
+        config.push_config.SetInParent()
         endpoint = config.push_config.push_endpoint
         if endpoint and not re.match(r"https?://[^/]", endpoint):
-            raise InvalidArgument(f"Invalid push endpoint given (endpoint={endpoint})")
+            raise InvalidArgumentError(f"Invalid push endpoint given (endpoint={endpoint})")
 
     def _attach(self, config: Proto) -> Subscription:
         subscription = Subscription(config, self._storage, self._publish_dead_letter)
@@ -313,7 +320,7 @@ class Broker:
     def subscription(self, name: str) -> Subscription:
         """Find a subscription."""
         if name not in self.subscriptions:
-            raise NotFound(f"Subscription does not exist (resource={name})")
+            raise NotFoundError(f"Subscription does not exist (resource={name})")
         return self.subscriptions[name]
 
     def delete_subscription(self, name: str) -> None:
@@ -332,13 +339,13 @@ class Broker:
         """Keep what a subscription has not acknowledged, and everything published from now on."""
         check_name(name, "snapshots")
         if name in self.snapshots:
-            raise AlreadyExists(f"Snapshot already exists (resource={name})")
+            raise AlreadyExistsError(f"Snapshot already exists (resource={name})")
         subscription = self._attached_subscription(subscription_name)
         unacked = subscription.unacked()
         now = time.time()
         expires = (unacked[0].published if unacked else now) + _SNAPSHOT_SECONDS
         if expires < now + _SNAPSHOT_LEAST_SECONDS:
-            raise FailedPrecondition("The oldest unacknowledged message is too old for a snapshot")
+            raise FailedPreconditionError("The oldest unacknowledged message is too old for a snapshot")
         config = messages.Snapshot(name=name, topic=subscription.config.topic, labels=labels)
         config.expire_time.CopyFrom(_timestamp(expires))
         snapshot = Snapshot(config, unacked)
@@ -365,7 +372,7 @@ class Broker:
     def snapshot(self, name: str) -> Snapshot:
         """Find a snapshot."""
         if name not in self.snapshots:
-            raise NotFound(f"Snapshot not found (resource={name})")
+            raise NotFoundError(f"Snapshot not found (resource={name})")
         return self.snapshots[name]
 
     def delete_snapshot(self, name: str) -> None:
@@ -380,11 +387,11 @@ class Broker:
     def _attached_subscription(self, name: str) -> Subscription:
         subscription = self.subscription(name)
         if subscription.config.detached:
-            raise FailedPrecondition(f"Subscription is detached (resource={name})")
+            raise FailedPreconditionError(f"Subscription is detached (resource={name})")
         return subscription
 
     def seek_to_time(self, subscription_name: str, published: float) -> None:
-        """Acknowledge what was published before that time, in seconds since the epoch, and nothing after it."""
+        """Acknowledge what was published before that time (seconds since the epoch), and nothing else."""
         subscription = self._attached_subscription(subscription_name)
         topic = self.topics.get(subscription.config.topic)
         retained = topic.retained if topic else []
@@ -399,7 +406,7 @@ class Broker:
         subscription = self._attached_subscription(subscription_name)
         snapshot = self.snapshot(snapshot_name)
         if snapshot.config.topic != subscription.config.topic:
-            raise InvalidArgument("The snapshot and the subscription are of different topics")
+            raise FailedPreconditionError("The snapshot and the subscription are of different topics")
         unacked = [m for m in snapshot.messages if subscription.matches(m.proto.attributes)]
         ids = {message.id for message in unacked}
         subscription.seek(lambda message: message.id in ids, unacked)
@@ -413,7 +420,7 @@ class Broker:
             self.expire(time.time())
 
     def expire(self, now: float) -> None:
-        """Drop messages past their retention and snapshots past their time, `now` in seconds since the epoch."""
+        """Drop messages past their retention and snapshots past their time. `now`: seconds of the epoch."""
         for subscription in self.subscriptions.values():
             subscription.expire(now - _seconds(subscription.config.message_retention_duration))
         for topic in self.topics.values():
@@ -432,34 +439,36 @@ class Broker:
 
 def _check_messages(protos: Sequence[Proto]) -> None:
     if not protos:
-        raise InvalidArgument("The request has no messages")
+        raise InvalidArgumentError("The request has no messages")
     if len(protos) > MAX_PUBLISH_MESSAGES:
-        raise InvalidArgument(f"The request has more than {MAX_PUBLISH_MESSAGES} messages")
+        raise InvalidArgumentError(f"The request has more than {MAX_PUBLISH_MESSAGES} messages")
     if sum(proto.ByteSize() for proto in protos) > MAX_PUBLISH_BYTES:
-        raise InvalidArgument(f"The request is larger than {MAX_PUBLISH_BYTES} bytes")
+        raise InvalidArgumentError(f"The request is larger than {MAX_PUBLISH_BYTES} bytes")
     for proto in protos:
-        if not (proto.data or proto.attributes or proto.ordering_key):
-            raise InvalidArgument("Some messages are empty: data, an attribute or an ordering key is needed")
+        if not (proto.data or proto.attributes):
+            raise InvalidArgumentError("Some messages are empty: data or an attribute is needed")
         if len(proto.ordering_key.encode()) > MAX_ORDERING_KEY_BYTES:
-            raise InvalidArgument(f"An ordering key is longer than {MAX_ORDERING_KEY_BYTES} bytes")
+            raise InvalidArgumentError(f"An ordering key is longer than {MAX_ORDERING_KEY_BYTES} bytes")
         if len(proto.attributes) > MAX_ATTRIBUTES:
-            raise InvalidArgument(f"A message has more than {MAX_ATTRIBUTES} attributes")
+            raise InvalidArgumentError(f"A message has more than {MAX_ATTRIBUTES} attributes")
         for key, value in proto.attributes.items():
             if not 0 < len(key.encode()) <= MAX_KEY_BYTES:
-                raise InvalidArgument(f"An attribute key is empty or longer than {MAX_KEY_BYTES} bytes: {key!r}")
+                raise InvalidArgumentError(
+                    f"An attribute key is empty or longer than {MAX_KEY_BYTES} bytes: {key!r}"
+                )
             if len(value.encode()) > MAX_VALUE_BYTES:
-                raise InvalidArgument(f"Attribute {key!r} is longer than {MAX_VALUE_BYTES} bytes")
+                raise InvalidArgumentError(f"Attribute {key!r} is longer than {MAX_VALUE_BYTES} bytes")
 
 
 def check_ack_deadline(seconds: int, least: int = 10) -> None:
-    """Raises InvalidArgument unless the deadline is from `least` to 600 seconds."""
+    """Raises InvalidArgumentError unless the deadline is from `least` to 600 seconds."""
     if not least <= seconds <= 600:
-        raise InvalidArgument(f"Invalid ack deadline: {seconds} is not from {least} to 600 seconds")
+        raise InvalidArgumentError(f"Invalid ack deadline: {seconds} is not from {least} to 600 seconds")
 
 
 def _check_range(name: str, duration: Duration, seconds: tuple[int, int]) -> None:
     if not seconds[0] <= _seconds(duration) <= seconds[1]:
-        raise InvalidArgument(f"Invalid {name}: not from {seconds[0]} to {seconds[1]} seconds")
+        raise InvalidArgumentError(f"Invalid {name}: not from {seconds[0]} to {seconds[1]} seconds")
 
 
 def _default(config: Proto, name: str, seconds: int) -> None:

@@ -1,18 +1,18 @@
 """The filter language of subscriptions: https://cloud.google.com/pubsub/docs/subscription-message-filter.
 
-    filter     = term {"AND" term} | term {"OR" term}
-    term       = ("NOT" | "-") term | "(" filter ")" | comparison
-    comparison = "attributes" ":" key
-               | "attributes" "." key ("=" | "!=") string
-               | "hasPrefix" "(" "attributes" "." key "," string ")"
-    key        = word | string
+filter     = term {"AND" term} | term {"OR" term}
+term       = ("NOT" | "-") term | "(" filter ")" | comparison
+comparison = "attributes" ":" key
+           | "attributes" "." key ("=" | "!=") string
+           | "hasPrefix" "(" "attributes" "." key "," string ")"
+key        = word | string
 """
 
 import ast
 import re
 from collections.abc import Callable, Mapping
 
-from services.local.pubsub.errors import InvalidArgument
+from services.local.pubsub.errors import InvalidArgumentError
 
 type Filter = Callable[[Mapping[str, str]], bool]
 
@@ -33,10 +33,11 @@ def compile_filter(text: str) -> Filter:
     """Turn a filter into a function of a message's attributes; an empty one lets everything pass.
 
     Raises:
-        InvalidArgument: the text is not a filter, or has more than 256 bytes.
+        InvalidArgumentError: the text is not a filter, or has more than 256 bytes.
+
     """
     if len(text.encode()) > MAX_BYTES:
-        raise InvalidArgument(f"Invalid filter: longer than {MAX_BYTES} bytes")
+        raise InvalidArgumentError(f"Invalid filter: longer than {MAX_BYTES} bytes")
     return _Parser(text).parse() if text else lambda attributes: True
 
 
@@ -47,7 +48,7 @@ class _Parser:
         while position < len(text):
             match = _TOKEN.match(text, position)
             if match is None:
-                raise InvalidArgument(f"Invalid filter: unexpected character at {text[position:]!r}")
+                raise InvalidArgumentError(f"Invalid filter: unexpected character at {text[position:]!r}")
             self._tokens.append(match["token"])
             position = match.end()
         self._tokens.reverse()
@@ -55,12 +56,12 @@ class _Parser:
     def parse(self) -> Filter:
         result = self._filter()
         if self._tokens:
-            raise InvalidArgument(f"Invalid filter: unexpected {self._tokens[-1]!r}")
+            raise InvalidArgumentError(f"Invalid filter: unexpected {self._tokens[-1]!r}")
         return result
 
     def _next(self) -> str:
         if not self._tokens:
-            raise InvalidArgument("Invalid filter: it ends too early")
+            raise InvalidArgumentError("Invalid filter: it ends too early")
         return self._tokens.pop()
 
     def _at(self, *tokens: str) -> bool:
@@ -69,7 +70,7 @@ class _Parser:
     def _expect(self, *tokens: str) -> str:
         token = self._next()
         if token not in tokens:
-            raise InvalidArgument(f"Invalid filter: {' or '.join(tokens)} expected, not {token!r}")
+            raise InvalidArgumentError(f"Invalid filter: {' or '.join(tokens)} expected, not {token!r}")
         return token
 
     def _filter(self) -> Filter:
@@ -79,7 +80,7 @@ class _Parser:
         operator = self._tokens[-1]
         while self._at("AND", "OR"):
             if self._next() != operator:
-                raise InvalidArgument("Invalid filter: AND and OR can only be combined with parentheses")
+                raise InvalidArgumentError("Invalid filter: AND and OR can only be combined with parentheses")
             terms.append(self._term())
         combine = all if operator == "AND" else any
         return lambda attributes: combine(term(attributes) for term in terms)
@@ -123,8 +124,8 @@ class _Parser:
 
     def _string(self, token: str) -> str:
         if not token.startswith('"'):
-            raise InvalidArgument(f"Invalid filter: a quoted string expected, not {token!r}")
+            raise InvalidArgumentError(f"Invalid filter: a quoted string expected, not {token!r}")
         try:
             return str(ast.literal_eval(token))
         except (SyntaxError, ValueError) as error:
-            raise InvalidArgument(f"Invalid filter: {token} is not a string") from error
+            raise InvalidArgumentError(f"Invalid filter: {token} is not a string") from error

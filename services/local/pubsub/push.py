@@ -37,7 +37,9 @@ class _FinalProcessing(aiohttp.ClientResponse):
 def open_session() -> aiohttp.ClientSession:
     """The HTTP client for all pushes."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), response_class=_FinalProcessing, cookie_jar=aiohttp.DummyCookieJar()
+        connector=aiohttp.TCPConnector(limit=0),
+        response_class=_FinalProcessing,
+        cookie_jar=aiohttp.DummyCookieJar(),
     )
 
 
@@ -53,6 +55,12 @@ class Push:
     def stop(self) -> None:
         """Send nothing more. Requests on their way still count."""
         self._task.cancel()
+
+    def abort(self) -> None:
+        """Give up the requests on their way as well: their messages stay unacknowledged."""
+        self.stop()
+        for task in self._in_flight:
+            task.cancel()
 
     async def _run(self) -> None:
         subscription = self._subscription

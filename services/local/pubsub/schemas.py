@@ -13,11 +13,18 @@ import fastavro
 from fastavro.validation import ValidationError, validate
 from google.protobuf import descriptor_pool, json_format, message_factory, unknown_fields
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
-from google.protobuf.message import DecodeError, Message as ProtobufMessage
-from google.pubsub_v1.types import Encoding, Schema as SchemaType
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtobufMessage
+from google.pubsub_v1.types import Encoding
+from google.pubsub_v1.types import Schema as SchemaType
 from grpc_tools import protoc
 
-from services.local.pubsub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from services.local.pubsub.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+)
 from services.local.pubsub.messages import Proto, Schema
 from services.local.pubsub.storage import Storage
 
@@ -37,36 +44,37 @@ class Revision:
     """One revision of a schema, ready to validate."""
 
     proto: Proto
-    checks: dict[Encoding, _Check]
+    checks: dict[int, _Check]
 
-    def check(self, data: bytes, encoding: Encoding) -> None:
-        """Raises InvalidArgument with the field and the reason."""
+    def check(self, data: bytes, encoding: int) -> None:
+        """Raises InvalidArgumentError with the field and the reason."""
         if encoding not in self.checks:
-            raise InvalidArgument("Invalid encoding: JSON or BINARY must be set")
+            raise InvalidArgumentError("Invalid encoding: JSON or BINARY must be set")
         try:
             self.checks[encoding](data)
         except ValueError as error:
-            raise InvalidArgument(f"Invalid data in message: {' '.join(str(error).split())}") from error
+            raise InvalidArgumentError(f"Invalid data in message: {' '.join(str(error).split())}") from error
 
 
 def compile_schema(schema: Proto) -> Revision:
     """Read a schema's definition.
 
     Raises:
-        InvalidArgument: the definition is empty, too long, or wrong.
+        InvalidArgumentError: the definition is empty, too long, or wrong.
+
     """
     if not schema.definition:
-        raise InvalidArgument("Invalid schema: the definition is empty")
+        raise InvalidArgumentError("Invalid schema: the definition is empty")
     if len(schema.definition.encode()) > MAX_DEFINITION_BYTES:
-        raise InvalidArgument(f"Invalid schema: the definition is longer than {MAX_DEFINITION_BYTES} bytes")
+        raise InvalidArgumentError(f"Invalid schema: longer than {MAX_DEFINITION_BYTES} bytes")
     compilers = {SchemaType.Type.PROTOCOL_BUFFER: _protobuf_checks, SchemaType.Type.AVRO: _avro_checks}
     # proto-plus calls the field `type_`; raw messages follow.
     if schema.type_ not in compilers:
-        raise InvalidArgument("Invalid schema: type must be PROTOCOL_BUFFER or AVRO")
+        raise InvalidArgumentError("Invalid schema: type must be PROTOCOL_BUFFER or AVRO")
     try:
         return Revision(schema, compilers[schema.type_](schema.definition))
     except ValueError as error:
-        raise InvalidArgument(f"Invalid schema definition: {error}") from error
+        raise InvalidArgumentError(f"Invalid schema definition: {error}") from error
 
 
 class Schemas:
@@ -82,7 +90,7 @@ class Schemas:
     def create(self, name: str, schema: Proto) -> Proto:
         """Add a schema with its first revision."""
         if name in self._schemas:
-            raise AlreadyExists(f"Schema already exists (resource={name})")
+            raise AlreadyExistsError(f"Schema already exists (resource={name})")
         revision = compile_schema(schema)
         self._schemas[name] = []
         return self._add(name, revision)
@@ -92,7 +100,7 @@ class Schemas:
         revisions = self._revisions(name)
         revision = compile_schema(schema)
         if revision.proto.type_ != revisions[-1].proto.type_:
-            raise InvalidArgument("Invalid schema: a revision cannot change the type of the schema")
+            raise InvalidArgumentError("Invalid schema: a revision cannot change the type of the schema")
         return self._add(name, revision)
 
     def rollback(self, name: str, revision_id: str) -> Proto:
@@ -102,7 +110,7 @@ class Schemas:
     def _add(self, name: str, revision: Revision) -> Proto:
         revisions = self._schemas[name]
         if len(revisions) >= MAX_REVISIONS:
-            raise FailedPrecondition(f"Schema has {MAX_REVISIONS} revisions already (resource={name})")
+            raise FailedPreconditionError(f"Schema has {MAX_REVISIONS} revisions already (resource={name})")
         proto = Schema()
         proto.CopyFrom(revision.proto)
         proto.name, proto.revision_id = name, uuid.uuid4().hex[:8]
@@ -116,13 +124,13 @@ class Schemas:
         name, _, revision_id = name.partition("@")
         return self._find(name, revision_id).proto if revision_id else self._revisions(name)[-1].proto
 
-    def list(self) -> list[Proto]:
+    def latest(self) -> list[Proto]:
         """Every schema, in its latest revision."""
         return [revisions[-1].proto for revisions in self._schemas.values()]
 
     def revisions(self, name: str) -> list[Proto]:
-        """The revisions of a schema, the latest first."""
-        return [revision.proto for revision in reversed(self._revisions(name))]
+        """The revisions of a schema, the oldest first."""
+        return [revision.proto for revision in self._revisions(name)]
 
     def delete(self, name: str) -> None:
         """Remove a schema with all revisions."""
@@ -135,7 +143,7 @@ class Schemas:
         revisions = self._revisions(name)
         revision = self._find(name, revision_id)
         if len(revisions) == 1:
-            raise FailedPrecondition(f"Cannot delete the only revision of a schema (resource={name})")
+            raise FailedPreconditionError(f"Cannot delete the only revision of a schema (resource={name})")
         revisions.remove(revision)
         self._storage.delete(_KIND, f"{name}@{revision_id}")
         return self.get(name)
@@ -144,17 +152,18 @@ class Schemas:
         """The latest revision, among those the topic's schema settings allow, that a message conforms to.
 
         Raises:
-            InvalidArgument: it conforms to none; the reason is that of the latest.
+            InvalidArgumentError: it conforms to none; the reason is that of the latest.
+
         """
         revisions = self._revisions(settings.schema)
         ids = [revision.proto.revision_id for revision in revisions]
         first = ids.index(settings.first_revision_id) if settings.first_revision_id in ids else 0
         last = ids.index(settings.last_revision_id) if settings.last_revision_id in ids else len(ids) - 1
-        problem = InvalidArgument("Invalid schema settings: no revision between the first and the last")
+        problem = InvalidArgumentError("Invalid schema settings: no revision between the first and the last")
         for revision in reversed(revisions[first : last + 1]):
             try:
                 revision.check(data, settings.encoding)
-            except InvalidArgument as error:
+            except InvalidArgumentError as error:
                 problem = error if revision is revisions[last] else problem
             else:
                 return revision.proto
@@ -162,20 +171,20 @@ class Schemas:
 
     def _revisions(self, name: str) -> "list[Revision]":
         if name not in self._schemas:
-            raise NotFound(f"Schema not found (resource={name})")
+            raise NotFoundError(f"Schema not found (resource={name})")
         return self._schemas[name]
 
     def _find(self, name: str, revision_id: str) -> Revision:
         for revision in self._revisions(name):
             if revision.proto.revision_id == revision_id:
                 return revision
-        raise NotFound(f"Schema revision not found (resource={name}@{revision_id})")
+        raise NotFoundError(f"Schema revision not found (resource={name}@{revision_id})")
 
 
 # Protocol buffers
 
 
-def _protobuf_checks(definition: str) -> dict[Encoding, _Check]:
+def _protobuf_checks(definition: str) -> dict[int, _Check]:
     file = _compile_protobuf(definition)
     if len(file.message_type) != 1:
         raise ValueError(f"exactly one top-level message is allowed, {len(file.message_type)} are defined")
@@ -204,7 +213,7 @@ def _compile_protobuf(definition: str) -> FileDescriptorProto:
 
 @contextmanager
 def _standard_error_to(file: IO[bytes]) -> Iterator[None]:
-    """protoc is C++ and knows only the file descriptor."""
+    """Redirect what C++ writes: protoc knows only the file descriptor."""
     original = os.dup(2)
     os.dup2(file.fileno(), 2)
     try:
@@ -230,14 +239,15 @@ def _parse_protobuf(data: bytes, message: ProtobufMessage) -> None:
         message.ParseFromString(data)
     except DecodeError as error:
         raise ValueError(str(error)) from error
-    if unknown := [field.field_number for field in unknown_fields.UnknownFieldSet(message)]:
-        raise ValueError(f"{message.DESCRIPTOR.name} has no field of number {unknown[0]}")
+    unknown = unknown_fields.UnknownFieldSet(message)
+    if len(unknown):
+        raise ValueError(f"{message.DESCRIPTOR.name} has no field of number {unknown[0].field_number}")
 
 
 # Avro
 
 
-def _avro_checks(definition: str) -> dict[Encoding, _Check]:
+def _avro_checks(definition: str) -> dict[int, _Check]:
     try:
         schema = fastavro.parse_schema(json.loads(definition))
     except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType) as error:
@@ -248,10 +258,10 @@ def _avro_checks(definition: str) -> dict[Encoding, _Check]:
     }
 
 
-def _parse_avro_json(data: bytes, schema: Any) -> None:  # noqa: ANN401
-    """Avro's JSON leaves nothing out and adds nothing, but the reader fills in defaults and skips the unknown.
+def _parse_avro_json(data: bytes, schema: Any) -> None:
+    """Avro's JSON leaves no field out, but the reader fills in defaults, and it converts types.
 
-    So what is read is written again and must be the same.
+    So what is read is written again and must be in the message. Unknown fields are skipped, as by Google.
     """
     document = json.loads(data)
     try:
@@ -268,12 +278,10 @@ def _parse_avro_json(data: bytes, schema: Any) -> None:  # noqa: ANN401
 
 def _compare(expected: object, given: object, where: str) -> None:
     if isinstance(expected, dict) and isinstance(given, dict):
-        for key in expected.keys() | given.keys():
+        for key, value in expected.items():
             if key not in given:
                 raise ValueError(f"{where} lacks the field {key!r}")
-            if key not in expected:
-                raise ValueError(f"{where} has no field {key!r}")
-            _compare(expected[key], given[key], f"{where}.{key}")
+            _compare(value, given[key], f"{where}.{key}")
     elif isinstance(expected, list) and isinstance(given, list) and len(expected) == len(given):
         for index, (one, other) in enumerate(zip(expected, given, strict=True)):
             _compare(one, other, f"{where}[{index}]")
@@ -281,7 +289,7 @@ def _compare(expected: object, given: object, where: str) -> None:
         raise ValueError(f"{where} is {given!r}, read as {expected!r}")
 
 
-def _parse_avro(data: bytes, schema: Any) -> None:  # noqa: ANN401
+def _parse_avro(data: bytes, schema: Any) -> None:
     stream = io.BytesIO(data)
     try:
         fastavro.schemaless_reader(stream, schema, None)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.local.pubsub.messages import PubsubMessage, Proto
+from services.local.pubsub.messages import Proto, PubsubMessage
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS resource (kind TEXT, name TEXT, body BLOB, UNIQUE (kind, name));
@@ -47,6 +47,7 @@ class Storage:
     Raises:
         OSError: the directory cannot be made.
         sqlite3.OperationalError: another broker uses the directory, or it cannot be written.
+
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -55,7 +56,8 @@ class Storage:
         self._database = sqlite3.connect(directory / "pubsub.sqlite" if directory else ":memory:", timeout=0)
         # The exclusive lock keeps a second broker off the same directory.
         self._database.executescript(
-            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + _TABLES
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+            + _TABLES
         )
         self._messages: dict[int, Message] = {}
         self._commit_due = False
@@ -76,7 +78,7 @@ class Storage:
         self._database.commit()
 
     def commit_soon(self) -> None:
-        """Commit within a few milliseconds, for writes that may be lost: an acknowledgement is then repeated."""
+        """Commit within a few milliseconds: for what, if lost, only makes a message come again."""
         if not self._commit_due:
             self._commit_due = True
             asyncio.get_running_loop().call_later(_COMMIT_DELAY_SECONDS, self._commit_if_due)
@@ -116,12 +118,16 @@ class Storage:
                     "INSERT INTO message VALUES (?, ?)", (message.id, message.proto.SerializeToString())
                 )
             message.holders += 1
-            self._database.execute("INSERT INTO backlog (holder, message) VALUES (?, ?)", (holder, message.id))
+            self._database.execute(
+                "INSERT INTO backlog (holder, message) VALUES (?, ?)", (holder, message.id)
+            )
 
     def release(self, holder: str, messages: Iterable[Message]) -> None:
         """Drop messages for a holder, and for good with their last holder. Not yet committed."""
         for message in messages:
-            self._database.execute("DELETE FROM backlog WHERE holder = ? AND message = ?", (holder, message.id))
+            self._database.execute(
+                "DELETE FROM backlog WHERE holder = ? AND message = ?", (holder, message.id)
+            )
             message.holders -= 1
             if not message.holders:
                 del self._messages[message.id]

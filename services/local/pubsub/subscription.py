@@ -1,5 +1,6 @@
 import asyncio
 import itertools
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 from services.local.pubsub.filters import compile_filter
 from services.local.pubsub.messages import Proto
 from services.local.pubsub.storage import Message, Storage
+
+ACK_ID = re.compile(r"\d+-\d+", re.ASCII)
 
 # What Pub/Sub documents for a push subscription without a retry policy. A pull one retries at once.
 _PUSH_BACKOFF_SECONDS = (0.1, 60.0)
@@ -28,7 +31,7 @@ class Entry:
 
 @dataclass(eq=False, slots=True)
 class Lane:
-    """Unacknowledged messages that go out in order: those of one ordering key, or a single one without a key."""
+    """Unacknowledged messages that go out in order: those of one ordering key, or one without a key."""
 
     key: str
     entries: deque[Entry] = field(default_factory=deque)
@@ -39,7 +42,7 @@ class Lane:
 
 @dataclass(eq=False, slots=True)
 class Lease:
-    """One delivery: the message is the consumer's until it is acknowledged, refused, or the deadline passes."""
+    """One delivery: the message is the consumer's until it acknowledges or refuses, or until the deadline."""
 
     ack_id: str
     entry: Entry
@@ -55,7 +58,7 @@ class Lease:
 
 @dataclass(eq=False, slots=True)
 class Consumer:
-    """Whoever takes messages: a pull, a stream, or the push loop. `wake` is set when it may be worth taking."""
+    """Whoever takes messages: a pull, a stream or a push loop. `wake` is set when there may be some."""
 
     max_messages: int
     max_bytes: int = 0  # no limit
@@ -227,7 +230,7 @@ class Subscription:
         else:
             return 0.0
         if failures == 1:
-            return least
+            return float(least)
         return float(min(most, max(least, _LEAST_GROWTH_SECONDS) * 2 ** min(failures - 1, 20)))
 
     # The queue

@@ -1,0 +1,585 @@
+"""`vitrine`: the pipeline from a terminal. Answers go to stdout, progress and complaints to stderr."""
+
+import csv
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from typer.core import TyperGroup
+
+from services.client.errors import ClientError
+from services.client.target import Names, resolve
+
+if TYPE_CHECKING:
+    # At run time they are imported where they are used: `--help` should not wait for Google's clients.
+    from services.client.client import JobResults, RejectedMessage, Status, Vitrine
+    from services.local.cloud import LocalCloud
+    from services.shared.events import Prediction
+
+TABLE_ROWS = 50
+PAGE_ROWS = 500
+SHOWN = 10  # bad rows and missing photos that a summary lists
+GLOBAL_OPTIONS = ("--project", "--bucket", "--upload-bucket", "--dataset", "--home")
+
+out = Console()
+err = Console(stderr=True, highlight=False)
+
+
+class Commands(TyperGroup):
+    """The commands. The options of all of them stand before or after a command's name, as with gcloud."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Moves the options of all commands to the front."""
+        front, rest, remaining = [], [], iter(args)
+        for argument in remaining:
+            if argument == "--":
+                rest += [argument, *remaining]
+            elif argument in GLOBAL_OPTIONS:
+                front += [argument, *islice(remaining, 1)]
+            elif argument.partition("=")[0] in GLOBAL_OPTIONS:
+                front.append(argument)
+            else:
+                rest.append(argument)
+        return super().parse_args(ctx, front + rest)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command; whatever its user can do something about is a line and not a traceback."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Whoever read our output has seen enough; the interpreter must not try to flush it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except Exception as error:
+            complaint = _complaint(error)
+            if complaint is None:
+                raise
+            err.print(f"[bold red]error:[/] {escape(complaint)}", soft_wrap=True)
+            raise typer.Exit(1) from None
+
+
+def _complaint(error: Exception) -> str | None:
+    """What to tell of an error; None for one that is a defect of ours."""
+    if isinstance(error, ClientError):
+        return str(error)
+    if isinstance(error, OSError):  # files, and what `requests` raises
+        named = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        return " ".join(named.split())
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+
+    if isinstance(error, GoogleAPIError | GoogleAuthError):
+        return " ".join(str(getattr(error, "message", error)).split())
+    return None
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Classifies a shop's product photos and tells where its catalogue is wrong.",
+    epilog="The options above go before or after a command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of all commands."""
+
+    names: Names
+    home: Path
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    project: Annotated[
+        str | None, typer.Option(help="A project on Google Cloud; else the local cloud.")
+    ] = None,
+    bucket: Annotated[
+        str | None, typer.Option(help="Else VITRINE_BUCKET, else <project>-vitrine.", show_default=False)
+    ] = None,
+    upload_bucket: Annotated[
+        str | None, typer.Option(help="Else VITRINE_UPLOAD_BUCKET, else <project>-vitrine-uploads.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Else VITRINE_DATASET, else vitrine.")] = None,
+    home: Annotated[
+        Path, typer.Option(envvar="VITRINE_HOME", help="The folder of the local cloud's state.")
+    ] = Path(".vitrine"),
+) -> None:
+    """Keeps what all commands share."""
+    ctx.obj = Options(Names(project, bucket, upload_bucket, dataset), home.resolve())
+
+
+# ------------------------------------------------------------------------------------- the local cloud
+
+
+@app.command()
+def up(
+    ctx: typer.Context,
+    attach: Annotated[bool, typer.Option("--attach", help="Run in the foreground until Ctrl-C.")] = False,
+    first_port: Annotated[
+        int | None, typer.Option(min=1024, max=65000, help="Listen on this and the next ports.")
+    ] = None,
+) -> None:
+    """Start the local cloud; returns when everything is ready."""
+    with _local() as local:
+        cloud = local.LocalCloud(ctx.obj.home, first_port or local.FIRST_PORT)
+        if running := local.running(ctx.obj.home):
+            if first_port not in (None, running.first_port):
+                raise ClientError(f"it runs already, from port {running.first_port}: `vitrine down` first")
+            err.print(f"it runs already, its state is in {running.home}")
+        elif attach:
+            cloud.run()
+        else:
+            with err.status("starting the local cloud"):
+                local.up(cloud, lambda line: err.print(escape(line), soft_wrap=True))
+
+
+@app.command()
+def down(ctx: typer.Context) -> None:
+    """Stop the local cloud; its state stays."""
+    with _local() as local, err.status("stopping the local cloud"):
+        stopped = local.down(ctx.obj.home)
+    err.print("stopped" if stopped else f"nothing runs from {ctx.obj.home}")
+
+
+@app.command()
+def env(ctx: typer.Context) -> None:
+    """Print what any Google Cloud client needs to reach the local cloud: eval "$(vitrine env)"."""
+    with _local() as local:
+        cloud = local.running(ctx.obj.home)
+    if cloud is None:
+        raise ClientError(f"no local cloud runs from {ctx.obj.home}: start it with `vitrine up`")
+    for name, value in cloud.environment.items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+@app.command()
+def logs(
+    ctx: typer.Context,
+    service: Annotated[str, typer.Argument(help="A service or an emulator, or `cloud`.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+) -> None:
+    """Print a log of the local cloud."""
+    folder = ctx.obj.home / "logs"
+    logs = {log.stem: log for log in folder.glob("*.log")}
+    if service not in logs:
+        raise ClientError(
+            f"there is no log of {service!r}; there are: {', '.join(sorted(logs))}"
+            if logs
+            else f"there are no logs in {folder}: start the local cloud with `vitrine up`"
+        )
+    with logs[service].open(errors="replace") as log:
+        while True:
+            for line in log:
+                sys.stdout.write(line)
+            sys.stdout.flush()
+            if not follow:
+                return
+            time.sleep(0.2)
+
+
+@contextmanager
+def _local() -> Iterator[Any]:
+    """The module services.local.cloud, whose errors become ours."""
+    try:
+        from services.local import cloud
+        from services.local.processes import LocalCloudError
+    except ImportError as error:
+        raise ClientError(
+            f"the local cloud needs the extra `local` ({error.name} is missing): pip install 'vitrine[local]'"
+        ) from error
+    try:
+        yield cloud
+    except LocalCloudError as error:
+        raise ClientError(str(error)) from error
+
+
+# ------------------------------------------------------------------------------------- the catalogue
+
+
+@app.command("import")
+def import_(
+    ctx: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="Has styles.csv and images/<id>.jpg.", file_okay=False)],
+) -> None:
+    """Load a catalogue. Products replace those of the same id; photos that are there already stay."""
+    from services.client.importer import load_products, read_catalogue, upload_photos
+
+    catalogue = read_catalogue(folder)
+    vitrine = _connect(ctx)
+    with _progress() as progress:
+        photos = progress.add_task("photos", total=len(catalogue.products), unit="photos")
+        transfers = upload_photos(
+            catalogue, vitrine.objects, vitrine.bucket, lambda _outcome: progress.advance(photos)
+        )
+        products = progress.add_task("products", total=len(catalogue.products), unit="rows")
+        load_products(catalogue, vitrine.tables)
+        progress.update(products, completed=len(catalogue.products))
+    for row in catalogue.bad_rows[:SHOWN]:
+        err.print(f"[yellow]skipped[/] line {row.line}: {escape(row.reason)}", soft_wrap=True)
+    if len(catalogue.bad_rows) > SHOWN:
+        err.print(f"[yellow]skipped[/] {len(catalogue.bad_rows) - SHOWN} more lines")
+    if transfers.missing:
+        listed = ", ".join(map(str, transfers.missing[:SHOWN]))
+        more = ", ..." if len(transfers.missing) > SHOWN else ""
+        err.print(f"[yellow]no photo[/] of {listed}{more}", soft_wrap=True)
+    out.print(
+        f"{len(catalogue.products)} products, {len(catalogue.bad_rows)} lines skipped; "
+        f"photos: {transfers.uploaded} uploaded, {transfers.present} already there, "
+        f"{len(transfers.missing)} missing",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+# ------------------------------------------------------------------------------------- jobs
+
+Values = Annotated[list[str] | None, typer.Option(help="May be given several times.", show_default=False)]
+
+
+@app.command()
+def request(
+    ctx: typer.Context,
+    gender: Values = None,
+    master_category: Values = None,
+    sub_category: Values = None,
+    article_type: Values = None,
+    base_colour: Values = None,
+    season: Values = None,
+    usage: Values = None,
+    start_year: Annotated[int | None, typer.Option(help="First year of the collection.")] = None,
+    end_year: Annotated[int | None, typer.Option(help="Last year of the collection.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many photos.")] = None,
+    classify: Annotated[str | None, typer.Option(help="originals, augmented, both or none.")] = None,
+    augmentation: Annotated[
+        str | None, typer.Option(metavar="FILE|JSON", help="What to do to the photos.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The version of the model; else the served one.")] = None,
+    job_id: Annotated[str | None, typer.Option(help="Else the job is called after its message.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="A request as JSON; flags override what it says.", allow_dash=True)
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch the job until it is completed.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 3600,
+) -> None:
+    """Ask for photos to be classified; prints the id of the job."""
+    from services.client.client import parse_request
+
+    flags = {
+        "gender": gender,
+        "master_category": master_category,
+        "sub_category": sub_category,
+        "article_type": article_type,
+        "base_colour": base_colour,
+        "season": season,
+        "usage": usage,
+        "start_year": start_year,
+        "end_year": end_year,
+        "limit": limit,
+        "classify": classify,
+        "augmentation": _json("--augmentation", augmentation) if augmentation is not None else None,
+        "model": model,
+        "job_id": job_id,
+    }
+    document = {name: value for name, value in flags.items() if value is not None}
+    if file is not None:
+        given = _json("--file", sys.stdin.read() if str(file) == "-" else file.read_text())
+        document = given | document if isinstance(given, dict) else given
+    accepted = parse_request(json.dumps(document))
+    vitrine = _connect(ctx)
+    job = vitrine.request(accepted)
+    print(job, flush=True)
+    if wait:
+        _watch(vitrine, job, timeout)
+
+
+@app.command()
+def watch(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(help="The id of a job.")],
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 3600,
+) -> None:
+    """Follow a job until it is completed."""
+    _watch(_connect(ctx), job, timeout)
+
+
+@app.command()
+def results(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(help="The id of a job.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page to this file.", dir_okay=False)] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Rows: else {TABLE_ROWS} in a table, {PAGE_ROWS} in a page, else all."),
+    ] = None,
+) -> None:
+    """Show what came out of a job: disagreements first, then photos with errors, then the others."""
+    if as_json + as_csv + (html is not None) > 1:
+        raise typer.BadParameter("only one of --json, --csv and --html")
+    vitrine = _connect(ctx)
+    if as_json or as_csv:
+        answer = vitrine.results(job, limit)
+        (_write_json if as_json else _write_csv)(answer)
+    elif html is not None:
+        from services.client.report import render
+
+        html.write_text(render(vitrine.results(job, limit or PAGE_ROWS), vitrine.objects))
+        err.print(f"written to {html}", soft_wrap=True)
+    else:
+        _print_results(vitrine.results(job, limit or TABLE_ROWS))
+
+
+def _watch(vitrine: "Vitrine", job: str, timeout: float) -> None:
+    status: Status | None = None
+    with _progress() as progress:
+        bars: dict[str, Any] = {}
+        for status in vitrine.watch(job, timeout=timeout):
+            for stage in status.stages:
+                if stage.name not in bars:
+                    bars[stage.name] = progress.add_task(stage.name, total=None, unit=stage.unit)
+                # A job that matches nothing has no photos to select: its bar is full all the same.
+                progress.update(
+                    bars[stage.name],
+                    total=stage.total and max(stage.total, 1),
+                    completed=1 if stage.total == 0 else stage.done,
+                )
+    if status is not None and (completed := status.completed) is not None:
+        took = (completed.completed_at - completed.requested_at).total_seconds()
+        err.print(
+            f"job {job} is completed: {completed.images} photos, {completed.predictions} predictions, "
+            f"{completed.errors} errors, in {took:.1f} s; see `vitrine results {job}`",
+            soft_wrap=True,
+        )
+
+
+def _print_results(answer: "JobResults") -> None:
+    from services.client.report import percent, words
+
+    tally, manifest = answer.tally, answer.manifest
+    state = "completed" if answer.completed else "not completed: this is what is recorded so far"
+    out.print(
+        f"[bold]{manifest.job_id}[/] {state}, model {manifest.model} {manifest.model_version}", soft_wrap=True
+    )
+    out.print(
+        f"{tally.photos} photos, {tally.predictions} predictions, "
+        f"[yellow]{tally.disagreements} disagree with the catalogue[/], {sum(tally.errors.values())} errors",
+        soft_wrap=True,
+    )
+    for code, count in tally.errors.items():
+        out.print(f"  [red]{code}[/] {count}")
+    columns = [
+        "photo",
+        *(f"{kind} {words(head)}" for head in tally.heads for kind in ("declared", "predicted")),
+    ]
+    table = Table(*columns, "", header_style="bold")
+    shown = 0
+    for result in answer.rows:
+        prediction = result.prediction
+        variant = "" if prediction.variant == "original" else f" {prediction.variant}"
+        cells = [f"{prediction.image_id}{variant}"]
+        for head in tally.heads:
+            labels = result.labels(head)
+            style = "yellow" if head in result.disagreements else "none"
+            best = f"{labels[0].label} {percent(labels[0].probability)}" if labels else ""
+            cells += [escape(result.declared_label(head) or ""), f"[{style}]{escape(best)}[/]"]
+        mark = (
+            f"[red]{prediction.error}[/]" if prediction.error else "[yellow]≠[/]" * bool(result.disagreements)
+        )
+        table.add_row(*cells, mark)
+        shown += 1
+    out.print(table)
+    total = tally.predictions + sum(tally.errors.values())
+    if shown < total:
+        out.print(f"{shown} of {total} rows; more with --limit, all with --json or --csv", soft_wrap=True)
+
+
+def _write_json(answer: "JobResults") -> None:
+    """One document, written row by row: a job may have more rows than memory."""
+    head = {
+        "job": answer.manifest.model_dump(mode="json", exclude_defaults=True),
+        "completed": answer.completed is not None,
+        "summary": asdict(answer.tally),
+    }
+    sys.stdout.write(json.dumps(head)[:-1] + ', "results": [')
+    for number, result in enumerate(answer.rows):
+        sys.stdout.write(",\n" if number else "\n")
+        sys.stdout.write(
+            json.dumps(
+                result.prediction.model_dump(mode="json")
+                | {
+                    "declared": result.declared.model_dump(mode="json") if result.declared else None,
+                    "disagreements": result.disagreements,
+                }
+            )
+        )
+    sys.stdout.write("\n]}\n")
+
+
+def _write_csv(answer: "JobResults") -> None:
+    heads = answer.tally.heads
+    columns = [column for head in heads for column in (f"declared_{head}", head, f"{head}_probability")]
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["image_id", "variant", "image_uri", "error", "disagreements", *columns])
+    for result in answer.rows:
+        prediction = result.prediction
+        values: list[object] = []
+        for head in heads:
+            best = next(iter(result.labels(head)), None)
+            values += [result.declared_label(head), best and best.label, best and best.probability]
+        fixed = [prediction.image_id, prediction.variant, prediction.image_uri, prediction.error]
+        writer.writerow([*fixed, " ".join(result.disagreements), *values])
+
+
+# ------------------------------------------------------------------------------------- single photos
+
+
+@app.command()
+def upload(
+    ctx: typer.Context,
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True)],
+    wait: Annotated[bool, typer.Option(help="Wait for the predictions.")] = True,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 60,
+) -> None:
+    """Drop photos into the upload bucket and print what the model says of them."""
+    from services.shared.parallel import in_parallel
+
+    vitrine = _connect(ctx)
+    uploads = in_parallel(vitrine.upload, files)
+    if not wait:
+        for uploaded in uploads:
+            print(uploaded.uri)
+        return
+    with err.status("waiting for the predictions"):
+        for uploaded in uploads:
+            prediction = vitrine.await_prediction(uploaded, timeout=timeout)
+            out.print(
+                f"[bold]{escape(str(uploaded.path))}[/] {_said(prediction)}", soft_wrap=True, highlight=False
+            )
+
+
+def _said(prediction: "Prediction") -> str:
+    from services.client.report import percent, words
+
+    if prediction.error:
+        return f"[red]{prediction.error}[/]"
+    heads = dict.fromkeys(label.head for label in prediction.heads)
+    return "; ".join(
+        f"{words(head)}: "
+        + ", ".join(
+            f"{escape(label.label)} {percent(label.probability)}"
+            for label in prediction.heads
+            if label.head == head
+        )
+        for head in heads
+    )
+
+
+# ------------------------------------------------------------------------------------- rejected messages
+
+
+@app.command()
+def rejected(
+    ctx: typer.Context,
+    job: Annotated[str | None, typer.Option(help="Only messages of this job.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the messages that were rejected, or given up after their attempts."""
+    messages = _connect(ctx).rejected(job)
+    if as_json:
+        rows = [asdict(message.rejection) | {"replayed": message.replayed} for message in messages]
+        print(json.dumps(rows, default=str, indent=2))
+        return
+    if not messages:
+        err.print("no message was rejected")
+        return
+    for message in messages:
+        rejection = message.rejection
+        state = "[green]replayed[/]" if message.replayed else "[red]rejected[/]"
+        out.print(
+            f"[bold]{rejection.rejection_id}[/] {state} {rejection.rejected_at:%Y-%m-%d %H:%M:%S} "
+            f"{rejection.topic or 'unknown topic'} by {rejection.subscription}, "
+            f"{rejection.attempts} attempts{f', job {rejection.job_id}' if rejection.job_id else ''}",
+            soft_wrap=True,
+            highlight=False,
+        )
+        out.print(f"  {escape(rejection.reason)}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def replay(
+    ctx: typer.Context,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", show_default=False)] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that were not replayed yet.")] = False,
+) -> None:
+    """Publish rejected messages again, as they were; prints the ids of the new messages."""
+    if bool(ids) == every:
+        raise typer.BadParameter("name rejected messages by their ids, or all of them with --all")
+    vitrine = _connect(ctx)
+    messages = {message.rejection.rejection_id: message for message in vitrine.rejected()}
+    if unknown := [name for name in ids or () if name not in messages]:
+        raise ClientError(f"no rejected message has the id {', '.join(unknown)}")
+    chosen: Sequence[RejectedMessage] = [messages[name] for name in ids] if ids else list(messages.values())
+    for message in chosen:
+        if message.replayed:
+            if ids:
+                err.print(f"{message.rejection.rejection_id} was replayed already")
+            continue
+        print(vitrine.replay(message), flush=True)
+
+
+# ------------------------------------------------------------------------------------- shared by commands
+
+
+def _connect(ctx: typer.Context) -> "Vitrine":
+    from services.client.client import Vitrine
+
+    chosen: Options = ctx.obj
+
+    def running() -> Mapping[str, str] | None:
+        try:
+            from services.local.cloud import running
+        except ImportError:
+            return None  # a client without the extra `local` may still know emulators
+        cloud: LocalCloud | None = running(chosen.home)
+        return cloud.environment if cloud else None
+
+    return Vitrine.connect(resolve(chosen.names, os.environ, running))
+
+
+def _json(option: str, given: str) -> Any:
+    """A JSON document; of the augmentation also the name of a file with one."""
+    if option == "--augmentation" and not given.lstrip().startswith("{"):
+        given = Path(given).read_text()
+    try:
+        return json.loads(given)
+    except ValueError as error:
+        raise ClientError(f"{option}: not JSON: {error}") from error
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeElapsedColumn(),
+        console=err,
+    )

@@ -1,0 +1,334 @@
+"""The pipeline from Python: ask for a job, follow it, read its results, upload, replay what was rejected.
+
+vitrine = Vitrine.connect(target)
+job_id = vitrine.request(parse_request('{"gender": "Women", "limit": 100}'))
+for status in vitrine.watch(job_id):
+    ...
+results = vitrine.results(job_id)
+"""
+
+import json
+import mimetypes
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from services.client.errors import ClientError, InvalidRequestError
+from services.client.ports import Objects, Rejection, Result, Tables, Tally, Topics
+from services.client.target import Target
+from services.shared.errors import ObjectNotFoundError
+from services.shared.events import ClassificationRequested, JobCompleted, Prediction, describe
+from services.shared.jobs import Manifest, read_manifest
+from services.shared.layout import JobLayout, digest, rejected_uri
+from services.shared.wiring import load_wiring
+
+POLL_INTERVAL = 0.5  # seconds between looks at a job
+PATIENCE = 3.0  # seconds without progress after which the rejected messages are looked at
+REPLAYED = ".replayed"  # the suffix of the object that says so, beside the message's bytes
+
+REQUEST_TOPIC = load_wiring().topic_of(ClassificationRequested.__name__)
+
+
+class JobStalledError(ClientError):
+    """A job cannot be completed: messages of it were rejected and nothing else goes on."""
+
+    def __init__(self, job_id: str, rejections: list[Rejection]) -> None:
+        reasons = "; ".join(sorted({f"{rejection.topic}: {rejection.reason}" for rejection in rejections}))
+        super().__init__(f"job {job_id} will not complete, {len(rejections)} rejected: {reasons}")
+        self.rejections = rejections
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far one stage is with a job."""
+
+    name: str
+    done: int
+    total: int | None  # None as long as it is not known
+    unit: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a job is; before it was selected it has no manifest."""
+
+    job_id: str
+    manifest: Manifest | None
+    stages: tuple[Stage, ...]
+    completed: JobCompleted | None
+
+
+@dataclass(frozen=True)
+class JobResults:
+    """What came out of a job; of one that is not completed yet, what is in BigQuery so far."""
+
+    manifest: Manifest
+    completed: JobCompleted | None
+    tally: Tally
+    rows: Iterator[Result]  # can be read once; in the order that `Tables.results` says
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A photo in the upload bucket."""
+
+    path: Path
+    uri: str
+    prediction_id: str  # of the row that it will have
+
+
+@dataclass(frozen=True)
+class RejectedMessage:
+    """A rejected message, and whether it was published again."""
+
+    rejection: Rejection
+    replayed: bool
+
+
+def parse_request(document: str | bytes) -> ClassificationRequested:
+    """Reads a request as the pipeline does.
+
+    Raises:
+        InvalidRequestError: names every field that is wrong, in the words in which the pipeline would.
+
+    """
+    try:
+        return ClassificationRequested.model_validate_json(document)
+    except ValidationError as error:
+        raise InvalidRequestError(f"the request is not valid: {describe(error)}") from error
+
+
+class Vitrine:
+    """The pipeline of one project.
+
+    Args:
+        objects: its Cloud Storage.
+        topics: its Pub/Sub.
+        tables: its dataset.
+        bucket: where catalogue and jobs are.
+        upload_bucket: where single photos are dropped.
+
+    """
+
+    def __init__(
+        self, objects: Objects, topics: Topics, tables: Tables, bucket: str, upload_bucket: str
+    ) -> None:
+        self.objects = objects
+        self.tables = tables
+        self.bucket = bucket
+        self._topics = topics
+        self._upload_bucket = upload_bucket
+
+    @classmethod
+    def connect(cls, target: Target) -> "Vitrine":
+        """Connects by Google's clients.
+
+        Raises:
+            ClientError: nothing answers there.
+
+        """
+        # Imported here: they take a second, which no wrong argument should wait for.
+        from services.client.google_cloud import BigQueryTables, CloudObjects, CloudTopics
+
+        target.activate()
+        return cls(
+            CloudObjects(target.project),
+            CloudTopics(target.project),
+            BigQueryTables(target.project, target.dataset),
+            target.bucket,
+            target.upload_bucket,
+        )
+
+    # --------------------------------------------------------------------------------- jobs
+
+    def request(self, request: ClassificationRequested) -> str:
+        """Publishes a request; the id of its job. The same request of the same job_id changes nothing.
+
+        Raises:
+            InvalidRequestError: the job_id belongs to another request.
+
+        """
+        attributes = {}
+        if request.job_id is not None:
+            known = self._manifest(request.job_id)
+            if known is not None and known.request != request:
+                raise InvalidRequestError(f"job_id: {request.job_id!r} belongs to another request already")
+            attributes["job_id"] = request.job_id
+        data = request.model_dump_json(exclude_defaults=True).encode()
+        message_id = self._topics.publish(REQUEST_TOPIC, data, attributes)
+        return request.job_id or f"job-{message_id}"
+
+    def status(self, job_id: str) -> Status:
+        """How far a job is, from a few listings of Cloud Storage."""
+        layout = JobLayout(self.bucket, job_id)
+        manifest = self._manifest(job_id)
+        if manifest is None:
+            return Status(job_id, None, (Stage("selected", 0, None, "photos"),), None)
+        batches, count = manifest.batches, self.objects.count
+        # From the end of the flow to its start: what has passed a stage has passed those before it.
+        recorded = count(f"{layout.root}/ledger/")
+        classified = batches if recorded >= batches else count(f"{layout.root}/predictions/")
+        staged = batches if classified >= batches else count(f"{layout.root}/metadata/")
+        stages = [
+            Stage("selected", manifest.images, manifest.images, "photos"),
+            Stage("staged", staged, batches, "batches"),
+        ]
+        augmentation, classify = manifest.request.augmentation, manifest.request.classify
+        if augmentation is not None:
+            variants = manifest.images * augmentation.copies
+            # Photos that cannot be read have no variants, so that the count alone would never be full.
+            augmented = variants if classified >= batches else count(f"{layout.root}/augmented/")
+            stages.append(Stage("augmented", augmented, variants, "variants"))
+        if classify != "none":
+            stages.append(Stage("classified", classified, batches, "batches"))
+        stages.append(Stage("recorded", recorded, batches, "batches"))
+        completed = self._completed(layout) if recorded >= batches else None
+        return Status(job_id, manifest, tuple(stages), completed)
+
+    def watch(
+        self,
+        job_id: str,
+        *,
+        timeout: float,
+        interval: float = POLL_INTERVAL,
+        patience: float = PATIENCE,
+    ) -> Iterator[Status]:
+        """Follows a job until it is completed; the last status says so.
+
+        Args:
+            job_id: the job; it need not have begun.
+            timeout: seconds.
+            interval: seconds between looks.
+            patience: seconds without progress after which rejected messages are looked for.
+
+        Raises:
+            JobStalledError: messages of the job were rejected and nothing goes on any more.
+            ClientError: the time is over.
+
+        """
+        deadline = time.monotonic() + timeout
+        last, moved = None, time.monotonic()
+        while True:
+            status = self.status(job_id)
+            yield status
+            if status.completed is not None:
+                return
+            now = time.monotonic()
+            if status != last:
+                last, moved = status, now
+            elif now - moved >= patience:
+                if blocking := self._blocking(status):
+                    raise JobStalledError(job_id, blocking)
+                moved = now
+            if now >= deadline:
+                raise ClientError(
+                    f"job {job_id} is not completed after {timeout:g} s; it goes on without us"
+                    if status.manifest
+                    else f"there is no job {job_id!r} after {timeout:g} s"
+                )
+            time.sleep(interval)
+
+    def results(self, job_id: str, limit: int | None = None) -> JobResults:
+        """What came out of a job.
+
+        Args:
+            job_id: the job.
+            limit: how many rows; all of them if None.
+
+        Raises:
+            ClientError: there is no such job.
+
+        """
+        manifest = self._manifest(job_id)
+        if manifest is None:
+            raise ClientError(f"there is no job {job_id!r}")
+        return JobResults(
+            manifest=manifest,
+            completed=self._completed(JobLayout(self.bucket, job_id)),
+            tally=self.tables.tally(job_id),
+            rows=self.tables.results(job_id, limit),
+        )
+
+    # --------------------------------------------------------------------------------- single photos
+
+    def upload(self, path: Path) -> Upload:
+        """Drops a photo into the upload bucket, under a name that nothing else has."""
+        # The last part stays: where it is a product's id, the row will name the product.
+        uri = f"gs://{self._upload_bucket}/{uuid4().hex}/{path.name}"
+        content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        generation = self.objects.put(uri, path.read_bytes(), content_type)
+        return Upload(path, uri, prediction_id=digest(uri, generation))
+
+    def await_prediction(
+        self, upload: Upload, *, timeout: float, interval: float = POLL_INTERVAL
+    ) -> Prediction:
+        """Waits for the row of an uploaded photo.
+
+        Raises:
+            ClientError: the time is over.
+
+        """
+        deadline = time.monotonic() + timeout
+        while (prediction := self.tables.prediction(upload.prediction_id)) is None:
+            if time.monotonic() >= deadline:
+                raise ClientError(f"{upload.path} ({upload.uri}) has no prediction after {timeout:g} s")
+            time.sleep(interval)
+        return prediction
+
+    # --------------------------------------------------------------------------------- rejected messages
+
+    def rejected(self, job_id: str | None = None) -> list[RejectedMessage]:
+        """The rejected messages, of a job or all of them, newest first."""
+        rejections = self.tables.rejected(job_id)
+        if not rejections:
+            return []
+        objects = self.objects.facts(rejected_uri(self.bucket, ""))
+        return [
+            RejectedMessage(rejection, replayed=rejection.payload_uri + REPLAYED in objects)
+            for rejection in rejections
+        ]
+
+    def replay(self, message: RejectedMessage) -> str:
+        """Publishes a rejected message again, as it was, to its topic; the new message's id.
+
+        Raises:
+            ClientError: its topic is not known, or its bytes are not stored.
+
+        """
+        rejection = message.rejection
+        if rejection.topic not in load_wiring().topics:
+            raise ClientError(f"{rejection.rejection_id}: its topic is not known: {rejection.topic!r}")
+        try:
+            data = self.objects.read(rejection.payload_uri).data
+        except ObjectNotFoundError as error:
+            raise ClientError(f"{rejection.rejection_id}: {rejection.payload_uri} is not there") from error
+        message_id = self._topics.publish(rejection.topic, data, json.loads(rejection.attributes))
+        # Marked afterwards: a message that is published twice does no harm, one that is lost does.
+        self.objects.create(rejection.payload_uri + REPLAYED, message_id.encode(), "text/plain")
+        return message_id
+
+    # --------------------------------------------------------------------------------- what jobs leave behind
+
+    def _manifest(self, job_id: str) -> Manifest | None:
+        try:
+            return read_manifest(self.objects, JobLayout(self.bucket, job_id))
+        except ObjectNotFoundError:
+            return None
+
+    def _completed(self, layout: JobLayout) -> JobCompleted | None:
+        try:
+            return JobCompleted.model_validate_json(self.objects.read(layout.summary).data)
+        except ObjectNotFoundError:
+            return None
+
+    def _blocking(self, status: Status) -> list[Rejection]:
+        """The rejected messages that keep a job from being completed."""
+        rejections = [message.rejection for message in self.rejected(status.job_id) if not message.replayed]
+        if status.manifest is None:
+            return rejections
+        # The job has begun: a request that came later under its id does not hold it up.
+        return [rejection for rejection in rejections if rejection.topic != REQUEST_TOPIC]

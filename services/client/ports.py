@@ -1,0 +1,122 @@
+"""What the client needs of the world; google_cloud.py has the adapters."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from services.shared import ports
+from services.shared.events import Label, Prediction, Product
+
+
+@dataclass(frozen=True)
+class ObjectFacts:
+    """What a listing says of an object."""
+
+    size: int  # bytes
+    md5: str | None  # base64; None for an object that was composed of others
+
+
+class Objects(ports.Objects, Protocol):
+    """Cloud Storage, as somebody who owns the photos uses it."""
+
+    def put(self, uri: str, data: bytes, content_type: str) -> int:
+        """Writes an object whether or not one stands there; its generation."""
+        ...
+
+    def facts(self, prefix: str) -> Mapping[str, ObjectFacts]:
+        """The objects under a gs:// prefix, by URI."""
+        ...
+
+
+class Topics(Protocol):
+    """Pub/Sub."""
+
+    def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
+        """Publishes a message; its id."""
+        ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of `predictions` beside what the catalogue declares today."""
+
+    prediction: Prediction
+    declared: Product | None  # None where the catalogue has no such product
+    disagreements: tuple[str, ...]  # the heads whose best label is not the declared one, surest first
+
+    def labels(self, head: str) -> tuple[Label, ...]:
+        """The labels of a head, best first."""
+        return tuple(sorted((label for label in self.prediction.heads if label.head == head), key=_rank))
+
+    def declared_label(self, head: str) -> str | None:
+        """What the catalogue says of the attribute that a head predicts."""
+        value = getattr(self.declared, head, None)
+        return None if value is None else str(value)
+
+    @property
+    def confidence(self) -> float:
+        """The highest probability among the labels that disagree; 0 where none does."""
+        return max((self.labels(head)[0].probability for head in self.disagreements), default=0.0)
+
+
+def _rank(label: Label) -> int:
+    return label.rank
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The rows of a job, counted."""
+
+    photos: int  # products
+    predictions: int  # rows with labels; variants count
+    errors: Mapping[str, int]  # code -> rows, most frequent first
+    disagreements: int  # photos
+    heads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A row of `rejected`: a message that a service refused, or that was given up after its attempts."""
+
+    rejection_id: str
+    job_id: str | None
+    topic: str
+    subscription: str
+    message_id: str
+    attempts: int
+    reason: str
+    payload_uri: str
+    payload_preview: str | None
+    attributes: str  # JSON
+    published_at: datetime
+    rejected_at: datetime
+
+
+class Tables(Protocol):
+    """BigQuery."""
+
+    def merge_products(self, products: Sequence[Product]) -> None:
+        """Puts products into the catalogue: each replaces the one of its id, all others stay."""
+        ...
+
+    def tally(self, job_id: str) -> Tally:
+        """Counts a job's rows."""
+        ...
+
+    def results(self, job_id: str, limit: int | None) -> Iterator[Result]:
+        """A job's rows: disagreements first, the surest on top; then errors; then the rest by id.
+
+        A photo disagrees with the catalogue where the declared value is one that the model gave to any
+        photo of the job, among its most probable, and yet another one is on top: what the model has no
+        label for cannot be told wrong. Only originals are held against the catalogue.
+        """
+        ...
+
+    def prediction(self, prediction_id: str) -> Prediction | None:
+        """One row of `predictions`, of today's."""
+        ...
+
+    def rejected(self, job_id: str | None) -> list[Rejection]:
+        """The rejected messages, of a job or all of them, newest first."""
+        ...

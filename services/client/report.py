@@ -1,0 +1,124 @@
+"""A job's results as one page of HTML that needs nothing beside itself."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from services.client.client import JobResults
+from services.client.ports import Objects, Result
+from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
+from services.shared.events import Filters
+from services.shared.images import MAX_BYTES, decode
+from services.shared.parallel import in_parallel
+
+SIDE = 240  # pixels, the longest side of a photo in the page
+QUALITY = 85
+
+# What an error means to whoever looks after the catalogue, and what to do about it.
+MEANINGS: Mapping[ImageErrorCode, str] = {
+    "photo-missing": "The catalogue lists the product, but there is no photo of it. Upload one.",
+    "photo-empty": "The file has no content. Upload it again.",
+    "photo-too-large": "The file is larger than 50 MB. Save it smaller.",
+    "photo-too-many-pixels": "The photo has more than 100 million pixels. Save it smaller.",
+    "photo-not-an-image": "The file is not an image at all, whatever its name says.",
+    "photo-format-unsupported": "The file is an image, but not JPEG, PNG, WebP, AVIF or GIF. Convert it.",
+    "photo-animated": "The file has more than one frame, so that it is unclear which one shows the product.",
+    "photo-corrupt": "The file is an image whose data is damaged or ends early. Upload it again.",
+}
+
+
+@dataclass(frozen=True)
+class _Failures:
+    """The photos that have one error in common."""
+
+    code: str
+    meaning: str
+    results: Sequence[Result]
+    total: int
+
+
+def photo_of(objects: Objects, result: Result) -> str | None:
+    """The photo of a result as a data URI, small; None where there is nothing to show."""
+    try:
+        data = objects.read(result.prediction.image_uri, max_bytes=MAX_BYTES).data
+        image = decode(data, about=SIDE)
+    except (ObjectNotFoundError, ObjectTooLargeError, ImageError):
+        return None
+    image.thumbnail((SIDE, SIDE))
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
+
+
+def render(results: JobResults, objects: Objects) -> str:
+    """Renders the page.
+
+    Args:
+        results: their rows are all read, and all stand in the page with their photos: limit them.
+        objects: where the photos are.
+
+    """
+    rows = list(results.rows)
+    predictions = [row for row in rows if not row.prediction.error]
+    failed = sorted((row for row in rows if row.prediction.error), key=_error)
+    photos = in_parallel(lambda result: photo_of(objects, result), predictions)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["words"] = words
+    environment.filters["percent"] = percent
+    return environment.get_template("report.html.j2").render(
+        manifest=results.manifest,
+        completed=results.completed,
+        tally=results.tally,
+        request=_request(results.manifest.request.model_dump(exclude_defaults=True)),
+        photos={row.prediction.prediction_id: photo for row, photo in zip(predictions, photos, strict=True)},
+        rows=rows,
+        total=results.tally.predictions + sum(results.tally.errors.values()),
+        disagreements=[row for row in rows if row.disagreements],
+        predictions=predictions,
+        labels=sorted({row.labels(head)[0].label for head in results.tally.heads[:1] for row in predictions}),
+        failures=[
+            _Failures(code, MEANINGS[code], list(group), results.tally.errors[code])
+            for code, group in groupby(failed, key=_error)
+        ],
+    )
+
+
+def words(name: str) -> str:
+    """`article_type` as people write it."""
+    return name.replace("_", " ")
+
+
+def percent(probability: float) -> str:
+    """A probability as people read it. Nothing is certain: 100 % is not said of what is less."""
+    return "> 99 %" if 0.995 <= probability < 1 else f"{100 * probability:.0f} %"
+
+
+def _error(result: Result) -> Any:
+    return result.prediction.error
+
+
+def _request(request: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was asked for, as (what, value) pairs."""
+    asked = [(words(column), ", ".join(request[column])) for column in Filters.COLUMNS if column in request]
+    if "start_year" in request or "end_year" in request:
+        asked.append(("years", f"{request.get('start_year', '')}\N{EN DASH}{request.get('end_year', '')}"))
+    if "limit" in request:
+        asked.append(("at most", f"{request['limit']} photos"))
+    if "augmentation" in request:
+        copies = request["augmentation"].get("copies", 1)
+        asked.append(
+            ("augmentation", f"{copies} of each photo; {request.get('classify', 'originals')} classified")
+        )
+    return asked

@@ -1,0 +1,213 @@
+"""The pipeline's promises, over the in-memory ports: exactly one row each, whatever the deliveries do."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from services.shared.events import Message, Product
+from services.shared.layout import photo_uri
+from tests.unit.memory_pipeline import BUCKET, MemoryPipeline
+from tests.unit.photos import jpeg
+
+REQUESTED = "classification-requested"
+
+
+def pipeline_of(count: int, **options: int) -> MemoryPipeline:
+    products = [
+        Product(image_id=number, gender=("Men", "Women")[number % 2], year=2010 + number % 8)
+        for number in range(count)
+    ]
+    pipeline = MemoryPipeline(products, **options)
+    photo = jpeg()
+    for product in products:
+        pipeline.objects.put(photo_uri(BUCKET, product.image_id), photo)
+    return pipeline
+
+
+def rows(pipeline: MemoryPipeline) -> list[Mapping[str, Any]]:
+    return pipeline.warehouse.tables.get("predictions", [])
+
+
+def ask(pipeline: MemoryPipeline, **request: object) -> str:
+    return pipeline.publish(REQUESTED, json.dumps({"job_id": "job", **request}).encode())
+
+
+def test_a_request_ends_in_one_row_a_photo_and_one_completed_job() -> None:
+    pipeline = pipeline_of(600)
+    ask(pipeline, gender="Women", start_year=2012)
+    pipeline.run()
+    expected = {n for n in range(600) if n % 2 == 1 and 2010 + n % 8 >= 2012}
+    assert Counter(row["image_id"] for row in rows(pipeline)) == dict.fromkeys(expected, 1)
+    assert {row["heads"][0]["label"] for row in rows(pipeline)} == {"Light"}
+    (job,) = pipeline.warehouse.tables["jobs"]
+    assert job["images"] == job["predictions"] == len(expected)
+    assert job["errors"] == 0
+    assert json.loads(job["request"]) == {"job_id": "job", "gender": ["Women"], "start_year": 2012}
+
+
+def test_a_request_without_job_id_is_known_by_its_message() -> None:
+    pipeline = pipeline_of(3)
+    message_id = pipeline.publish(REQUESTED, b"{}")
+    pipeline.run()
+    assert {row["job_id"] for row in rows(pipeline)} == {f"job-{message_id}"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_message_twice_in_any_order_still_makes_one_row(seed: int) -> None:
+    pipeline = pipeline_of(1_500, deliveries=2, seed=seed)
+    request = {"augmentation": {"resize": {"width": 4, "height": 4}, "copies": 2}, "classify": "both"}
+    ask(pipeline, **request)
+    ask(pipeline, **request)
+    pipeline.run()
+    keys = Counter((row["image_id"], row["variant"]) for row in rows(pipeline))
+    variants = ("original", "augmented-0", "augmented-1")
+    assert keys == {(number, variant): 1 for number in range(1_500) for variant in variants}
+    assert len({row["prediction_id"] for row in rows(pipeline)}) == len(keys)
+    assert len(pipeline.warehouse.tables["jobs"]) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_deliveries_that_fail_half_of_the_time_lose_nothing(seed: int) -> None:
+    pipeline = pipeline_of(2_000, deliveries=2, seed=seed)
+    weather = random.Random(seed)
+
+    def fail(service: str, message: Message) -> None:
+        if weather.random() < 0.5:
+            raise ConnectionError(f"{service} was not reached")
+
+    ask(pipeline)
+    pipeline.run(before=fail)
+    assert Counter(row["image_id"] for row in rows(pipeline)) == dict.fromkeys(range(2_000), 1)
+
+
+@pytest.mark.timeout(600)
+def test_a_hundred_thousand_photos_delivered_twice_in_any_order() -> None:
+    pipeline = pipeline_of(100_000, deliveries=2, seed=1)
+    ask(pipeline)
+    pipeline.run()
+    assert Counter(row["image_id"] for row in rows(pipeline)) == dict.fromkeys(range(100_000), 1)
+    (job,) = pipeline.warehouse.tables["jobs"]
+    assert (job["images"], job["predictions"], job["errors"], job["batches"]) == (100_000, 100_000, 0, 391)
+
+
+def test_a_request_that_matches_nothing_completes() -> None:
+    pipeline = pipeline_of(5)
+    ask(pipeline, gender="Unisex")
+    pipeline.run()
+    (job,) = pipeline.warehouse.tables["jobs"]
+    assert (job["images"], job["predictions"], job["status"]) == (0, 0, "completed")
+    assert rows(pipeline) == []
+
+
+@pytest.mark.parametrize(
+    ("classify", "expected"),
+    [
+        ("originals", {"original"}),
+        ("augmented", {"augmented-0"}),
+        ("both", {"original", "augmented-0"}),
+        ("none", set()),
+    ],
+)
+def test_what_is_classified_is_what_was_asked_for(classify: str, expected: set[str]) -> None:
+    pipeline = pipeline_of(4)
+    ask(pipeline, augmentation={"resize": {"width": 4, "height": 4}}, classify=classify)
+    pipeline.run()
+    assert {row["variant"] for row in rows(pipeline)} == expected
+    assert pipeline.objects.count(f"gs://{BUCKET}/jobs/job/augmented/") == 4
+    assert pipeline.warehouse.tables["jobs"][0]["status"] == "completed"
+
+
+@pytest.mark.parametrize("classify", ["originals", "augmented", "both", "none"])
+def test_a_bad_photo_is_one_row_with_its_code_and_the_rest_goes_on(classify: str) -> None:
+    pipeline = pipeline_of(3)
+    pipeline.objects.put(photo_uri(BUCKET, 1), b"no photo at all")
+    pipeline.catalogue.products.append(Product(image_id=99))
+    ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify=classify)
+    pipeline.run()
+    errors = {(row["image_id"], row["variant"]): row["error"] for row in rows(pipeline) if row["error"]}
+    assert errors == {(1, "original"): "photo-not-an-image", (99, "original"): "photo-missing"}
+    job = pipeline.warehouse.tables["jobs"][0]
+    per_photo = {"originals": 1, "augmented": 1, "both": 2, "none": 0}[classify]
+    assert (job["predictions"], job["errors"]) == (2 * per_photo, 2)
+
+
+def test_the_catalogues_columns_stand_beside_the_copies() -> None:
+    pipeline = pipeline_of(3)
+    ask(pipeline)
+    pipeline.run()
+    (uri,) = pipeline.objects.names(f"gs://{BUCKET}/jobs/job/metadata/")
+    lines = pipeline.objects.read(uri).data.splitlines()
+    assert [json.loads(line)["image_id"] for line in lines] == [0, 1, 2]
+    assert json.loads(lines[1])["gender"] == "Women"
+
+
+def test_one_job_id_cannot_serve_two_requests() -> None:
+    pipeline = pipeline_of(10)
+    ask(pipeline, gender="Men")
+    pipeline.run()
+    ask(pipeline, gender="Women")
+    pipeline.run()
+    assert {row["image_id"] for row in rows(pipeline)} == {0, 2, 4, 6, 8}
+    (rejected,) = pipeline.warehouse.tables["rejected"]
+    assert rejected["reason"] == "job_id: 'job' belongs to another request already"
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        (b'{"colour": "Red"}', "colour: no such field"),
+        (b'{"start_year": "2015"}', "start_year: "),
+        (b'{"start_year": 2016, "end_year": 2012}', "end_year must not be before start_year"),
+        (b'{"limit": 0}', "limit: "),
+        (b'{"limit": 1.5}', "limit: "),
+        (b'{"classify": "augmented"}', 'classify: "augmented" needs an augmentation'),
+        (b'{"augmentation": {"resize": {"width": 9000, "height": 10}}}', "augmentation.resize.width: "),
+        (b'{"augmentation": {"copies": 3}}', "augmentation: name at least one of"),
+        (b'{"augmentation": {"cropping": {"height": {"min": 9, "max": 3}}}}', "max must be at least min"),
+        (b'{"gender": [1]}', "gender.0: "),
+        (b'{"model": "2019"}', "model: '2019' is not served"),
+        (b"a" * 9_000_000, "Invalid JSON"),
+        (b"\xff\xfe", "message: "),
+        (b"[]", "message: "),
+    ],
+)
+def test_a_wrong_request_is_kept_with_a_reason_that_names_the_field(body: bytes, names: str) -> None:
+    pipeline = pipeline_of(2)
+    pipeline.publish(REQUESTED, body, {"sender": "me"})
+    pipeline.run()
+    (row,) = pipeline.warehouse.tables["rejected"]
+    assert names in row["reason"]
+    assert (row["topic"], row["attempts"]) == (REQUESTED, 1)
+    assert json.loads(row["attributes"]) == {"sender": "me"}
+    assert pipeline.objects.read(row["payload_uri"]).data == body
+    assert rows(pipeline) == []
+
+
+def test_an_uploaded_photo_has_its_row() -> None:
+    pipeline = pipeline_of(0)
+    generation = pipeline.objects.put("gs://uploads/new/77.jpg", jpeg(20))
+    body = json.dumps({"bucket": "uploads", "name": "new/77.jpg", "generation": str(generation), "size": "9"})
+    for _ in range(3):
+        pipeline.publish("image-uploaded", body.encode(), {"eventType": "OBJECT_FINALIZE"})
+        pipeline.run()
+    (row,) = rows(pipeline)
+    assert (row["image_uri"], row["generation"], row["image_id"]) == (
+        "gs://uploads/new/77.jpg",
+        generation,
+        77,
+    )
+    assert (row["job_id"], row["variant"], row["error"]) == (None, "original", None)
+    assert [label["label"] for label in row["heads"]] == ["Dark", "Neither", "Light"]
+
+
+def test_an_upload_that_was_overwritten_or_deleted_says_so() -> None:
+    pipeline = pipeline_of(0)
+    pipeline.objects.put("gs://uploads/a.jpg", jpeg())
+    body = json.dumps({"bucket": "uploads", "name": "a.jpg", "generation": "12345"})
+    pipeline.publish("image-uploaded", body.encode(), {"eventType": "OBJECT_FINALIZE"})
+    pipeline.run()
+    assert [row["error"] for row in rows(pipeline)] == ["photo-missing"]
