@@ -123,9 +123,7 @@ class BigQueryWarehouse:
     def append(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:  # noqa: D102
         from google.cloud.bigquery_storage_v1 import types
 
-        row_type = row_message(table)
-        descriptor = descriptor_pb2.DescriptorProto()
-        row_type.DESCRIPTOR.CopyToProto(descriptor)
+        row_type, descriptor = row_message(table)
         request = types.AppendRowsRequest(
             write_stream=f"projects/{self._project}/datasets/{self._dataset}/tables/{table}/streams/_default",
             proto_rows=types.AppendRowsRequest.ProtoData(
@@ -188,14 +186,16 @@ _PROTO_TYPES = {
 
 
 @cache
-def row_message(table: str) -> type[Any]:
-    """The protobuf message that the Storage Write API takes for a row of the table."""
+def row_message(table: str) -> tuple[type[Any], descriptor_pb2.DescriptorProto]:
+    """The protobuf message that the Storage Write API takes for a row of the table, and its description."""
     file = descriptor_pb2.FileDescriptorProto(name=f"{table}.proto", syntax="proto2")
     columns = json.loads(Path(table_schema_path(table)).read_text())
-    _describe(file.message_type.add(name="Row"), columns)
+    row = file.message_type.add(name="Row")
+    _describe(row, columns)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("Row"))
+    # The description as it was built: a pool would make its nested names absolute, which the API cannot resolve.
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("Row")), row
 
 
 def _describe(message: descriptor_pb2.DescriptorProto, columns: Sequence[Mapping[str, Any]]) -> None:

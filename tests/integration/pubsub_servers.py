@@ -118,10 +118,12 @@ class Pubsub:
         request = {"subscription": subscription, "max_messages": limit, "return_immediately": True}
         return list(self.subscriber.pull(request=request).received_messages)
 
-    def receive(self, subscription: str, count: int) -> list[types.ReceivedMessage]:
+    def receive(
+        self, subscription: str, count: int, timeout: float = WAIT_SECONDS
+    ) -> list[types.ReceivedMessage]:
         """So many messages, waiting for them; fails if they do not come."""
         received = self.pull(subscription, count)
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + timeout
         while len(received) < count:
             assert time.monotonic() < deadline, f"{len(received)} of {count} messages came"
             time.sleep(0.05)
@@ -212,6 +214,11 @@ class Endpoint:
     def next(self, timeout: float = WAIT_SECONDS) -> Push:
         """The next push; raises queue.Empty if none comes in time."""
         return self._pushes.get(timeout=timeout)
+
+    @property
+    def waiting(self) -> int:
+        """How many pushes came that nobody took."""
+        return self._pushes.qsize()
 
     def take(self, count: int) -> list[Push]:
         return [self.next() for _ in range(count)]

@@ -1,0 +1,33 @@
+"""One local cloud for all tests that want the real thing."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.local.cloud import LocalCloud, down, up
+
+
+def free_ports(count: int) -> int:
+    """The first of so many consecutive ports that nobody listens on."""
+    for first in range(21000 + os.getpid() % 500 * 20, 60000, count):
+        if all(_free(port) for port in range(first, first + count)):
+            return first
+    raise AssertionError("no free ports")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """A running local cloud: its tables, buckets and topics are there, and empty."""
+    home: Path = tmp_path_factory.mktemp("vitrine")
+    local = LocalCloud(home, free_ports(16))
+    up(local, progress=lambda line: None)
+    yield local
+    down(home)
