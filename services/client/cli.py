@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -385,25 +386,23 @@ def _print_results(answer: "JobResults") -> None:
     )
     for code, count in tally.errors.items():
         out.print(f"  [red]{code}[/] {count}")
-    columns = [
-        "photo",
-        *(f"{kind} {words(head)}" for head in tally.heads for kind in ("declared", "predicted")),
-    ]
-    table = Table(*columns, "", header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ["photo", *(name for head in tally.heads for name in (words(head), "declared"))]:
+        table.add_column(column, no_wrap=True)
     shown = 0
     for result in answer.rows:
         prediction = result.prediction
-        variant = "" if prediction.variant == "original" else f" {prediction.variant}"
-        cells = [f"{prediction.image_id}{variant}"]
+        # As its object is called: 10001-0.jpg is the first variant of 10001.jpg.
+        cells = [
+            f"{prediction.image_id}{prediction.variant.removeprefix('original').removeprefix('augmented')}"
+        ]
         for head in tally.heads:
-            labels = result.labels(head)
-            style = "yellow" if head in result.disagreements else "none"
-            best = f"{labels[0].label} {percent(labels[0].probability)}" if labels else ""
-            cells += [escape(result.declared_label(head) or ""), f"[{style}]{escape(best)}[/]"]
-        mark = (
-            f"[red]{prediction.error}[/]" if prediction.error else "[yellow]≠[/]" * bool(result.disagreements)
-        )
-        table.add_row(*cells, mark)
+            best = next((f"{one.label} {percent(one.probability)}" for one in result.labels(head)), "")
+            marked = f"[yellow]{escape(best)} ≠[/]" if head in result.disagreements else escape(best)
+            cells += [marked, escape(result.declared_label(head) or "")]
+        if prediction.error:
+            cells[1:2] = [f"[red]{prediction.error}[/]"]
+        table.add_row(*cells)
         shown += 1
     out.print(table)
     total = tally.predictions + sum(tally.errors.values())

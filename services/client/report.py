@@ -101,8 +101,8 @@ def words(name: str) -> str:
 
 
 def percent(probability: float) -> str:
-    """A probability as people read it. Nothing is certain: 100 % is not said of what is less."""
-    return "> 99 %" if 0.995 <= probability < 1 else f"{100 * probability:.0f} %"
+    """A probability as people read it; no model is ever 100 % sure."""
+    return ">99 %" if probability >= 0.995 else f"{100 * probability:.0f} %"
 
 
 def _error(result: Result) -> Any:

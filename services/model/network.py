@@ -10,9 +10,9 @@ Every network here has two forms with the same layers:
 
 - trainable: float, with batch normalisation, its activations marked so that their ranges can be observed;
 - served: each convolution carries its normalisation in its own kernel and bias, and each activation is
-  rounded to the 8 bits of its range. LiteRT's converter takes weights and ranges over as they are, so that
-  the LiteRT file computes in integers what the SavedModel computes in floats, and both give the same
-  answers.
+  rounded to the 8 bits of its range. It can be trained further, gradients pass through the rounding.
+  LiteRT's converter takes weights and ranges over as they are, so that the LiteRT file computes in integers
+  what the SavedModel computes in floats, and both give the same answers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -126,21 +126,19 @@ def load_pretrained(network: tf_keras.Model, checkpoint: Mapping[str, NDArray[An
             layer.set_weights([checkpoint[f"{source}.weight"].transpose(2, 3, 1, 0)])
 
 
-def folded_layers(network: tf_keras.Model) -> dict[str, Layer]:
-    """Of a trainable network: layer -> (kernel, bias), batch normalisation folded into its convolution."""
-    folded: dict[str, Layer] = {}
+def layers_of(network: tf_keras.Model) -> dict[str, Layer]:
+    """Layer -> (kernel, bias) of a network of either form, with batch normalisation folded into them."""
+    found: dict[str, Layer] = {}
     for layer in network.layers:
-        if isinstance(layer, layers.Dense):
-            folded[layer.name] = tuple(layer.get_weights())
-        elif isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
-            (kernel,) = layer.get_weights()
-            gamma, beta, mean, variance = network.get_layer(f"{layer.name}_bn").get_weights()
-            gain = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
-            folded[layer.name] = (
-                (kernel[..., 0] if _is_depthwise(layer) else kernel) * gain,
-                beta - mean * gain,
-            )
-    return folded
+        if isinstance(layer, layers.Dense | layers.Conv2D | layers.DepthwiseConv2D):
+            kernel, *bias = layer.get_weights()
+            kernel = kernel[..., 0] if _is_depthwise(layer) else kernel
+            if not bias:
+                gamma, beta, mean, variance = network.get_layer(f"{layer.name}_bn").get_weights()
+                gain = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
+                kernel, bias = kernel * gain, [beta - mean * gain]
+            found[layer.name] = (kernel, bias[0])
+    return found
 
 
 def observed_ranges(network: tf_keras.Model, batches: Iterable[NDArray[Any]]) -> dict[str, Range]:

@@ -1,7 +1,7 @@
 """What a push is: decoded, handled, its events published, and only then acknowledged by returning.
 
-A push that comes again after its work was done is acknowledged at once: a marker in Cloud Storage says so. Two
-at the same moment may both do the work, which is why each write of a stage is safe to repeat.
+A push that comes again after its work was done is acknowledged at once: a marker in Cloud Storage says so.
+Two at the same moment may both do the work, which is why each write of a stage is safe to repeat.
 
 A stage knows nothing of this. `raise Reject(reason)` inside it keeps the message, with the reason, on the
 topic `message-rejected`; any other exception makes the push fail, so that the broker delivers it again with

@@ -87,15 +87,14 @@ def describe(error: ValidationError) -> str:
 
 
 def _complaint(detail: ErrorDetails) -> str:
-    field = ".".join(str(part) for part in detail["loc"] if not str(part).startswith("function-"))
+    field = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
         return f"{field}: no such field"
-    got = (
-        ""
-        if detail["type"] in ("missing", "json_invalid")
-        else f" (got {json.dumps(detail['input'], default=str)[:80]})"
-    )
-    return f"{field or 'message'}: {detail['msg'].removeprefix('Value error, ')}{got}"
+    if detail["type"] == "value_error":
+        # Our own validators see several fields at once and name the one to change themselves.
+        return f"{field}.".lstrip(".") + detail["msg"].removeprefix("Value error, ")
+    got = json.dumps(detail["input"], default=str)[:80]
+    return f"{field or 'message'}: {detail['msg']}" + ("" if detail["type"] == "missing" else f" (got {got})")
 
 
 # ------------------------------------------------------------------------------------- the request
@@ -124,7 +123,7 @@ class HeightRange(_Strict):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.max < self.min:
-            raise ValueError(f"max must be at least min, which is {self.min}")
+            raise ValueError(f"max: must be at least min, which is {self.min}")
         return self
 
 
@@ -183,7 +182,9 @@ class Augmentation(_Strict):
     @model_validator(mode="after")
     def _does_something(self) -> Self:
         if not any((self.cropping, self.resize, self.flip, self.rotation, self.colour_jitter, self.blur)):
-            raise ValueError("name at least one of cropping, resize, flip, rotation, colour_jitter, blur")
+            raise ValueError(
+                "cropping: name at least one of cropping, resize, flip, rotation, colour_jitter, blur"
+            )
         return self
 
 
@@ -214,7 +215,7 @@ class Filters(_Strict):
     @model_validator(mode="after")
     def _years_ordered(self) -> Self:
         if self.start_year is not None and self.end_year is not None and self.end_year < self.start_year:
-            raise ValueError(f"end_year must not be before start_year, which is {self.start_year}")
+            raise ValueError(f"end_year: must not be before start_year, which is {self.start_year}")
         return self
 
 

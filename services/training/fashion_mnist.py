@@ -1,8 +1,8 @@
 """Fashion-MNIST (https://github.com/zalandoresearch/fashion-mnist, MIT): 70,000 real product photos.
 
 Its authors published Zalando's photos in grey, 28x28, with the intensity negated: bright garments on black.
-Here they are turned back into what was photographed, garments on white, which is a fixed, invertible mapping. The
-official split into 60,000 training and 10,000 test photos is kept.
+Here they are turned back into what was photographed, garments on white, which is a fixed, invertible
+mapping. The official split into 60,000 training and 10,000 test photos is kept.
 """
 
 import gzip

@@ -109,8 +109,8 @@ class Pubsub:
         )
 
     def publish_all(self, topic: str, messages: list[Any]) -> list[str]:
-        # The client's own publish() batches and checks for itself.
-        response = GapicPublisherClient.publish(self.publisher, topic=topic, messages=messages)
+        # The client's own publish() batches, checks and tries again for itself.
+        response = GapicPublisherClient.publish(self.publisher, topic=topic, messages=messages, retry=None)
         return list(response.message_ids)
 
     def pull(self, subscription: str, limit: int = 100) -> list[types.ReceivedMessage]:

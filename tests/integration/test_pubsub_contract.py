@@ -44,7 +44,40 @@ from tests.integration.pubsub_servers import (
 )
 
 # Where Google's emulator does not do what Google documents: the test, or one case of it, and what it does.
-GOOGLE_EMULATOR_DIFFERS: dict[str, str] = {}
+GOOGLE_EMULATOR_DIFFERS = {
+    "test_a_request_beyond_the_limits_is_refused_whole[ten_megabytes]": "it is accepted",
+    "test_a_request_beyond_the_limits_is_refused_whole[101_attributes]": "it is accepted",
+    "test_a_request_beyond_the_limits_is_refused_whole[long_key]": "it is accepted",
+    "test_a_request_beyond_the_limits_is_refused_whole[long_value]": "it is accepted",
+    "test_a_request_beyond_the_limits_is_refused_whole[long_ordering_key]": "it is accepted",
+    "test_what_does_not_exist_is_not_found[list]": "an unknown topic has an empty list of subscriptions",
+    "test_a_subscription_expires_after_31_days_by_default": "no expiration policy is set",
+    "test_settings_out_of_range_are_refused[deadline_9_s]": "it is accepted",
+    "test_an_update_reaches_into_a_policy": "only whole policies can be updated",
+    "test_labels_can_be_updated": "labels are not a known field",
+    "test_a_detached_subscription_drops_its_backlog_and_refuses_pulls": "the method is not implemented",
+    "test_bad_pull_and_ack_requests_are_refused[deadline_601_s]": "it is accepted",
+    "test_a_retry_policy_holds_refused_messages_back": "pulled messages come again at once",
+    "test_a_push_carries_the_ordering_key": "`orderingKey` is missing",
+    "test_an_unwrapped_push_is_the_data_alone": "pushes are always wrapped",
+    "test_an_unwrapped_push_carries_metadata_as_headers": "pushes are always wrapped",
+    "test_a_push_is_acknowledged_by[202]": "202 is a nack",
+    "test_a_push_is_refused_by[203]": "203 acknowledges",
+    "test_pushes_carry_the_delivery_attempt": "`deliveryAttempt` is missing",
+    "test_a_slow_endpoint_gets_many_messages_at_once": "two pushes of a subscription are in flight",
+    "test_only_matching_messages_are_delivered": "filters are ignored",
+    "test_an_invalid_filter_is_refused": "filters are not read",
+    "test_a_refused_message_brings_its_followers_again": "the key waits for the ack deadline",
+    "test_a_stream_sends_no_more_than_may_be_outstanding": "flow control is ignored",
+    "test_a_stream_sends_no_more_bytes_than_may_be_outstanding": "flow control is ignored",
+    "test_a_topic_that_retains_messages_brings_them_again": "topics retain nothing",
+    "test_a_conforming_protobuf_message_is_published": "proto schemas are not implemented",
+    "test_a_violating_protobuf_message_is_refused": "proto schemas are not implemented",
+    "test_a_bad_definition_is_refused[proto_type]": "proto schemas are not implemented",
+    "test_a_bad_definition_is_refused[proto_two_messages]": "proto schemas are not implemented",
+    "test_a_revision_keeps_the_type_of_its_schema": "proto schemas are not implemented",
+    "test_a_list_of_schemas_leaves_the_definitions_out": "lists always carry the definitions",
+}
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag:DeprecationWarning")
@@ -643,7 +676,7 @@ def test_a_slow_endpoint_gets_many_messages_at_once(
     pubsub.subscription(topic, push_config={"push_endpoint": target.url})
     pubsub.publish(topic, *[b"x"] * 16)
     target.take(16)
-    assert target.quiet(0.5)
+    assert not everyone.broken
 
 
 @pytest.mark.parametrize("method", ["modify_push_config", "update_subscription"])
@@ -1104,41 +1137,12 @@ def avro_binary(record: dict[str, Any]) -> bytes:
     return output.getvalue()
 
 
-CONFORMING = [
-    pytest.param("PROTOCOL_BUFFER", PROTOBUF, "JSON", b'{"limit": 3, "gender": ["Men"]}', id="proto_json"),
-    pytest.param("PROTOCOL_BUFFER", PROTOBUF, "JSON", b"{}", id="proto_json_nothing_set"),
-    pytest.param(
-        "PROTOCOL_BUFFER",
-        PROTOBUF,
-        "JSON",
-        b'{"classify": "ORIGINALS", "augmentation": {"copies": 2}}',
-        id="proto_json_nested",
-    ),
-    pytest.param("PROTOCOL_BUFFER", PROTOBUF, "BINARY", b"\x08\x03\x12\x03Men", id="proto_binary"),
-    pytest.param("AVRO", AVRO, "JSON", b'{"limit": 3, "gender": {"string": "Men"}}', id="avro_json"),
-    pytest.param("AVRO", AVRO, "JSON", b'{"limit": 3, "gender": null}', id="avro_json_null"),
-    pytest.param("AVRO", AVRO, "BINARY", avro_binary({"limit": 3, "gender": "Men"}), id="avro_binary"),
-]
-VIOLATING = [
-    pytest.param("PROTOCOL_BUFFER", PROTOBUF, "JSON", b'{"limits": 3}', id="proto_json_unknown_field"),
-    pytest.param("PROTOCOL_BUFFER", PROTOBUF, "JSON", b'{"limit": "many"}', id="proto_json_wrong_type"),
-    pytest.param("PROTOCOL_BUFFER", PROTOBUF, "JSON", b'{"classify": "ALL"}', id="proto_json_unknown_value"),
-    pytest.param("PROTOCOL_BUFFER", PROTOBUF, "JSON", b"limit: 3", id="proto_json_no_json"),
-    pytest.param("PROTOCOL_BUFFER", PROTOBUF, "JSON", b"[]", id="proto_json_array"),
-    pytest.param("PROTOCOL_BUFFER", PROTOBUF, "JSON", b"\xff", id="proto_json_no_text"),
-    pytest.param("PROTOCOL_BUFFER", PROTOBUF, "BINARY", b"\x08", id="proto_binary_cut_off"),
-    pytest.param("AVRO", AVRO, "JSON", b'{"limit": "many", "gender": null}', id="avro_json_wrong_type"),
-    pytest.param("AVRO", AVRO, "JSON", b'{"limit": 3}', id="avro_json_field_left_out"),
-    pytest.param("AVRO", AVRO, "JSON", b'{"limit": 3, "gender": "Men"}', id="avro_json_bare_union"),
-    pytest.param("AVRO", AVRO, "JSON", b"limit: 3", id="avro_json_no_json"),
-    pytest.param("AVRO", AVRO, "BINARY", b"\x06\x02\x06Me", id="avro_binary_cut_off"),
-]
+def check(pubsub: Pubsub, message: bytes, encoding: str, **schema_spec: Any) -> None:
+    request = {"parent": "projects/contract", "message": message, "encoding": encoding, **schema_spec}
+    pubsub.schemas.validate_message(request=request)
 
 
-@pytest.mark.parametrize(("kind", "definition", "encoding", "message"), CONFORMING)
-def test_a_conforming_message_is_published_and_says_its_schema(
-    pubsub: Pubsub, kind: str, definition: str, encoding: str, message: bytes
-) -> None:
+def assert_accepted(pubsub: Pubsub, kind: str, definition: str, encoding: str, message: bytes) -> None:
     created = schema(pubsub, kind, definition)
     topic = typed_topic(pubsub, created.name, encoding)
     subscription = pubsub.subscription(topic)
@@ -1151,32 +1155,70 @@ def test_a_conforming_message_is_published_and_says_its_schema(
         "googclient_schemaencoding": encoding,
         "googclient_schemarevisionid": created.revision_id,
     }
-    pubsub.schemas.validate_message(
-        request={
-            "parent": "projects/contract",
-            "name": created.name,
-            "message": message,
-            "encoding": encoding,
-        }
-    )
+    check(pubsub, message, encoding, name=created.name)
 
 
-@pytest.mark.parametrize(("kind", "definition", "encoding", "message"), VIOLATING)
-def test_a_violating_message_is_refused(
-    pubsub: Pubsub, kind: str, definition: str, encoding: str, message: bytes
-) -> None:
+def assert_refused(pubsub: Pubsub, kind: str, definition: str, encoding: str, message: bytes) -> None:
     topic = typed_topic(pubsub, schema(pubsub, kind, definition).name, encoding)
     with pytest.raises(InvalidArgument):
         pubsub.publish(topic, message)
     with pytest.raises(InvalidArgument):
-        pubsub.schemas.validate_message(
-            request={
-                "parent": "projects/contract",
-                "schema": {"type_": kind, "definition": definition},
-                "message": message,
-                "encoding": encoding,
-            }
-        )
+        check(pubsub, message, encoding, schema={"type_": kind, "definition": definition})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        pytest.param("JSON", b'{"limit": 3, "gender": ["Men"]}', id="json"),
+        pytest.param("JSON", b"{}", id="json_nothing_set"),
+        pytest.param("JSON", b'{"classify": "ORIGINALS", "augmentation": {"copies": 2}}', id="json_nested"),
+        pytest.param("BINARY", b"\x08\x03\x12\x03Men", id="binary"),
+    ],
+)
+def test_a_conforming_protobuf_message_is_published(pubsub: Pubsub, encoding: str, message: bytes) -> None:
+    assert_accepted(pubsub, "PROTOCOL_BUFFER", PROTOBUF, encoding, message)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        pytest.param("JSON", b'{"limits": 3}', id="json_unknown_field"),
+        pytest.param("JSON", b'{"limit": "many"}', id="json_wrong_type"),
+        pytest.param("JSON", b'{"classify": "ALL"}', id="json_unknown_value"),
+        pytest.param("JSON", b"limit: 3", id="json_malformed"),
+        pytest.param("JSON", b"[]", id="json_array"),
+        pytest.param("JSON", b"\xff", id="json_no_text"),
+        pytest.param("BINARY", b"\x08", id="binary_cut_off"),
+    ],
+)
+def test_a_violating_protobuf_message_is_refused(pubsub: Pubsub, encoding: str, message: bytes) -> None:
+    assert_refused(pubsub, "PROTOCOL_BUFFER", PROTOBUF, encoding, message)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        pytest.param("JSON", b'{"limit": 3, "gender": {"string": "Men"}}', id="json"),
+        pytest.param("JSON", b'{"limit": 3, "gender": null}', id="json_null"),
+        pytest.param("BINARY", avro_binary({"limit": 3, "gender": "Men"}), id="binary"),
+    ],
+)
+def test_a_conforming_avro_message_is_published(pubsub: Pubsub, encoding: str, message: bytes) -> None:
+    assert_accepted(pubsub, "AVRO", AVRO, encoding, message)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        pytest.param("JSON", b'{"limit": "many", "gender": null}', id="json_wrong_type"),
+        pytest.param("JSON", b'{"limit": 3}', id="json_field_left_out"),
+        pytest.param("JSON", b'{"limit": 3, "gender": "Men"}', id="json_bare_union"),
+        pytest.param("JSON", b"limit: 3", id="json_malformed"),
+        pytest.param("BINARY", b"\x06\x02\x06Me", id="binary_cut_off"),
+    ],
+)
+def test_a_violating_avro_message_is_refused(pubsub: Pubsub, encoding: str, message: bytes) -> None:
+    assert_refused(pubsub, "AVRO", AVRO, encoding, message)
 
 
 def test_one_violating_message_refuses_the_whole_request(pubsub: Pubsub) -> None:

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -40,7 +39,10 @@ def test_a_garment_that_touches_one_edge_does_not_colour_the_padding() -> None:
 def test_reducing_averages_instead_of_skipping() -> None:
     checks = Image.fromarray((np.indices((448, 448)).sum(axis=0) % 2 * 255).astype(np.uint8)).convert("RGB")
 
-    assert to_array(checks, 112) == pytest.approx(127, abs=8)
+    pixels = to_array(checks, 112)
+
+    assert pixels.min() >= 120
+    assert pixels.max() <= 135
 
 
 def test_fashion_mnist_is_enlarged_fourfold_without_padding() -> None:

@@ -1,0 +1,244 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from services.client.client import JobStalledError, Status, parse_request
+from services.client.errors import ClientError, InvalidRequestError
+from services.shared.events import ImageUploaded, Product
+from services.shared.layout import digest, photo_uri
+from tests.unit.client_world import World
+from tests.unit.memory_pipeline import BUCKET
+from tests.unit.photos import jpeg
+
+ROTATED = '{"gender": "Men", "classify": "both", "augmentation": {"rotation": {"degrees": 9}, "copies": 2}}'
+
+
+def shop(photos: int = 300) -> World:
+    """A shop of men's products; the last one has no photo."""
+    world = World([Product(image_id=image_id, gender="Men") for image_id in range(1, photos + 1)])
+    for image_id in range(1, photos):
+        world.objects.put(photo_uri(BUCKET, image_id), jpeg(), "image/jpeg")
+    return world
+
+
+def progress(status: Status) -> dict[str, tuple[int, int | None]]:
+    return {stage.name: (stage.done, stage.total) for stage in status.stages}
+
+
+def test_a_request_is_published_and_its_job_called_after_the_message() -> None:
+    world = shop()
+    job_id = world.vitrine.request(parse_request('{"gender": ["Men"], "limit": 7}'))
+    world.pipeline.run()
+    (status,) = world.vitrine.watch(job_id, timeout=0)
+    assert job_id.startswith("job-")
+    assert status.completed is not None
+    assert status.completed.images == 7
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        ('{"colour": "Red"}', "colour: no such field"),
+        ('{"limit": 0}', "limit: "),
+        ('{"start_year": 2012, "end_year": 2010}', "end_year must not be before start_year"),
+        ('{"classify": "both"}', '"both" needs an augmentation'),
+        ("[]", "message: "),
+        ("{", "message: "),
+    ],
+)
+def test_a_wrong_request_is_refused_in_the_words_of_the_pipeline(document: str, complaint: str) -> None:
+    with pytest.raises(InvalidRequestError) as refusal:
+        parse_request(document)
+    assert complaint in str(refusal.value)
+
+
+def test_a_job_id_of_another_request_is_refused_and_of_the_same_one_is_not() -> None:
+    world = shop()
+    request = parse_request('{"limit": 7, "job_id": "spring"}')
+    assert world.vitrine.request(request) == "spring"
+    world.pipeline.run()
+    assert world.vitrine.request(request) == "spring"
+    with pytest.raises(InvalidRequestError, match="job_id: 'spring' belongs to another request already"):
+        world.vitrine.request(parse_request('{"limit": 8, "job_id": "spring"}'))
+
+
+def test_the_status_goes_from_nothing_to_everything_and_never_back() -> None:
+    world = shop()
+    job_id = world.vitrine.request(parse_request(ROTATED))
+    seen = [world.vitrine.status(job_id)]
+    world.pipeline.run(before=lambda service, message: seen.append(world.vitrine.status(job_id)))
+    seen.append(world.vitrine.status(job_id))
+
+    assert progress(seen[0]) == {"selected": (0, None)}
+    assert progress(seen[-1]) == {
+        "selected": (300, 300),
+        "staged": (2, 2),
+        "augmented": (600, 600),
+        "classified": (2, 2),
+        "recorded": (2, 2),
+    }
+    assert seen[-1].completed is not None
+    assert (0, 2) in [progress(status).get("recorded") for status in seen]
+    assert (1, 2) in [progress(status).get("classified") for status in seen]
+    for name in progress(seen[-1]):
+        counts = [progress(status).get(name, (0, None))[0] for status in seen]
+        assert counts == sorted(counts)
+
+
+def test_a_job_that_only_prepares_has_no_bar_for_classification() -> None:
+    world = shop(3)
+    job_id = world.vitrine.request(parse_request('{"classify": "none"}'))
+    world.pipeline.run()
+    assert list(progress(world.vitrine.status(job_id))) == ["selected", "staged", "recorded"]
+
+
+def test_a_job_that_matches_nothing_is_completed() -> None:
+    world = shop(3)
+    job_id = world.vitrine.request(parse_request('{"gender": "Women"}'))
+    world.pipeline.run()
+    status = world.vitrine.status(job_id)
+    assert status.completed is not None
+    assert progress(status)["selected"] == (0, 0)
+
+
+def test_a_rejected_request_ends_the_watch_with_its_reason() -> None:
+    world = shop(3)
+    job_id = world.vitrine.request(parse_request('{"model": "other"}'))
+    world.pipeline.run()
+    with pytest.raises(JobStalledError, match="model: 'other' is not served") as stalled:
+        list(world.vitrine.watch(job_id, timeout=60, interval=0, patience=0))
+    assert [rejection.topic for rejection in stalled.value.rejections] == ["classification-requested"]
+
+
+def test_a_rejected_batch_ends_the_watch_too() -> None:
+    world = shop(3)
+    job_id = world.vitrine.request(parse_request("{}"))
+    world.pipeline.run(before=lambda service, message: _break_the_model(world, service))
+    with pytest.raises(JobStalledError, match="batch-staged: model_version: "):
+        list(world.vitrine.watch(job_id, timeout=60, interval=0, patience=0))
+
+
+def _break_the_model(world: World, service: str) -> None:
+    if service == "inference":
+        world.pipeline.ports["inference"].model.version = "2"
+
+
+def test_a_late_request_of_the_same_name_does_not_end_the_watch_of_the_job_that_goes_on() -> None:
+    world = shop(3)
+    world.vitrine.request(parse_request('{"job_id": "spring"}'))
+    other = b'{"job_id": "spring", "limit": 1}'
+    world.pipeline.publish("classification-requested", other, {"job_id": "spring"})
+
+    def hold(service: str, message: object) -> None:
+        if service == "staging":
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        world.pipeline.run(hold)
+    while world.vitrine.rejected("spring") == []:
+        world.pipeline.deliver_next() if hasattr(world.pipeline, "deliver_next") else world.pipeline.run()
+    with pytest.raises(ClientError, match="not completed"):
+        list(world.vitrine.watch("spring", timeout=0, interval=0, patience=0))
+
+
+def test_a_watch_ends_when_its_time_is_over() -> None:
+    world = shop(3)
+    with pytest.raises(ClientError, match="there is no job 'nobody' after 0 s"):
+        list(world.vitrine.watch("nobody", timeout=0))
+    job_id = world.vitrine.request(parse_request("{}"))
+    with pytest.raises(InterruptedError):
+        world.pipeline.run(before=_stop_before_recording)
+    with pytest.raises(ClientError, match="is not completed after 0 s"):
+        list(world.vitrine.watch(job_id, timeout=0))
+
+
+def _stop_before_recording(service: str, message: object) -> None:
+    if service == "recording":
+        raise InterruptedError
+
+
+def test_results_of_a_job_that_is_not_there_are_refused() -> None:
+    with pytest.raises(ClientError, match="there is no job 'nobody'"):
+        World().vitrine.results("nobody")
+
+
+def test_an_upload_keeps_its_name_and_finds_its_row(tmp_path: Path) -> None:
+    world = shop(3)
+    photo = tmp_path / "1163.jpg"
+    photo.write_bytes(jpeg())
+    first, second = world.vitrine.upload(photo), world.vitrine.upload(photo)
+    assert first.uri != second.uri
+    assert first.uri.startswith("gs://uploads/")
+    assert first.uri.endswith("/1163.jpg")
+    with pytest.raises(ClientError, match=r"1163\.jpg .* has no prediction after 0 s"):
+        world.vitrine.await_prediction(first, timeout=0)
+
+    bucket, _, name = first.uri.removeprefix("gs://").partition("/")
+    generation = world.objects.read(first.uri).generation
+    event = ImageUploaded(bucket=bucket, name=name, generation=generation)
+    attributes = {"eventType": "OBJECT_FINALIZE"}
+    world.pipeline.publish("image-uploaded", event.model_dump_json().encode(), attributes)
+    world.pipeline.run()
+
+    prediction = world.vitrine.await_prediction(first, timeout=0)
+    assert (prediction.image_uri, prediction.image_id) == (first.uri, 1163)
+    assert prediction.prediction_id == digest(first.uri, generation)
+
+
+def test_a_rejected_message_is_replayed_as_it_was_and_marked() -> None:
+    world = shop(3)
+    document = b'{"limit": 0, "note": "\xc3\xa4"}'
+    world.pipeline.publish("classification-requested", document, {"job_id": "spring", "from": "me"})
+    world.pipeline.run()
+    (message,) = world.vitrine.rejected("spring")
+    assert not message.replayed
+    sent: list[tuple[str, bytes, dict[str, str]]] = []
+
+    class Topics:
+        def publish(self, topic: str, data: bytes, attributes: dict[str, str]) -> str:
+            sent.append((topic, data, attributes))
+            return "77"
+
+    replaying = type(world.vitrine)(world.objects, Topics(), world.tables, BUCKET, "uploads")  # type: ignore[arg-type]
+    assert replaying.replay(message) == "77"
+
+    assert sent == [("classification-requested", document, {"job_id": "spring", "from": "me"})]
+    (message,) = world.vitrine.rejected()
+    assert message.replayed
+    assert world.objects.read(message.rejection.payload_uri + ".replayed").data == b"77"
+
+
+def test_a_message_that_is_rejected_again_is_another_rejection() -> None:
+    world = shop(3)
+    world.pipeline.publish("classification-requested", json.dumps({"limit": 0}).encode())
+    world.pipeline.run()
+    (message,) = world.vitrine.rejected()
+    replayed_as = world.vitrine.replay(message)
+    world.pipeline.run()
+    assert {rejected.rejection.message_id: rejected.replayed for rejected in world.vitrine.rejected()} == {
+        message.rejection.message_id: True,
+        replayed_as: False,
+    }
+
+
+def test_a_request_that_named_no_job_is_found_by_the_job_it_would_have_been() -> None:
+    world = shop(3)
+    message_id = world.pipeline.publish("classification-requested", b'{"limit": 0}')
+    world.pipeline.publish("classification-requested", b'{"limit": -1}')
+    world.pipeline.run()
+    (message,) = world.vitrine.rejected(f"job-{message_id}")
+    assert "limit" in message.rejection.reason
+    assert len(world.vitrine.rejected()) == 2
+
+
+def test_a_message_whose_topic_is_not_known_cannot_be_replayed() -> None:
+    world = shop(3)
+    world.pipeline.publish("classification-requested", b'{"limit": 0}')
+    world.pipeline.run()
+    world.pipeline.warehouse.tables["rejected"] = [
+        dict(row) | {"topic": ""} for row in world.pipeline.warehouse.tables["rejected"]
+    ]
+    (message,) = world.vitrine.rejected()
+    with pytest.raises(ClientError, match="its topic is not known"):
+        world.vitrine.replay(message)

@@ -1,0 +1,140 @@
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tf_keras
+from numpy.typing import NDArray
+
+from services.model import network
+from services.model.weights import Weights, pretrained_checkpoint, quantize
+from services.training import litert
+
+SIZE = 64
+HEADS = {"article_type": ("Shirts", "Boots", "Handbags"), "base_colour": ("Red", "Blue")}
+
+
+@pytest.fixture(scope="module")
+def photos() -> NDArray[np.uint8]:
+    """Smooth patches: noise of single pixels is no photo, and networks of photos say nothing stable about it."""
+    coarse = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
+    return coarse.repeat(SIZE // 8, axis=1).repeat(SIZE // 8, axis=2)
+
+
+@pytest.fixture(scope="module")
+def trainable() -> tf_keras.Model:
+    tf_keras.utils.set_random_seed(0)
+    model = network.build(HEADS, SIZE)
+    network.load_pretrained(model, pretrained_checkpoint())
+    return model
+
+
+@pytest.fixture(scope="module")
+def weights(trainable: tf_keras.Model, photos: NDArray[np.uint8]) -> Weights:
+    def batches() -> Iterator[NDArray[np.float32]]:
+        yield from np.split(photos.astype(np.float32), 4)
+
+    return Weights(quantize(network.layers_of(trainable)), network.observed_ranges(trainable, batches()))
+
+
+@pytest.fixture(scope="module")
+def served(weights: Weights) -> tf_keras.Model:
+    return network.build_served(HEADS, SIZE, weights)
+
+
+def _logits(model: tf_keras.Model, photos: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    return {head: np.asarray(logits) for head, logits in model(photos.astype(np.float32)).items()}
+
+
+def test_heads_come_from_the_mapping(trainable: tf_keras.Model, photos: NDArray[np.uint8]) -> None:
+    assert {head: logits.shape for head, logits in _logits(trainable, photos).items()} == {
+        "article_type": (24, 3),
+        "base_colour": (24, 2),
+    }
+
+
+def test_the_network_normalises_by_itself(trainable: tf_keras.Model) -> None:
+    scaled = tf_keras.Model(trainable.input, trainable.get_layer("scale").output)
+    greys = np.broadcast_to(np.array([0, 127, 255], np.float32)[:, None, None, None], (3, SIZE, SIZE, 3))
+
+    np.testing.assert_array_equal(np.asarray(scaled(greys))[:, 0, 0, 0], [-127 / 128, 0, 1])
+
+
+def test_every_pretrained_weight_finds_its_place(trainable: tf_keras.Model) -> None:
+    checkpoint = pretrained_checkpoint()
+    used = sum(values.size for name, values in checkpoint.items() if "_fc" not in name and values.ndim)
+    untrained = ("hidden", *(f"{head}_logits" for head in HEADS))
+
+    placed = [layer for layer in trainable.layers if layer.weights and layer.name not in untrained]
+
+    assert sum(np.asarray(weight).size for layer in placed for weight in layer.weights) == used
+    np.testing.assert_array_equal(
+        trainable.get_layer("block15_depthwise").get_weights()[0][..., 0],
+        checkpoint["_blocks.15._depthwise_conv.weight"][:, 0].transpose(1, 2, 0),
+    )
+
+
+def test_ranges_hold_zero_and_the_input_is_exact(weights: Weights) -> None:
+    assert weights.ranges["pixels"] == (0, 255)
+    assert weights.ranges["scaled"] == (-127 / 128, 1)
+    assert all(low <= 0 < high for low, high in weights.ranges.values())
+
+
+def test_the_served_form_says_what_the_trainable_form_says(
+    trainable: tf_keras.Model, served: tf_keras.Model, photos: NDArray[np.uint8]
+) -> None:
+    expected, actual = _logits(trainable, photos), _logits(served, photos)
+
+    for head in HEADS:
+        assert np.corrcoef(expected[head].ravel(), actual[head].ravel())[0, 1] > 0.98
+
+
+def test_litert_computes_with_the_same_integers(
+    weights: Weights, served: tf_keras.Model, photos: NDArray[np.uint8]
+) -> None:
+    expected, actual = _logits(served, photos), litert.run(litert.convert(served), photos)
+
+    for head in HEADS:
+        low, high = weights.ranges[f"{head}_logits"]
+        assert np.abs(actual[head] - expected[head]).mean() < 4 * (high - low) / 255
+        assert np.corrcoef(expected[head].ravel(), actual[head].ravel())[0, 1] > 0.99
+
+
+def test_the_file_holds_the_very_weights(weights: Weights, served: tf_keras.Model) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=litert.convert(served))
+    interpreter.allocate_tensors()
+
+    def integers(shape: tuple[int, ...]) -> Iterator[NDArray[Any]]:
+        for tensor in interpreter.get_tensor_details():
+            if tensor["dtype"] == np.int8 and tuple(tensor["shape"]) == shape:
+                yield interpreter.get_tensor(tensor["index"])
+
+    # LiteRT keeps output channels first, TensorFlow last.
+    hidden = weights.layers["hidden"].kernel.T
+    stem = weights.layers["stem"].kernel.transpose(3, 0, 1, 2)
+    assert any((found == hidden).all() for found in integers(hidden.shape))
+    assert any((found == stem).all() for found in integers(stem.shape))
+
+
+def test_the_served_form_can_be_trained_further(weights: Weights, photos: NDArray[np.uint8]) -> None:
+    model = network.build_served(HEADS, SIZE, weights)
+    targets = {"article_type": np.arange(24) % 3, "base_colour": np.arange(24) % 2}
+    model.compile(
+        tf_keras.optimizers.Adam(1e-3),
+        {head: tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True) for head in HEADS},
+    )
+
+    losses = model.fit(photos, targets, 24, epochs=3, verbose=0).history["loss"]
+
+    assert losses[-1] < losses[0]
+    before, after = weights.layers["block1_expand"].dequantized()[0], network.layers_of(model)["block1_expand"][0]
+    assert not np.array_equal(before, after)
+
+
+def test_missing_weights_are_named(weights: Weights) -> None:
+    layers = {name: layer for name, layer in weights.layers.items() if name != "block7_project"}
+
+    with pytest.raises(KeyError, match="block7_project"):
+        network.build_served(HEADS, SIZE, Weights(layers, weights.ranges))
