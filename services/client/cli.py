@@ -582,3 +582,7 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         console=err,
     )
+
+
+if __name__ == "__main__":
+    app()

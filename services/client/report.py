@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -68,30 +69,29 @@ def render(results: JobResults, objects: Objects) -> str:
     predictions = [row for row in rows if not row.prediction.error]
     failed = sorted((row for row in rows if row.prediction.error), key=_error)
     photos = in_parallel(lambda result: photo_of(objects, result), predictions)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["words"] = words
-    environment.filters["percent"] = percent
-    return environment.get_template("report.html.j2").render(
-        manifest=results.manifest,
-        completed=results.completed,
-        tally=results.tally,
-        request=_request(results.manifest.request.model_dump(exclude_defaults=True)),
-        photos={row.prediction.prediction_id: photo for row, photo in zip(predictions, photos, strict=True)},
-        rows=rows,
-        total=results.tally.predictions + sum(results.tally.errors.values()),
-        disagreements=[row for row in rows if row.disagreements],
-        predictions=predictions,
-        labels=sorted({row.labels(head)[0].label for head in results.tally.heads[:1] for row in predictions}),
-        failures=[
-            _Failures(code, MEANINGS[code], list(group), results.tally.errors[code])
-            for code, group in groupby(failed, key=_error)
-        ],
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            manifest=results.manifest,
+            completed=results.completed,
+            tally=results.tally,
+            request=_request(results.manifest.request.model_dump(exclude_defaults=True)),
+            photos={
+                row.prediction.prediction_id: photo for row, photo in zip(predictions, photos, strict=True)
+            },
+            rows=rows,
+            total=results.tally.predictions + sum(results.tally.errors.values()),
+            disagreements=[row for row in rows if row.disagreements],
+            predictions=predictions,
+            labels=sorted(
+                {row.labels(head)[0].label for head in results.tally.heads[:1] for row in predictions}
+            ),
+            failures=[
+                _Failures(code, MEANINGS[code], list(group), results.tally.errors[code])
+                for code, group in groupby(failed, key=_error)
+            ],
+        )
     )
 
 
@@ -103,6 +103,19 @@ def words(name: str) -> str:
 def percent(probability: float) -> str:
     """A probability as people read it; no model is ever 100 % sure."""
     return ">99 %" if probability >= 0.995 else f"{100 * probability:.0f} %"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"words": words, "percent": percent}
+    return environment
 
 
 def _error(result: Result) -> Any:

@@ -23,6 +23,7 @@ from services.shared.events import Filters, Product
 from services.shared.wiring import SCHEMAS
 
 JOB_ATTEMPTS = 100  # ids that one job may have used up by failing
+JOB_TIMEOUT = 300.0  # seconds; then the push fails, and the next delivery waits for the same job again
 
 
 def bigquery_client(project: str, dataset: str) -> bigquery.Client:
@@ -50,11 +51,11 @@ def run_once[J: (bigquery.QueryJob, bigquery.LoadJob)](
         job_id = f"{name}-{attempt}"
         try:
             job = start(job_id)
-            job.result()
+            job.result(timeout=JOB_TIMEOUT)
         except Conflict:
             job = cast("J", client.get_job(job_id))
             try:
-                job.result()
+                job.result(timeout=JOB_TIMEOUT)
             except GoogleAPICallError:
                 continue
         return job

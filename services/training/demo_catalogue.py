@@ -175,10 +175,10 @@ def _drawings() -> Iterator[Photo]:
 
 
 def _broken_photos(rng: Generator) -> Iterator[tuple[Photo, ImageErrorCode]]:
-    pattern = Image.fromarray(rng.integers(0, 256, (80, 60, 3), dtype=np.uint8))
+    whole = _jpeg(next(packshots(1, Seed.DEMO)).image)
     files: dict[ImageErrorCode, bytes | None] = {
         "photo-missing": None,
-        "photo-corrupt": _jpeg(pattern)[:1500],
+        "photo-corrupt": whole[: len(whole) * 2 // 3],
         "photo-not-an-image": b"This is a text file, although its name ends in .jpg.\n",
         "photo-too-many-pixels": _blank_png(30_000),
         "photo-animated": _animation(),
@@ -234,7 +234,7 @@ def _jpeg(image: Image.Image) -> bytes:
 
 def _animation() -> bytes:
     file = io.BytesIO()
-    frames = [Image.new("P", (60, 80), colour) for colour in (1, 2, 3)]
+    frames = [Image.new("L", (60, 80), shade) for shade in (60, 120, 180)]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=200)
     return file.getvalue()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from google.api_core.exceptions import GoogleAPICallError
 from google.protobuf.duration_pb2 import Duration
 
@@ -18,6 +19,8 @@ from tests.integration.pubsub_servers import (
     free_port,
     running,
 )
+
+pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag:DeprecationWarning")
 
 KILLS = 4
 DELIVERY_SECONDS = 60

@@ -14,7 +14,6 @@ from services.client.importer import (
     read_catalogue,
     upload_photos,
 )
-from services.shared.events import Product
 from services.shared.memory import MemoryObjects
 from tests.unit.client_world import OwnedObjects, World
 from tests.unit.memory_pipeline import BUCKET

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from services.model.calibration import expected_calibration_error, fit_temperature, softmax
 
 
-def _answers(photos: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _answers(photos: int, temperature: float) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Logits that are `temperature` times too large, and labels drawn from the true probabilities."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (photos, 5)).astype(np.float32)

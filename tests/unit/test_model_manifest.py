@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, digests, load_manifest, save_manifest
+from services.model.manifest import (
+    DEFAULT_DIRECTORY,
+    Manifest,
+    ModelError,
+    digests,
+    load_manifest,
+    save_manifest,
+)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ HEADS = {"article_type": ("Shirts", "Boots", "Handbags"), "base_colour": ("Red",
 
 @pytest.fixture(scope="module")
 def photos() -> NDArray[np.uint8]:
-    """Smooth patches: noise of single pixels is no photo, and networks of photos say nothing stable about it."""
+    """Patches of one colour each: what networks of photos say of single-pixel noise is not stable."""
     coarse = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
     return coarse.repeat(SIZE // 8, axis=1).repeat(SIZE // 8, axis=2)
 
@@ -129,7 +129,10 @@ def test_the_served_form_can_be_trained_further(weights: Weights, photos: NDArra
     losses = model.fit(photos, targets, 24, epochs=3, verbose=0).history["loss"]
 
     assert losses[-1] < losses[0]
-    before, after = weights.layers["block1_expand"].dequantized()[0], network.layers_of(model)["block1_expand"][0]
+    before, after = (
+        weights.layers["block1_expand"].dequantized()[0],
+        network.layers_of(model)["block1_expand"][0],
+    )
     assert not np.array_equal(before, after)
 
 

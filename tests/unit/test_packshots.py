@@ -19,7 +19,7 @@ def test_a_garment_stands_on_a_plain_ground(article_type: str) -> None:
 
 @pytest.mark.parametrize("base_colour", BASE_COLOURS)
 def test_its_middle_has_the_named_colour(base_colour: str) -> None:
-    """Named by the nearest of the 14, most of the time: light and shade move a colour, but not to another name."""
+    """By the nearest of the 14, most of the time: light and shade move a colour, but not to another name."""
     names, values = list(BASE_COLOURS), np.array(list(BASE_COLOURS.values()))
     nearest = []
     for seed in range(20):

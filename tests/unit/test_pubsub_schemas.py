@@ -79,7 +79,7 @@ def test_avro_messages_of_every_kind_conform() -> None:
             b"\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
             "not",
         ),
-        (avro('"string"'), b"\x02\xff", ""),
+        (avro('"string"'), b"\x02\xff", "decode"),
     ],
 )
 def test_a_refused_binary_message_is_told_the_reason(schema: Proto, message: bytes, problem: str) -> None:

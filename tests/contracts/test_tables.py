@@ -1,0 +1,119 @@
+"""The table files against the models whose rows they hold, and the views against the tables."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from services.local.provision import view_query
+from services.recording import stage as recording
+from services.shared.events import JobCompleted, Label, MessageRejected, Prediction, Product
+from services.shared.memory import MemoryObjects, MemoryWarehouse
+from services.shared.wiring import SCHEMAS
+from tests.contracts.shapes import Shape, shapes
+
+LAYOUTS: dict[str, dict[str, Any]] = yaml.safe_load((SCHEMAS / "tables.yaml").read_text())
+TYPES: dict[type[Any], str] = {datetime: "TIMESTAMP", float: "FLOAT64", int: "INT64", str: "STRING"}
+
+
+def columns(table: str) -> list[dict[str, Any]]:
+    file: list[dict[str, Any]] = json.loads((SCHEMAS / "tables" / f"{table}.json").read_text())
+    return file
+
+
+def column_of(name: str, shape: Shape) -> dict[str, str]:
+    """The column that a model's field is stored in."""
+    nested = issubclass(shape.type, BaseModel)
+    mode = "REPEATED" if shape.repeated else "NULLABLE" if shape.nullable else "REQUIRED"
+    return {"name": name, "type": "RECORD" if nested else TYPES[shape.type], "mode": mode}
+
+
+def without(column: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in column.items() if key not in keys}
+
+
+@pytest.mark.parametrize(
+    ("table", "model"), [("products", Product), ("predictions", Prediction), ("jobs", JobCompleted)]
+)
+def test_a_table_has_the_columns_of_its_model(table: str, model: type[BaseModel]) -> None:
+    stored = [without(column, "description", "fields") for column in columns(table)]
+    assert stored == [column_of(name, shape) for name, shape in shapes(model).items()]
+
+
+def test_the_heads_of_a_prediction_are_labels() -> None:
+    (heads,) = [column for column in columns("predictions") if column["type"] == "RECORD"]
+    stored = [without(column, "description") for column in heads["fields"]]
+    assert heads["name"] == "heads"
+    assert stored == [column_of(name, shape) for name, shape in shapes(Label).items()]
+
+
+def recorded(**attributes: str) -> dict[str, Any]:
+    """The row that a rejected message with these attributes of its own becomes."""
+    objects = MemoryObjects()
+    warehouse = MemoryWarehouse(objects)
+    recording.record_rejection(
+        MessageRejected(
+            data=b"\xff\xfe",
+            original_attributes=attributes,
+            topic="batch-staged",
+            subscription="batch-staged-to-inference",
+            message_id="7",
+            attempts=2,
+            reason="images: Field required",
+            published_at=datetime.now(UTC),
+        ),
+        recording.Ports(objects, warehouse, clock=lambda: datetime.now(UTC), bucket="bucket"),
+    )
+    (row,) = warehouse.tables["rejected"]
+    return dict(row)
+
+
+def test_rejected_has_the_columns_of_what_is_recorded() -> None:
+    row, stored = recorded(job_id="job"), columns("rejected")
+    assert [(name, TYPES[type(value)]) for name, value in row.items()] == [
+        (column["name"], column["type"]) for column in stored
+    ]
+
+
+def test_rejected_requires_only_what_is_always_known() -> None:
+    row = recorded()
+    unknown = [name for name, value in row.items() if value is None]
+    assert unknown == ["job_id"]
+    assert [column["mode"] for column in columns("rejected") if column["name"] in unknown] == ["NULLABLE"]
+
+
+def test_every_column_says_what_it_holds() -> None:
+    described = [
+        column for table in LAYOUTS for each in columns(table) for column in (each, *each.get("fields", []))
+    ]
+    assert [column["name"] for column in described if not column.get("description")] == []
+
+
+@pytest.mark.parametrize("table", LAYOUTS)
+def test_a_layout_names_columns_of_its_table(table: str) -> None:
+    types = {column["name"]: column["type"] for column in columns(table)}
+    assert set(LAYOUTS[table]) <= {"partition_by", "cluster_by"}
+    assert set(LAYOUTS[table]["cluster_by"]) <= types.keys()
+    # BigQuery clusters by at most four.
+    assert 1 <= len(LAYOUTS[table]["cluster_by"]) <= 4
+    if "partition_by" in LAYOUTS[table]:
+        assert types[LAYOUTS[table]["partition_by"]] == "TIMESTAMP"
+
+
+@pytest.mark.parametrize("path", sorted((SCHEMAS / "views").glob("*.sql")), ids=lambda path: path.stem)
+def test_a_view_reads_tables_and_columns_that_exist(path: Path) -> None:
+    query = view_query(path, "a-project", "a_dataset")
+    tables = re.findall(r"`a-project\.a_dataset\.(\w+)`", query)
+    assert tables
+    assert set(tables) <= LAYOUTS.keys()
+    # Nothing is quoted but table names, each in full.
+    assert query.count("`") == 2 * len(tables)
+    known = {column["name"] for table in tables for column in columns(table)}
+    named = re.findall(r"(?:PARTITION|ORDER) BY (\w+)", query)
+    assert named
+    assert set(named) <= known

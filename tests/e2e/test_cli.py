@@ -1,0 +1,286 @@
+"""The command line as its user runs it, against the local cloud and its demo catalogue."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from services import local
+from services.client.importer import COLUMNS
+from services.local.cloud import LocalCloud
+from tests.e2e.plain import Outsider, new_job
+from tests.unit.photos import jpeg
+
+DEMO = Path(local.__file__).parent / "demo"
+TIMEOUT = 180  # seconds: generous, because the machines that run this are shared
+
+
+class CommandLine:
+    """`vitrine` in a process of its own, told of the cloud by its home only."""
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        self._environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.endswith("EMULATOR_HOST") and not name.startswith("VITRINE_")
+        } | {"VITRINE_HOME": str(cloud.home), "COLUMNS": "120"}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("vitrine")), *arguments]
+        done = subprocess.run(
+            command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        return done
+
+    def __call__(self, *arguments: str) -> str:
+        """What a command that is to succeed prints."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def refused(self, *arguments: str) -> str:
+        """What a command that is to fail complains of."""
+        done = self.run(*arguments)
+        assert done.returncode == 1, done.stdout
+        assert done.stdout == ""
+        return done.stderr
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "--json"))
+
+
+@pytest.fixture
+def vitrine(cloud: LocalCloud) -> CommandLine:
+    return CommandLine(cloud)
+
+
+@pytest.fixture(scope="module")
+def demo_job(cloud: LocalCloud) -> str:
+    """A job of the demo catalogue's women's products, completed."""
+    vitrine = CommandLine(cloud)
+    vitrine("import", str(DEMO))
+    job = new_job()
+    printed = vitrine("request", "--gender", "Women", "--gender", "Girls", "--job-id", job, "--wait")
+    assert printed == f"{job}\n"
+    return job
+
+
+def write_catalogue(folder: Path, rows: Sequence[Mapping[str, object]], photos: Mapping[int, bytes]) -> Path:
+    (folder / "images").mkdir(parents=True)
+    lines = [",".join(str(row.get(column, "")) for column in COLUMNS) for row in rows]
+    (folder / "styles.csv").write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
+    for image_id, photo in photos.items():
+        (folder / "images" / f"{image_id}.jpg").write_bytes(photo)
+    return folder
+
+
+def test_importing_twice_leaves_each_product_once_and_uploads_nothing_again(
+    vitrine: CommandLine, outsider: Outsider
+) -> None:
+    vitrine("import", str(DEMO))
+    again = vitrine("import", str(DEMO))
+    assert again == "365 products, 0 lines skipped; photos: 0 uploaded, 364 already there, 1 missing\n"
+    sql = (
+        "SELECT COUNT(*) AS n, COUNT(DISTINCT image_id) AS ids FROM `{dataset}.products` "
+        "WHERE image_id BETWEEN 10001 AND 10365"
+    )
+    assert outsider.query(sql) == [{"n": 365, "ids": 365}]
+    sql = "SELECT table_name FROM `{dataset}`.INFORMATION_SCHEMA.TABLES WHERE table_name LIKE 'products%'"
+    assert outsider.query(sql) == [{"table_name": "products"}]
+
+
+def test_an_import_replaces_products_of_the_same_id_and_leaves_the_others(
+    vitrine: CommandLine, outsider: Outsider, tmp_path: Path
+) -> None:
+    usage, first = f"test-{uuid4().hex[:12]}", uuid4().int % 10**12
+    second, third = first + 1, first + 2
+
+    def row(image_id: int, name: str) -> dict[str, object]:
+        return {"id": image_id, "usage": usage, "year": 2011, "productDisplayName": name}
+
+    old = write_catalogue(
+        tmp_path / "old",
+        [row(first, "Shirt, blue, Oxford"), row(second, "Tie")],
+        {first: jpeg(1), second: jpeg(2)},
+    )
+    new = write_catalogue(
+        tmp_path / "new",
+        [row(second, "Bow tie"), {"id": "x"}, row(third, "Hat"), row(third, "Cap")],
+        {second: jpeg(3), third: jpeg(4)},
+    )
+    assert vitrine("import", str(old)).endswith("2 uploaded, 0 already there, 0 missing\n")
+    done = vitrine.run("import", str(new))
+
+    assert done.stdout == "2 products, 2 lines skipped; photos: 2 uploaded, 0 already there, 0 missing\n"
+    assert "skipped line 3: id: must be a whole number" in done.stderr
+    assert f"skipped line 5: id: {third} is in line 4 already" in done.stderr
+    rows = outsider.query("SELECT * FROM `{dataset}.products` WHERE usage = @usage", usage=usage)
+    assert {(row["image_id"], row["display_name"], row["year"]) for row in rows} == {
+        (first, "Shirt, blue, Oxford", 2011),
+        (second, "Bow tie", 2011),
+        (third, "Hat", 2011),
+    }
+    assert len(rows) == 3
+    photos = [
+        outsider.bucket.blob(f"images/{image_id}.jpg").download_as_bytes() for image_id in (first, second)
+    ]
+    assert photos == [jpeg(1), jpeg(3)]
+
+
+def test_results_as_json_have_each_photo_once_and_the_disagreements_first(
+    vitrine: CommandLine, demo_job: str
+) -> None:
+    answer = vitrine.json("results", demo_job)
+    rows, summary = answer["results"], answer["summary"]
+    assert answer["completed"]
+    assert answer["job"]["request"] == {"gender": ["Women", "Girls"], "job_id": demo_job}
+    with (DEMO / "styles.csv").open() as styles:
+        asked = {int(line.split(",")[0]) for line in styles if line.split(",")[1] in ("Women", "Girls")}
+    assert sorted(row["image_id"] for row in rows) == sorted(asked)
+
+    # The rule, from the rows alone.
+    known = {(label["head"], label["label"]) for row in rows for label in row["heads"]}
+    expected = {}
+    for row in rows:
+        best = {label["head"]: label for label in row["heads"] if label["rank"] == 1}
+        against = [
+            (label["probability"], head)
+            for head, label in best.items()
+            if (head, row["declared"][head]) in known and row["declared"][head] != label["label"]
+        ]
+        if against:
+            expected[row["image_id"]] = sorted(against, reverse=True)
+    assert len(expected) > 3
+    found = {row["image_id"]: row["disagreements"] for row in rows if row["disagreements"]}
+    assert {image_id: sorted(heads) for image_id, heads in found.items()} == {
+        image_id: sorted(head for _, head in against) for image_id, against in expected.items()
+    }
+    assert [row["image_id"] for row in rows[: len(expected)]] == list(found)
+    ranked = [expected[image_id][0][0] for image_id in found]
+    assert ranked == sorted(ranked, reverse=True)
+
+    errors = [row["error"] for row in rows if row["error"]]
+    assert "photo-missing" in errors
+    assert [bool(row["error"]) for row in rows[len(expected) :]] == [True] * len(errors) + [False] * (
+        len(rows) - len(expected) - len(errors)
+    )
+    assert summary == {
+        "photos": len(rows),
+        "predictions": len(rows) - len(errors),
+        "errors": {code: errors.count(code) for code in errors},
+        "disagreements": len(expected),
+        "heads": ["article_type", "base_colour"],
+    }
+
+
+def test_results_as_csv_as_a_table_and_as_a_page_say_the_same(
+    vitrine: CommandLine, demo_job: str, tmp_path: Path
+) -> None:
+    rows = vitrine.json("results", demo_job)["results"]
+    lines = list(csv.DictReader(io.StringIO(vitrine("results", demo_job, "--csv"))))
+    assert [int(line["image_id"]) for line in lines] == [row["image_id"] for row in rows]
+    assert [line["disagreements"].split() for line in lines] == [row["disagreements"] for row in rows]
+    assert [line["declared_article_type"] for line in lines] == [
+        row["declared"]["article_type"] or "" for row in rows
+    ]
+
+    table = vitrine("results", demo_job, "--limit", "3")
+    assert f"{demo_job} completed" in table
+    assert f"3 of {len(rows)} rows" in table
+    assert str(rows[2]["image_id"]) in table
+    assert str(rows[3]["image_id"]) not in table
+
+    page = tmp_path / "page.html"
+    vitrine("results", demo_job, "--html", str(page))
+    document = page.read_text()
+    assert document.count('<li class="card"') == sum(not row["error"] for row in rows)
+    assert document.count('<li class="disagree"') == sum(bool(row["disagreements"]) for row in rows)
+    assert "no photo" not in document.partition("</style>")[2].replace("there is no photo of it", "")
+    assert "http" not in document.replace("http-equiv", "")
+
+
+def test_variants_are_followed_and_listed_and_never_held_against_the_catalogue(
+    vitrine: CommandLine, demo_job: str
+) -> None:
+    job = new_job()
+    augmentation = '{"rotation": {"degrees": 15}, "flip": {"horizontal": 0.5}, "copies": 2}'
+    arguments = ["--job-id", job, "--limit", "5", "--augmentation", augmentation, "--classify", "augmented"]
+    done = vitrine.run("request", "--article-type", "Tshirts", *arguments, "--wait")
+    assert done.returncode == 0, done.stderr
+    assert "10/10 variants" in done.stderr
+    assert f"job {job} is completed: 5 photos, 10 predictions, 0 errors" in done.stderr
+    rows = vitrine.json("results", job)["results"]
+    assert sorted(row["variant"] for row in rows) == ["augmented-0"] * 5 + ["augmented-1"] * 5
+    assert not any(row["disagreements"] for row in rows)
+
+
+def test_a_job_of_another_request_is_refused_and_the_same_request_finds_its_job(
+    vitrine: CommandLine, demo_job: str
+) -> None:
+    again = ("request", "--gender", "Women", "--gender", "Girls", "--job-id", demo_job, "--wait")
+    assert vitrine(*again) == f"{demo_job}\n"
+    assert "belongs to another request" in vitrine.refused("request", "--job-id", demo_job)
+
+
+def test_a_rejected_request_ends_the_wait_is_listed_and_can_be_replayed(vitrine: CommandLine) -> None:
+    done = vitrine.run("request", "--model", "no-such-version", "--wait")
+    job = done.stdout.strip()
+    assert done.returncode == 1
+    assert "model: 'no-such-version' is not served" in done.stderr
+    (rejection,) = vitrine.json("rejected", "--job", job)
+    assert rejection["topic"] == "classification-requested"
+    assert rejection["attempts"] == 1
+    assert not rejection["replayed"]
+    assert json.loads(rejection["payload_preview"]) == {"model": "no-such-version"}
+
+    replayed_as = vitrine("replay", rejection["rejection_id"]).strip()
+
+    (rejection,) = vitrine.json("rejected", "--job", job)
+    assert rejection["replayed"]
+    assert "model: 'no-such-version' is not served" in vitrine.refused("watch", f"job-{replayed_as}")
+    (again,) = vitrine.json("rejected", "--job", f"job-{replayed_as}")
+    assert not again["replayed"]
+    assert vitrine("replay", rejection["rejection_id"]) == ""
+    listed = vitrine("rejected", "--job", job)
+    assert rejection["rejection_id"] in listed
+    assert "replayed" in listed
+    assert "no rejected message has the id nonsense" in vitrine.refused("replay", "nonsense")
+
+
+def test_uploads_are_answered(vitrine: CommandLine, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no image")
+    printed = vitrine("upload", str(DEMO / "images" / "10001.jpg"), str(broken)).splitlines()
+    assert printed[0].startswith(f"{DEMO / 'images' / '10001.jpg'} article type: ")
+    assert "base colour: " in printed[0]
+    assert printed[1] == f"{broken} photo-not-an-image"
+    assert vitrine("upload", "--no-wait", str(broken)).startswith("gs://vitrine-local-uploads/")
+
+
+def test_a_job_that_is_not_there_is_not_waited_for_without_end(vitrine: CommandLine) -> None:
+    assert "there is no job 'nobody'" in vitrine.refused("results", "nobody")
+    assert "there is no job 'nobody' after 1 s" in vitrine.refused("watch", "nobody", "--timeout", "1")
+
+
+def test_env_and_logs_are_those_of_the_cloud(vitrine: CommandLine, cloud: LocalCloud, demo_job: str) -> None:
+    exported = vitrine("env")
+    assert exported == "".join(f"export {name}={value}\n" for name, value in cloud.environment.items())
+    assert "messages_handled" in vitrine("logs", "recording")
+    done = vitrine.run("up")
+    assert done.returncode == 0
+    assert "it runs already" in done.stderr
