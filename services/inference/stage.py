@@ -174,4 +174,8 @@ def _labels(
     )
 
 
-HANDLERS: Handlers = {BatchStaged: classify_batch, BatchAugmented: classify_batch, ImageUploaded: classify_upload}
+HANDLERS: Handlers = {
+    BatchStaged: classify_batch,
+    BatchAugmented: classify_batch,
+    ImageUploaded: classify_upload,
+}

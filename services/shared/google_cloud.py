@@ -6,8 +6,9 @@ STORAGE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST are the clients' own business.
 from collections.abc import Mapping, Sequence
 
 from google.api_core.exceptions import NotFound, PreconditionFailed
-from google.cloud import pubsub_v1
 from google.cloud.exceptions import RequestRangeNotSatisfiable
+from google.cloud.pubsub_v1 import PublisherClient
+from google.cloud.pubsub_v1.types import BatchSettings
 from google.cloud.storage import Blob, Client
 from requests.adapters import HTTPAdapter
 
@@ -75,7 +76,7 @@ class CloudPublisher:
     def __init__(self, project: str) -> None:
         self._project = project
         # A push waits for its publications, so that a message must not linger in the client.
-        self._client = pubsub_v1.PublisherClient(pubsub_v1.types.BatchSettings(max_latency=0.005))
+        self._client = PublisherClient(BatchSettings(max_latency=0.005))
 
     def publish(self, topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]) -> None:  # noqa: D102
         path = self._client.topic_path(self._project, topic)

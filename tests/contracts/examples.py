@@ -1,8 +1,8 @@
 """The golden payloads of schemas/examples/<event>/.
 
-good-*.json is a message's body. bad-*.json is an object: the body is its `message`, `reason` is a part of what
-the rejection says, and `broker`, where the topic has a schema, says what the broker does with it: `refuses`
-what its proto does not describe, or `takes` it, because a proto knows types but no ranges.
+good-*.json is a message's body. bad-*.json is an object: the body is its `message`, `reason` is a part of
+what the rejection says, and `broker`, where the topic has a schema, says what the broker does with it:
+`refuses` what its proto does not describe, or `takes` it, because a proto knows types but no ranges.
 """
 
 import json

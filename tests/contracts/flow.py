@@ -1,4 +1,7 @@
-"""The README's picture of the flow, made from schemas/topics.yaml: `python -m tests.contracts.flow` prints it."""
+"""The README's picture of the flow, made from schemas/topics.yaml.
+
+`python -m tests.contracts.flow` prints it.
+"""
 
 from services.shared.wiring import Wiring, load_wiring
 
@@ -7,7 +10,7 @@ ANYBODY = "whoever subscribes"
 
 
 def picture(wiring: Wiring) -> str:
-    """A Mermaid flowchart: services are boxes, topics are the labels of the arrows. Dead letters are left out."""
+    """A Mermaid flowchart: services are boxes, topics the arrows' labels; dead letters are left out."""
     dead_letters = {subscription.dead_letter for _, _, subscription in wiring.subscriptions().values()}
     flow = {name: topic for name, topic in wiring.topics.items() if name not in dead_letters}
     lines = ["```mermaid", "flowchart LR"]

@@ -10,12 +10,12 @@ from pydantic import AwareDatetime, BaseModel
 
 @dataclass(frozen=True)
 class Shape:
-    """A field: the type of its values (a model for a nested one), whether it is a list, whether it may be null."""
+    """One field."""
 
-    type: type[Any]
+    type: type[Any]  # of its values; a model where they are nested
     repeated: bool
     nullable: bool
-    required: bool  # must be given: it has no default
+    required: bool  # it has no default
 
 
 def shapes(model: type[BaseModel]) -> dict[str, Shape]:

@@ -32,7 +32,7 @@ def test_every_view_is_sql() -> None:
 
 
 def test_every_example_is_of_an_event_and_is_tested() -> None:
-    tested = {example.path for example in (*good_examples(), *bad_examples())}
+    tested = {example.path for example in good_examples()} | {example.path for example in bad_examples()}
     assert {path for path in FOLDER.rglob("*") if path.is_file()} == tested
     assert {path.name for path in FOLDER.iterdir()} == {kebab(event) for event in EVENTS}
 

@@ -5,24 +5,22 @@ import importlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import product
-from pathlib import Path
 
 import pytest
 
-import services
 from services.local.pubsub.filters import compile_filter
 from services.shared import events
 from services.shared.events import BatchAugmented, BatchStaged, Event, Handlers, ImageUploaded, Message
 from services.shared.layout import photo_uri
-from services.shared.wiring import Topic, load_wiring
+from services.shared.wiring import SCHEMAS, Topic, load_wiring
 from tests.contracts.examples import EVENTS, good_examples
 from tests.unit.memory_pipeline import BUCKET, MemoryPipeline
 from tests.unit.photos import jpeg
 
 WIRING = load_wiring()
-SERVICES = Path(next(iter(services.__path__)))
+SERVICES = SCHEMAS.parent / "services"
 DEPLOYED = sorted(path.parent.name for path in SERVICES.glob("*/stage.py"))
 OUTSIDERS = {"you", "cloud-storage", "pubsub"}
 FILTERED = {
@@ -60,14 +58,17 @@ def routed(topic: Topic, attributes: Mapping[str, str]) -> list[str]:
     ]
 
 
-def instances() -> Iterator[Event]:
+def staged(augment: bool, classify: bool) -> BatchStaged:
+    return BatchStaged(job_id="job", batch=0, images=(), augment=augment, classify=classify)
+
+
+def instances() -> list[Event]:
     """Events of every kind, with all their flags both ways."""
-    for example in good_examples():
-        yield example.event.from_message(example.message)
-    for augment, classify in product((True, False), repeat=2):
-        yield BatchStaged(job_id="job", batch=0, images=(), augment=augment, classify=classify)
-    for classify in (True, False):
-        yield BatchAugmented(job_id="job", batch=0, images=(), classify=classify)
+    return [
+        *(example.event.from_message(example.message) for example in good_examples()),
+        *(staged(augment, classify) for augment, classify in product((True, False), repeat=2)),
+        *(BatchAugmented(job_id="job", batch=0, images=(), classify=flag) for flag in (True, False)),
+    ]
 
 
 # ------------------------------------------------------------------------------------- services
@@ -156,10 +157,7 @@ def test_an_event_goes_to_exactly_one_service(event: Event) -> None:
 def test_staged_batches_go_where_their_flags_say() -> None:
     topic = WIRING.topics["batch-staged"]
     route = {
-        (augment, classify): routed(
-            topic,
-            BatchStaged(job_id="job", batch=0, images=(), augment=augment, classify=classify).attributes(),
-        )
+        (augment, classify): routed(topic, staged(augment, classify).attributes())
         for augment, classify in product((True, False), repeat=2)
     }
     assert route == {
@@ -184,16 +182,16 @@ class WatchedPipeline(MemoryPipeline):
     def __init__(self, products: list[events.Product]) -> None:
         super().__init__(products)
         self.producers: dict[str, set[str]] = defaultdict(set)
-        self._delivering = "you"
+        self.by = "you"
 
     def publish(self, topic: str, data: bytes, attributes: Mapping[str, str] | None = None) -> str:
-        self.producers[topic].add(self._delivering)
+        self.producers[topic].add(self.by)
         return super().publish(topic, data, attributes)
 
     def deliver(self, service: str, message: Message) -> None:
-        self._delivering = service
+        self.by = service
         super().deliver(service, message)
-        self._delivering = "you"
+        self.by = "you"
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +209,7 @@ def observed() -> Mapping[str, set[str]]:
         pipeline.publish("classification-requested", json.dumps(request).encode())
     pipeline.publish("classification-requested", b"{}")
     pipeline.run()
-    pipeline._delivering = "cloud-storage"
+    pipeline.by = "cloud-storage"
     pipeline.publish(
         "image-uploaded", b'{"bucket": "b", "name": "a.jpg", "generation": 1}', STORAGE_ATTRIBUTES
     )

@@ -152,7 +152,7 @@ def _push(cloud: LocalCloud, service: str, subscription: str, message: Any) -> N
         assert answer.status in (200, 204)
 
 
-WRONG = {
+WRONG: dict[str, tuple[dict[str, Any] | bytes, str]] = {
     "colour": ({"colour": "Red"}, "colour"),
     "wrong type": ({"start_year": "2015"}, "start_year"),
     "end before start": ({"start_year": 2016, "end_year": 2012}, "end_year"),

@@ -28,7 +28,9 @@ def kill(cloud: LocalCloud, name: str) -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("victim", ["selection", "staging", "inference", "recording", "pubsub", "storage", "bigquery"])
+@pytest.mark.parametrize(
+    "victim", ["selection", "staging", "inference", "recording", "pubsub", "storage", "bigquery"]
+)
 def test_a_killed_process_costs_no_row(outsider: Outsider, cloud: LocalCloud, victim: str) -> None:
     usage, ids = outsider.add_products([jpeg(level % 250) for level in range(600)])
     job = new_job()

@@ -167,7 +167,10 @@ def test_one_job_id_cannot_serve_two_requests() -> None:
         (b'{"classify": "augmented"}', 'classify: "augmented" needs an augmentation'),
         (b'{"augmentation": {"resize": {"width": 9000, "height": 10}}}', "augmentation.resize.width: "),
         (b'{"augmentation": {"copies": 3}}', "augmentation.cropping: name at least one of"),
-        (b'{"augmentation": {"cropping": {"height": {"min": 9, "max": 3}}}}', "augmentation.cropping.height.max: must be at least min"),
+        (
+            b'{"augmentation": {"cropping": {"height": {"min": 9, "max": 3}}}}',
+            "augmentation.cropping.height.max: must be at least min",
+        ),
         (b'{"gender": [1]}', "gender.0: "),
         (b'{"model": "2019"}', "model: '2019' is not served"),
         (b"a" * 9_000_000, "Invalid JSON"),

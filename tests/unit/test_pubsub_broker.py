@@ -175,3 +175,23 @@ def test_message_ids_are_not_used_again_after_a_restart(tmp_path: Path) -> None:
 
     first, second = asyncio.run(publish_one()), asyncio.run(publish_one())
     assert int(first) < int(second)
+
+
+def test_a_change_of_configuration_keeps_the_order_of_a_key() -> None:
+    async def scenario(broker: Broker) -> None:
+        subscribe(broker, enable_message_ordering=True)
+        broker.publish(TOPIC, [PubsubMessage(data=data, ordering_key="a") for data in (b"1", b"2", b"3")])
+        first, second, _ = pull(broker)
+        subscription = broker.subscription(SUBSCRIPTION)
+        subscription.acknowledge([second[0]])
+        config = messages.Subscription()
+        config.CopyFrom(subscription.config)
+        config.ack_deadline_seconds = 20
+        broker.update_subscription(config)
+        subscription.modify_deadline(first[0], 0)
+        again = pull(broker)
+        assert [data for _, data, _ in again] == [b"1", b"2", b"3"]
+        assert subscription.acknowledge([ack_id for ack_id, _, _ in again]) == []
+        assert subscription.unacked() == []
+
+    run(scenario)

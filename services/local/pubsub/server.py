@@ -21,7 +21,12 @@ from grpc_status import rpc_status  # type: ignore[import-untyped]
 
 from services.local.pubsub import messages
 from services.local.pubsub.broker import Broker, check_ack_deadline, check_name
-from services.local.pubsub.errors import FailedPreconditionError, InvalidArgumentError, PubsubError
+from services.local.pubsub.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    PubsubError,
+)
 from services.local.pubsub.messages import Proto, raw
 from services.local.pubsub.schemas import compile_schema
 from services.local.pubsub.subscription import ACK_ID, Consumer, Lease, Subscription
@@ -114,7 +119,8 @@ class Subscriber:
     async def pull(self, request: Proto, context: grpc.aio.ServicerContext) -> Proto:
         if request.max_messages <= 0:
             raise InvalidArgumentError("Invalid max_messages: it must be positive")
-        subscription = self._pullable(request.subscription)
+        subscription = self._broker.subscription(request.subscription)
+        _check_pullable(subscription)
         remaining = context.time_remaining()
         wait = (
             _PULL_WAIT_SECONDS
@@ -129,7 +135,8 @@ class Subscriber:
                     while not leases:
                         consumer.wake.clear()
                         await consumer.wake.wait()
-                        leases = self._pullable(request.subscription).take(consumer, deadline)
+                        _check_pullable(subscription)
+                        leases = subscription.take(consumer, deadline)
             except TimeoutError:
                 pass
         return raw("PullResponse")(received_messages=_received(subscription, leases))
@@ -152,8 +159,10 @@ class Subscriber:
         return Empty()
 
     async def streaming_pull(self, requests: AsyncIterator[Proto]) -> AsyncIterator[Proto]:
-        first = await anext(aiter(requests))
-        subscription = self._pullable(first.subscription)
+        first = await anext(aiter(requests), None)
+        if first is None:
+            return
+        subscription = self._broker.subscription(first.subscription)
         check_ack_deadline(first.stream_ack_deadline_seconds)
         consumer = Consumer(
             first.max_outstanding_messages if first.max_outstanding_messages > 0 else sys.maxsize,
@@ -165,7 +174,7 @@ class Subscriber:
             reader = asyncio.create_task(stream.receive_all(requests))
             try:
                 while not reader.done():
-                    self._pullable(first.subscription)
+                    _check_pullable(subscription)
                     if response := stream.response():
                         yield response
                     else:
@@ -174,12 +183,6 @@ class Subscriber:
                 await reader
             finally:
                 reader.cancel()
-
-    def _pullable(self, name: str) -> Subscription:
-        subscription = self._broker.subscription(name)
-        if subscription.config.detached:
-            raise FailedPreconditionError(f"Subscription is detached (resource={name})")
-        return subscription
 
     def create_snapshot(self, request: Proto) -> Proto:
         project = request.subscription.split("/subscriptions/")[0]
@@ -365,6 +368,13 @@ class _InvalidAckIdsError(InvalidArgumentError):
         packed = AnyProto()
         packed.Pack(info)
         return Status(code=Code.INVALID_ARGUMENT, message=str(self), details=[packed])
+
+
+def _check_pullable(subscription: Subscription) -> None:
+    if subscription.closed:
+        raise NotFoundError(f"Subscription does not exist (resource={subscription.name})")
+    if subscription.config.detached:
+        raise FailedPreconditionError(f"Subscription is detached (resource={subscription.name})")
 
 
 def _check_ack_ids(ack_ids: Sequence[str]) -> None:

@@ -290,9 +290,11 @@ class Subscription:
         self._delayed.clear()
         self._lanes.clear()
         self._ready.clear()
-        for entry in self._entries.values():
+        for entry in list(self._entries.values()):
             if not entry.acked:
                 self._queue(entry)
+            elif not self.config.retain_acked_messages:
+                self._forget([entry])
 
     # Changes to the whole subscription
 
@@ -302,7 +304,9 @@ class Subscription:
         if config.detached:
             self.clear()
         if not config.retain_acked_messages:
-            self._forget([entry for entry in self._entries.values() if entry.acked and entry.lease is None])
+            # In a lane an acknowledged message may still come again, behind one that is refused.
+            waiting = {entry for lane in self._lanes.values() for entry in lane.entries}
+            self._forget([entry for entry in self._entries.values() if entry.acked and entry not in waiting])
         self._wake_consumers()
 
     def seek(self, is_unacked: Callable[[Message], bool], others: Iterable[Message] = ()) -> None:
@@ -315,12 +319,10 @@ class Subscription:
         self._entries |= {message.id: Entry(message, acked=True) for message in missing.values()}
         self._entries = dict(sorted(self._entries.items()))
         for entry in list(self._entries.values()):
-            if not is_unacked(entry.message):
-                entry.acked = True
-                self._keep_or_forget(entry)
-            elif entry.acked:
-                entry.acked, entry.failures = False, 0
-                self._storage.update(self.name, entry.message, failures=0, acked=False)
+            acked = not is_unacked(entry.message)
+            if acked != entry.acked:
+                entry.acked, entry.failures = acked, 0
+                self._storage.update(self.name, entry.message, failures=0, acked=acked)
         self._queue_again()
 
     def expire(self, before: float) -> None:
