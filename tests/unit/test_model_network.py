@@ -7,8 +7,10 @@ import tf_keras
 from numpy.typing import NDArray
 
 from services.model import network
+from services.model.preprocessing import to_array
 from services.model.weights import Weights, pretrained_checkpoint, quantize
 from services.training import litert
+from services.training.packshots import Seed, packshots
 
 SIZE = 64
 HEADS = {"article_type": ("Shirts", "Boots", "Handbags"), "base_colour": ("Red", "Blue")}
@@ -16,9 +18,7 @@ HEADS = {"article_type": ("Shirts", "Boots", "Handbags"), "base_colour": ("Red",
 
 @pytest.fixture(scope="module")
 def photos() -> NDArray[np.uint8]:
-    """Patches of one colour each: what networks of photos say of single-pixel noise is not stable."""
-    coarse = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
-    return coarse.repeat(SIZE // 8, axis=1).repeat(SIZE // 8, axis=2)
+    return np.stack([to_array(shot.image, SIZE) for shot in packshots(24, Seed.TEST)])
 
 
 @pytest.fixture(scope="module")
@@ -105,24 +105,33 @@ def test_the_file_holds_the_very_weights(weights: Weights, served: tf_keras.Mode
 
     interpreter = Interpreter(model_content=litert.convert(served))
     interpreter.allocate_tensors()
+    found = [
+        interpreter.get_tensor(tensor["index"]).astype(np.float32) * _broadcast(tensor)
+        for tensor in interpreter.get_tensor_details()
+        if tensor["quantization_parameters"]["scales"].size > 1 and tensor["dtype"] == np.int8
+    ]
 
-    def integers(shape: tuple[int, ...]) -> Iterator[NDArray[Any]]:
-        for tensor in interpreter.get_tensor_details():
-            if tensor["dtype"] == np.int8 and tuple(tensor["shape"]) == shape:
-                yield interpreter.get_tensor(tensor["index"])
+    for name, layer in weights.layers.items():
+        kernel, _ = layer.dequantized()
+        # LiteRT keeps output channels first, but those of a depthwise convolution last.
+        expected = kernel[np.newaxis] if kernel.ndim == 3 else np.moveaxis(kernel, -1, 0)
+        assert any(
+            kernel.shape == expected.shape and np.abs(kernel - expected).max() < 1e-6 for kernel in found
+        ), name
 
-    # LiteRT keeps output channels first, TensorFlow last.
-    hidden = weights.layers["hidden"].kernel.T
-    stem = weights.layers["stem"].kernel.transpose(3, 0, 1, 2)
-    assert any((found == hidden).all() for found in integers(hidden.shape))
-    assert any((found == stem).all() for found in integers(stem.shape))
+
+def _broadcast(tensor: dict[str, Any]) -> NDArray[np.float32]:
+    """The scales of a tensor's channels, in a shape that multiplies it."""
+    shape = np.ones(len(tensor["shape"]), int)
+    shape[tensor["quantization_parameters"]["quantized_dimension"]] = -1
+    return np.asarray(tensor["quantization_parameters"]["scales"].reshape(shape))
 
 
 def test_the_served_form_can_be_trained_further(weights: Weights, photos: NDArray[np.uint8]) -> None:
     model = network.build_served(HEADS, SIZE, weights)
     targets = {"article_type": np.arange(24) % 3, "base_colour": np.arange(24) % 2}
     model.compile(
-        tf_keras.optimizers.Adam(1e-3),
+        tf_keras.optimizers.Adam(1e-4),
         {head: tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True) for head in HEADS},
     )
 
