@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TABLE_ROWS = 50
 PAGE_ROWS = 500
-SHOWN = 10  # bad rows and missing photos that a summary lists
+MISSING_LISTED = 10  # ids of products without a photo that an import names
 GLOBAL_OPTIONS = ("--project", "--bucket", "--upload-bucket", "--dataset", "--home")
 
 out = Console()
@@ -143,12 +143,15 @@ def up(
         if running := local.running(ctx.obj.home):
             if first_port not in (None, running.first_port):
                 raise ClientError(f"it runs already, from port {running.first_port}: `vitrine down` first")
-            err.print(f"it runs already, its state is in {running.home}")
+            err.print(f"it runs already, its state is in {running.home}", soft_wrap=True)
         elif attach:
             cloud.run()
         else:
-            with err.status("starting the local cloud"):
-                local.up(cloud, lambda line: err.print(escape(line), soft_wrap=True))
+            with err.status("starting the local cloud") as status:
+                local.up(cloud, lambda line: status.update(escape(line)))
+            err.print(
+                f"ready; `vitrine env` says how to reach it, its state is in {cloud.home}", soft_wrap=True
+            )
 
 
 @app.command()
@@ -232,13 +235,11 @@ def import_(
         products = progress.add_task("products", total=len(catalogue.products), unit="rows")
         load_products(catalogue, vitrine.tables)
         progress.update(products, completed=len(catalogue.products))
-    for row in catalogue.bad_rows[:SHOWN]:
+    for row in catalogue.bad_rows:
         err.print(f"[yellow]skipped[/] line {row.line}: {escape(row.reason)}", soft_wrap=True)
-    if len(catalogue.bad_rows) > SHOWN:
-        err.print(f"[yellow]skipped[/] {len(catalogue.bad_rows) - SHOWN} more lines")
     if transfers.missing:
-        listed = ", ".join(map(str, transfers.missing[:SHOWN]))
-        more = ", ..." if len(transfers.missing) > SHOWN else ""
+        listed = ", ".join(map(str, transfers.missing[:MISSING_LISTED]))
+        more = ", ..." if len(transfers.missing) > MISSING_LISTED else ""
         err.print(f"[yellow]no photo[/] of {listed}{more}", soft_wrap=True)
     out.print(
         f"{len(catalogue.products)} products, {len(catalogue.bad_rows)} lines skipped; "
@@ -356,12 +357,7 @@ def _watch(vitrine: "Vitrine", job: str, timeout: float) -> None:
             for stage in status.stages:
                 if stage.name not in bars:
                     bars[stage.name] = progress.add_task(stage.name, total=None, unit=stage.unit)
-                # A job that matches nothing has no photos to select: its bar is full all the same.
-                progress.update(
-                    bars[stage.name],
-                    total=stage.total and max(stage.total, 1),
-                    completed=1 if stage.total == 0 else stage.done,
-                )
+                progress.update(bars[stage.name], total=stage.total, completed=stage.done)
     if status is not None and (completed := status.completed) is not None:
         took = (completed.completed_at - completed.requested_at).total_seconds()
         err.print(

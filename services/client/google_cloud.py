@@ -66,7 +66,7 @@ best AS (
   JOIN declared ON declared.image_id = job_rows.image_id
   WHERE label.rank = 1 AND job_rows.variant = 'original'
 ),
-disagreements AS (
+doubts AS (
   SELECT
     best.prediction_id,
     MAX(best.probability) AS confidence,
@@ -81,8 +81,8 @@ _TALLY = """
 SELECT
   COUNT(DISTINCT image_id) AS photos,
   COUNTIF(error IS NULL) AS predictions,
-  (SELECT COUNT(*) FROM disagreements) AS disagreements,
-  ARRAY(SELECT DISTINCT head FROM known ORDER BY head) AS heads
+  (SELECT COUNT(*) FROM doubts) AS disagreements,
+  ARRAY(SELECT DISTINCT known.head FROM known ORDER BY 1) AS heads
 FROM job_rows
 """
 
@@ -92,11 +92,11 @@ GROUP BY error ORDER BY failed DESC, error
 """
 
 _RESULTS = """
-SELECT job_rows.*, declared AS product, disagreements.heads AS disagreements
+SELECT job_rows.*, declared AS product, doubts.heads AS disagreements
 FROM job_rows
 LEFT JOIN declared ON declared.image_id = job_rows.image_id
-LEFT JOIN disagreements ON disagreements.prediction_id = job_rows.prediction_id
-ORDER BY disagreements.confidence DESC NULLS LAST, error IS NULL, job_rows.image_id, variant
+LEFT JOIN doubts ON doubts.prediction_id = job_rows.prediction_id
+ORDER BY doubts.confidence DESC NULLS LAST, error IS NULL, job_rows.image_id, variant
 """
 
 
@@ -112,10 +112,7 @@ class BigQueryTables:
     def merge_products(self, products: Sequence[Product]) -> None:
         """One load job into a table of its own, then one statement: readers see all of it or nothing."""
         name = f"{self._dataset}.products_import_{uuid.uuid4().hex}"
-        table = bigquery.Table(
-            name,
-            schema=self._client.schema_from_json(table_schema_path("products")),
-        )
+        table = bigquery.Table(name, self._client.schema_from_json(table_schema_path("products")))
         table.expires = datetime.now(UTC) + IMPORT_KEPT
         self._client.create_table(table)
         try:

@@ -36,6 +36,7 @@ START_TIMEOUT = 20.0  # seconds for each process
 WATCH_INTERVAL = 0.5  # seconds between looks at whether all still run
 SERVICE_THREADS = 8
 ROOT = SCHEMAS.parent
+ERROR = "error: "  # what the supervisor's last words begin with
 
 
 class _Identity(TypedDict):
@@ -299,7 +300,9 @@ def up(cloud: LocalCloud, progress: Callable[[str], None]) -> None:
         ready, stopped = running(cloud.home) is not None, supervisor.poll() is not None
         lines = log.read_text(errors="replace").splitlines()
         if not ready and stopped:
-            raise LocalCloudError("\n".join(lines[-60:]))
+            # What stands before are the lines that `progress` was shown.
+            said = "\n" + log.read_text(errors="replace")
+            raise LocalCloudError(said.partition("\n" + ERROR)[2].strip() or tail(log))
         for line in lines[seen:]:
             progress(line)
         seen = len(lines)
@@ -388,7 +391,7 @@ def main() -> None:
     try:
         LocalCloud(arguments.home.resolve(), arguments.first_port).run()
     except LocalCloudError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(ERROR + str(error))
 
 
 if __name__ == "__main__":

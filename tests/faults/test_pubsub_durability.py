@@ -79,6 +79,7 @@ def test_no_published_message_is_lost_when_the_broker_is_killed_while_publishing
             publisher.start()
             before = endpoint.waiting
             while endpoint.waiting < before + 100 or len(publisher.confirmed) < 300:
+                assert publisher.is_alive()
                 time.sleep(0.01)
         publisher.join()
         confirmed |= publisher.confirmed

@@ -610,7 +610,7 @@ def pushes_by_status(server: Pubsub) -> dict[int, int]:
     for endpoint in endpoints.values():
         server.subscription(topic, push_config={"push_endpoint": endpoint.url})
     server.publish(topic, b"x")
-    time.sleep(4)
+    time.sleep(3)
     for endpoint in endpoints.values():
         endpoint.close()
     return {status: endpoint.waiting for status, endpoint in endpoints.items()}
@@ -667,7 +667,7 @@ def test_a_slow_endpoint_gets_many_messages_at_once(
 
     def answer(push: Push) -> int:
         try:
-            everyone.wait(4)
+            everyone.wait(3)
         except threading.BrokenBarrierError:
             return 500
         return 200

