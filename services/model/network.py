@@ -87,8 +87,8 @@ def build(
     x = form.convolution(x, layers.Conv2D(1280, 1, use_bias=form.served, name="top"))
     taps.append(layers.GlobalAveragePooling2D(name="tap_top")(x))
     x = form.concatenation(taps, "features")
-    x = form.activation(layers.Dense(HIDDEN_UNITS, activation="relu", name="hidden")(x), "hidden")
-    x = layers.Dropout(dropout)(x)
+    x = layers.Dense(HIDDEN_UNITS, activation="relu", name="hidden")(x)
+    x = form.activation(layers.Dropout(dropout)(x), "hidden")
     logits = {
         head: form.activation(layers.Dense(len(labels), name=f"{head}_logits")(x), f"{head}_logits")
         for head, labels in heads.items()
@@ -109,7 +109,12 @@ def build_served(heads: Mapping[str, Sequence[str]], image_size: int, weights: W
     network = build(heads, image_size, weights.ranges)
     for layer in network.layers:
         if layer.weights:
-            kernel, bias = weights.layers[layer.name].dequantized()
+            quantized = weights.layers[layer.name]
+            kernel, bias = quantized.dequantized()
+            # Integers can only add whole products of a step of the input and a step of the kernel. Unrounded,
+            # small as the difference is, every layer of the SavedModel would drift from the LiteRT file.
+            step = layer.inbound_nodes[0].inbound_layers.step * quantized.scale.astype(np.float64)
+            bias = np.round(bias / step) * step
             layer.set_weights([kernel[..., np.newaxis] if _is_depthwise(layer) else kernel, bias])
     return network
 
@@ -218,6 +223,12 @@ class _RoundTo8Bits(layers.Layer):  # type: ignore[misc]
     def __init__(self, ends: Range, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._ends = ends
+
+    @property
+    def step(self) -> float:
+        """The distance of two neighbouring values."""
+        low, high = self._ends
+        return (high - low) / 255
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.quantization.fake_quant_with_min_max_args(x, *self._ends)

@@ -98,12 +98,13 @@ def handle[P: Ports](
     subscription = message.subscription
     try:
         event_class = _event_class(message, handlers)
-        done = handled_uri(ports().bucket, subscription, event_class.id_of(message))
+        event_id = event_class.id_of(message)
+        done = handled_uri(ports().bucket, subscription, event_id)
         if ports().objects.exists(done):
             _logger.info("handled before")
             return
         event = event_class.from_message(message)
-        publish(handlers[event_class](event, ports()), publisher(), digest(subscription, message.event_id))
+        publish(handlers[event_class](event, ports()), publisher(), digest(subscription, event_id))
         ports().objects.create(done, b"", "text/plain")
     except Reject as rejection:
         _logger.warning("rejected: %s", rejection, extra={"fields": {"message_id": message.message_id}})

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from services.shared.errors import ImageErrorCode, Reject
+from services.shared.layout import digest
 from services.shared.wiring import load_wiring
 
 BATCH_IMAGES = 256
@@ -383,6 +384,12 @@ class ImageUploaded(Event):
     bucket: str
     name: str
     generation: int
+
+    @classmethod
+    def id_of(cls, message: Message) -> str:
+        """The object's generation: Cloud Storage may tell of it in two messages."""
+        upload = cls.from_message(message)
+        return digest(upload.bucket, upload.name, upload.generation)
 
 
 # ------------------------------------------------------------------------------------- rejections

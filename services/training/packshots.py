@@ -43,7 +43,6 @@ class Seed(IntEnum):
     """What drawings are for. Each purpose has its own, so that none is judged by what it was trained on."""
 
     TRAINING = 1
-    VALIDATION = 2
     TEST = 3
     DEMO = 4
 

@@ -1,20 +1,17 @@
 """Each proto against the pydantic event of its topic: the same fields, of the same types."""
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     FieldDescriptorProto,
-    FileDescriptorProto,
-    FileDescriptorSet,
 )
-from grpc_tools import protoc
 from pydantic import BaseModel
 
 from services.local.provision import event_proto
+from services.local.pubsub.schemas import compile_protobuf
 from tests.contracts.examples import EVENTS
 from tests.contracts.shapes import Shape, shapes
 from tests.contracts.test_examples import DESCRIBED
@@ -29,12 +26,6 @@ PROTO_TYPES: dict[type[Any], set[Any]] = {
     int: {Field.TYPE_INT32, Field.TYPE_INT64},
     str: {Field.TYPE_STRING},
 }
-
-
-def compiled(path: Path, folder: Path) -> FileDescriptorProto:
-    output = folder / "descriptors.binpb"
-    assert protoc.main(["protoc", f"-I{path.parent}", f"--descriptor_set_out={output}", str(path)]) == 0
-    return FileDescriptorSet.FromString(output.read_bytes()).file[0]
 
 
 def fields(message: DescriptorProto) -> dict[str, Field]:
@@ -63,8 +54,8 @@ def models_within(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
 
 
 @pytest.mark.parametrize("name", sorted(DESCRIBED))
-def test_a_proto_has_the_fields_of_its_event(name: str, tmp_path: Path) -> None:
-    file = compiled(event_proto(name), tmp_path)
+def test_a_proto_has_the_fields_of_its_event(name: str) -> None:
+    file = compile_protobuf(event_proto(name).read_text())
     (top,) = file.message_type
     messages = {top.name: top} | {nested.name: nested for nested in top.nested_type}
     models = models_within(EVENTS[name])
@@ -78,9 +69,9 @@ def test_a_proto_has_the_fields_of_its_event(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(DESCRIBED))
-def test_a_narrow_number_has_the_bounds_of_one(name: str, tmp_path: Path) -> None:
+def test_a_narrow_number_has_the_bounds_of_one(name: str) -> None:
     """An int32 holds no more than 2^31 - 1, which the broker would refuse and the event would not."""
-    (top,) = compiled(event_proto(name), tmp_path).message_type
+    (top,) = compile_protobuf(event_proto(name).read_text()).message_type
     messages = {top.name: top} | {nested.name: nested for nested in top.nested_type}
     for message_name, model in models_within(EVENTS[name]).items():
         narrow = [f.name for f in messages[message_name].field if f.type == Field.TYPE_INT32]

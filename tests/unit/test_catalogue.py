@@ -13,7 +13,6 @@ TABLE = "project.dataset.products"
 NUMBERS = ("start_year", "end_year", "limit")
 
 values = st.lists(st.text(min_size=1, max_size=20), max_size=4).map(tuple)
-year = st.none() | st.integers(1900, 2100)
 filters = st.builds(
     lambda columns, years, limit: Filters(
         **columns, start_year=min(years, default=None), end_year=max(years, default=None), limit=limit
@@ -59,9 +58,7 @@ def test_every_filter_that_is_set_is_a_parameter_with_its_value(wanted: Filters)
 
 
 def test_the_whole_query_of_a_request_with_all_filters() -> None:
-    wanted = Filters(
-        **{column: ("a", "b") for column in Filters.COLUMNS}, start_year=2010, end_year=2012, limit=9
-    )
+    wanted = Filters(**dict.fromkeys(Filters.COLUMNS, ("a", "b")), start_year=2010, end_year=2012, limit=9)
     assert query(wanted, TABLE)[0].splitlines() == [
         "SELECT image_id, gender, master_category, sub_category, article_type, base_colour, season, year, "
         "usage, display_name",

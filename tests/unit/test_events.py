@@ -183,6 +183,15 @@ def test_a_rejected_message_is_known_by_its_own_id() -> None:
     assert MessageRejected.id_of(message(attributes={EVENT_ID: "abc"})) == "4711"
 
 
+def test_an_upload_is_known_by_its_generation_however_often_it_is_told_of() -> None:
+    def told(generation: int, event_id: str) -> str:
+        body = {"bucket": "b", "name": "a.jpg", "generation": str(generation), "size": event_id}
+        return ImageUploaded.id_of(message(body, attributes={EVENT_ID: event_id}))
+
+    assert told(17, "1") == told(17, "2")
+    assert told(17, "1") != told(18, "1")
+
+
 # ------------------------------------------------------------------------------------- requests
 
 

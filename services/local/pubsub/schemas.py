@@ -1,13 +1,13 @@
 import io
 import json
-import os
+import subprocess
+import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import fastavro
 from fastavro.validation import ValidationError, validate
@@ -17,7 +17,6 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtobufMessage
 from google.pubsub_v1.types import Encoding
 from google.pubsub_v1.types import Schema as SchemaType
-from grpc_tools import protoc
 
 from services.local.pubsub.errors import (
     AlreadyExistsError,
@@ -185,7 +184,7 @@ class Schemas:
 
 
 def _protobuf_checks(definition: str) -> dict[int, _Check]:
-    file = _compile_protobuf(definition)
+    file = compile_protobuf(definition)
     if len(file.message_type) != 1:
         raise ValueError(f"exactly one top-level message is allowed, {len(file.message_type)} are defined")
     pool = descriptor_pool.DescriptorPool()
@@ -198,29 +197,27 @@ def _protobuf_checks(definition: str) -> dict[int, _Check]:
     }
 
 
-def _compile_protobuf(definition: str) -> FileDescriptorProto:
-    """Without an include path protoc finds no imports, which Pub/Sub does not allow either."""
-    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as problems:
+def compile_protobuf(definition: str) -> FileDescriptorProto:
+    """The description of a proto file; without an include path it has no imports, which Pub/Sub forbids too.
+
+    Raises:
+        ValueError: what protoc complains of.
+    """
+    with tempfile.TemporaryDirectory() as directory:
         source, output = Path(directory, "schema.proto"), Path(directory, "schema.binpb")
         source.write_text(definition)
-        with _standard_error_to(problems):
-            code = protoc.main(["protoc", f"-I{directory}", f"--descriptor_set_out={output}", str(source)])
-        if code:
-            problems.seek(0)
-            raise ValueError(problems.read().decode().replace(f"{directory}/", "").strip())
+        # A process of its own: protoc's C++ crashes beside TensorFlow's, and writes its complaints to stderr.
+        command = [
+            sys.executable,
+            "-m",
+            "grpc_tools.protoc",
+            f"-I{directory}",
+            f"--descriptor_set_out={output}",
+        ]
+        compiled = subprocess.run([*command, source], capture_output=True, text=True, check=False)  # noqa: S603
+        if compiled.returncode:
+            raise ValueError(compiled.stderr.replace(f"{directory}/", "").strip())
         return FileDescriptorSet.FromString(output.read_bytes()).file[0]
-
-
-@contextmanager
-def _standard_error_to(file: IO[bytes]) -> Iterator[None]:
-    """Redirect what C++ writes: protoc knows only the file descriptor."""
-    original = os.dup(2)
-    os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(original, 2)
-        os.close(original)
 
 
 def _parse_protobuf_json(data: bytes, message: ProtobufMessage) -> None:
