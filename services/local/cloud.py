@@ -26,7 +26,7 @@ from typing import TypedDict
 import duckdb
 import psutil
 
-from services.local.processes import LocalCloudError, Process, port_holder
+from services.local.processes import LocalCloudError, Process, port_holder, tail
 from services.local.provision import provision_buckets, provision_dataset, provision_pubsub
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
 from services.shared.wiring import SCHEMAS, load_wiring
