@@ -42,10 +42,12 @@ class CloudObjects:
         except NotFound as error:
             raise ObjectNotFoundError(uri) from error
         except RequestRangeNotSatisfiable:
-            data = b""  # a range of an empty object cannot be satisfied
+            # No range of an empty object can be satisfied, and the answer does not say its generation.
+            blob.reload()
+            data = b""
         if max_bytes is not None and len(data) > max_bytes:
             raise ObjectTooLargeError(f"{uri} has more than {max_bytes} bytes")
-        return Stored(data, int(blob.generation or generation or 0))
+        return Stored(data, int(blob.generation))
 
     def exists(self, uri: str) -> bool:  # noqa: D102
         return bool(self._blob(uri).exists())

@@ -116,6 +116,8 @@ class MemoryWarehouse:
             if load_id in self._loads:
                 return
             files = fnmatch.filter(self._objects.names(uri.partition("*")[0]), uri)
+            if not files:
+                raise ObjectNotFoundError(uri)
             rows = [json.loads(line) for file in files for line in self._objects.read(file).data.splitlines()]
             self.tables.setdefault(table, []).extend(rows)
             self._loads.add(load_id)

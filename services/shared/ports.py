@@ -83,6 +83,9 @@ class Warehouse(Protocol):
             uri: a gs:// URI, with a * for many objects.
             load_id: names the load for ever.
 
+        Raises:
+            Exception: there is no such object, or a row does not fit; nothing was loaded, a repeat may try again.
+
         """
         ...
 

@@ -90,7 +90,9 @@ def test_rounding_moves_the_answers_little_and_litert_hardly_at_all(
         # ImageNet's weights, before any training with the rounding in place, are hit hard by it.
         assert _correlation(exact[head], rounded[head]) > 0.9
         assert _correlation(integers[head], rounded[head]) > 0.98
-        assert np.abs(integers[head] - rounded[head]).mean() < np.abs(exact[head] - rounded[head]).mean() / 1.5
+        assert (
+            np.abs(integers[head] - rounded[head]).mean() < np.abs(exact[head] - rounded[head]).mean() / 1.5
+        )
 
 
 def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
