@@ -161,14 +161,16 @@ class Weights:
         }
         for name, layer in self.layers.items():
             arrays |= {f"{name}/{part}": array for part, array in layer._asdict().items()}
-        np.savez_compressed(path, allow_pickle=False, **arrays)
+        np.savez_compressed(path, allow_pickle=False, **dict(sorted(arrays.items())))
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
-            ranges = {name.removesuffix("/range") for name in arrays.files if name.endswith("/range")}
-            layers = {name.removesuffix("/kernel") for name in arrays.files if name.endswith("/kernel")}
+            layers, ranges = (
+                [name.removesuffix(suffix) for name in arrays.files if name.endswith(suffix)]
+                for suffix in ("/kernel", "/range")
+            )
             return cls(
                 {
                     name: QuantizedLayer(*(arrays[f"{name}/{part}"] for part in QuantizedLayer._fields))

@@ -84,7 +84,7 @@ class Warehouse(Protocol):
             load_id: names the load for ever.
 
         Raises:
-            Exception: there is no such object, or a row does not fit; nothing was loaded, a repeat may try again.
+            Exception: no such object, or a row that does not fit; nothing was loaded, a repeat tries again.
 
         """
         ...

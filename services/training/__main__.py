@@ -43,6 +43,8 @@ PEAK_LEARNING_RATE = 5e-4
 ROUNDED_LEARNING_RATE = 5e-5
 WARM_UP_STEPS = 200
 DROPOUT = 0.4
+# Of ten photos each, on which the ranges of activations are observed.
+RANGE_BATCHES = 40
 
 # The blocks before keep their ImageNet weights: edges and colours are the same in every photo, and more than
 # half of a step's time would go into them.
@@ -108,8 +110,8 @@ def fit(directory: Path, seed: int, epochs: int) -> None:
     # ---- quantise ----------------------------------------------------------------------------------------
     # Rounding to 8 bits moves the features. A last epoch with the rounding in place moves them back.
     last = sample(epochs)
-    typical = np.random.default_rng(seed).choice(last.pixels, 400, replace=False).astype(np.float32)
-    ranges = network.observed_ranges(model, np.split(typical, 40))
+    typical = np.random.default_rng(seed).choice(last.pixels, 10 * RANGE_BATCHES, replace=False)
+    ranges = network.observed_ranges(model, np.split(typical.astype(np.float32), RANGE_BATCHES))
     rounded = network.build_served(HEADS, IMAGE_SIZE, Weights(quantize(network.layers_of(model)), ranges))
     _tune(rounded, [last], epoch_steps, ROUNDED_LEARNING_RATE, real)
     weights = Weights(quantize(network.layers_of(rounded)), ranges)
@@ -123,8 +125,7 @@ def fit(directory: Path, seed: int, epochs: int) -> None:
         "article_type": fit_temperature(
             litert.run(served, real.pixels)["article_type"], real.targets["article_type"]
         ),
-        # Colours are hardly ever wrong on tinted and drawn images, which says nothing of how sure to be of
-        # photos.
+        # That tinted and drawn colours are hardly ever mistaken does not say how sure to be of photos.
         "base_colour": 1.0,
     }
 

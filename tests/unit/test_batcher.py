@@ -2,14 +2,16 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from services.inference.batcher import Batcher
+
+type Probabilities = Mapping[str, NDArray[np.float32]]
 
 WAIT = 20.0  # seconds; generous, for a machine that is busy
 
@@ -45,94 +47,90 @@ def image(number: int) -> NDArray[np.uint8]:
     return np.full((2, 2, 3), number, np.uint8)
 
 
-class Crowd:
-    """Threads that each want one image predicted, behind a first image that holds the model up."""
+def start(batcher: Batcher, number: int) -> Future[Probabilities]:
+    """Lets a thread of its own wait for an image's prediction; one that never comes holds up no test run."""
+    future: Future[Probabilities] = Future()
 
-    def __init__(self, predictor: GatedPredictor, threads: ThreadPoolExecutor, workers: int = 1) -> None:
-        self.batcher = Batcher(predictor, workers)
-        self._predictor = predictor
-        self._threads = threads
-        self._workers = workers
+    def run() -> None:
+        try:
+            future.set_result(batcher.predict(image(number)))
+        except Exception as error:
+            future.set_exception(error)
 
-    def occupy(self) -> list[Future[Mapping[str, NDArray[np.float32]]]]:
-        """One image for each worker, until all of them wait at the gate."""
-        first = []
-        for _ in range(self._workers):
-            first.append(self._threads.submit(self.batcher.predict, image(0)))
-            assert self._predictor.at_the_gate.acquire(timeout=WAIT)
-        return first
-
-    def enqueue(self, *numbers: int) -> list[Future[Mapping[str, NDArray[np.float32]]]]:
-        """Lets threads come with these images, one after the other."""
-        waiting = self.batcher._waiting  # the only place where one can see that a thread has come
-        futures = []
-        for number in numbers:
-            expected = waiting.qsize() + 1
-            futures.append(self._threads.submit(self.batcher.predict, image(number)))
-            deadline = time.monotonic() + WAIT
-            while waiting.qsize() < expected:
-                assert time.monotonic() < deadline
-                time.sleep(0.001)
-        return futures
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    """More threads than any test has images at once."""
-    with ThreadPoolExecutor(50) as executor:
-        yield executor
+def occupy(batcher: Batcher, predictor: GatedPredictor, workers: int = 1) -> list[Future[Probabilities]]:
+    """One image for each worker, until all of them wait at the gate."""
+    futures = []
+    for _ in range(workers):
+        futures.append(start(batcher, 0))
+        assert predictor.at_the_gate.acquire(timeout=WAIT)
+    return futures
+
+
+def enqueue(batcher: Batcher, *numbers: int) -> list[Future[Probabilities]]:
+    """Lets threads come with these images, one after the other."""
+    futures = []
+    waiting = batcher._waiting  # nowhere else can one see that a thread has come
+    for number in numbers:
+        expected = waiting.qsize() + 1
+        futures.append(start(batcher, number))
+        deadline = time.monotonic() + WAIT
+        while waiting.qsize() < expected:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    return futures
 
 
 def test_one_image_is_not_kept_waiting_for_company() -> None:
     predictor = GatedPredictor(max_batch=8)
     predictor.gate.set()
-    heads = Batcher(predictor, workers=1).predict(image(7))
+    heads = start(Batcher(predictor, workers=1), 7).result(WAIT)
     assert {head: values.tolist() for head, values in heads.items()} == {"number": [7], "twice": [7, 14]}
     assert predictor.batches == [[7]]
 
 
-def test_images_that_wait_go_together_the_oldest_first_and_no_more_than_the_model_takes(
-    threads: ThreadPoolExecutor,
-) -> None:
+def test_images_that_wait_go_together_the_oldest_first_and_no_more_than_the_model_takes() -> None:
     predictor = GatedPredictor(max_batch=4)
-    crowd = Crowd(predictor, threads)
-    crowd.occupy()
-    futures = crowd.enqueue(*range(1, 11))
+    batcher = Batcher(predictor, workers=1)
+    occupy(batcher, predictor)
+    futures = enqueue(batcher, *range(1, 11))
     predictor.gate.set()
     answers = [future.result(WAIT)["number"].tolist() for future in futures]
     assert answers == [[number] for number in range(1, 11)]
     assert predictor.batches == [[0], [1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
 
 
-def test_every_thread_gets_the_answer_to_its_own_image(threads: ThreadPoolExecutor) -> None:
+def test_every_thread_gets_the_answer_to_its_own_image() -> None:
     predictor = GatedPredictor(max_batch=16)
     predictor.gate.set()
     batcher = Batcher(predictor, workers=2)
-    numbers = [number % 256 for number in range(500)]
-    answers = threads.map(lambda number: batcher.predict(image(number))["twice"].tolist(), numbers)
-    assert list(answers) == [[number, 2 * number] for number in numbers]
-    assert sum(map(len, predictor.batches)) == 500
+    futures = [start(batcher, number) for number in range(200)]
+    answers = [future.result(WAIT)["twice"].tolist() for future in futures]
+    assert answers == [[number, 2 * number] for number in range(200)]
+    assert sorted(number for batch in predictor.batches for number in batch) == list(range(200))
     assert max(map(len, predictor.batches)) <= 16
 
 
-def test_a_failure_reaches_all_who_wait_for_that_batch_and_nobody_else(threads: ThreadPoolExecutor) -> None:
+def test_a_failure_reaches_all_who_wait_for_that_batch_and_the_next_goes_on() -> None:
     predictor = GatedPredictor(max_batch=8)
-    crowd = Crowd(predictor, threads)
-    (first,) = crowd.occupy()
+    batcher = Batcher(predictor, workers=1)
+    (first,) = occupy(batcher, predictor)
     predictor.problem = RuntimeError("the GPU is gone")
-    futures = crowd.enqueue(1, 2, 3)
+    futures = enqueue(batcher, 1, 2, 3)
     predictor.gate.set()
     for future in (first, *futures):
         with pytest.raises(RuntimeError, match="the GPU is gone"):
             future.result(WAIT)
     predictor.problem = None
-    assert crowd.batcher.predict(image(4))["number"].tolist() == [4]
+    assert start(batcher, 4).result(WAIT)["number"].tolist() == [4]
 
 
-def test_workers_predict_at_the_same_time(threads: ThreadPoolExecutor) -> None:
+def test_workers_predict_at_the_same_time() -> None:
     predictor = GatedPredictor(max_batch=8)
-    crowd = Crowd(predictor, threads, workers=3)
     # `occupy` only returns when three batches wait at the gate together.
-    first = crowd.occupy()
+    futures = occupy(Batcher(predictor, workers=3), predictor, workers=3)
     predictor.gate.set()
-    assert [future.result(WAIT)["number"].tolist() for future in first] == [[0], [0], [0]]
+    assert [future.result(WAIT)["number"].tolist() for future in futures] == [[0], [0], [0]]

@@ -20,7 +20,7 @@ SOURCE = """
 from dataclasses import dataclass, field
 
 from services.shared import endpoint, settings
-from services.shared.events import BatchClassified, BatchStaged, ImageUploaded
+from services.shared.events import BatchClassified, BatchStaged, ImageUploaded, MessageRejected
 from services.shared.memory import MemoryObjects, MemoryPublisher
 
 
@@ -55,7 +55,7 @@ def classify(event, ports):
     return [BatchClassified(job_id=event.job_id, batch=event.batch + more) for more in (0, 1)]
 
 
-def upload(event, ports):
+def note(event, ports):
     ports.handled.append(event)
     return []
 
@@ -70,9 +70,8 @@ def ports():
     return PORTS
 
 
-main = endpoint.function(
-    settings.read(Settings), {BatchStaged: classify, ImageUploaded: upload}, ports, lambda: PUBLISHER
-)
+handlers = {BatchStaged: classify, ImageUploaded: note, MessageRejected: note}
+main = endpoint.function(settings.read(Settings), handlers, ports, lambda: PUBLISHER)
 """
 
 STAGED = {"job_id": "job", "batch": 7, "images": [], "augment": False, "classify": True}

@@ -193,7 +193,9 @@ def test_a_cmyk_jpeg_is_not_inverted(inks: tuple[int, ...], colour: tuple[int, i
     assert np.abs(pixels(image) - np.array(colour)).max() <= 3
 
 
-@pytest.mark.parametrize(("level", "expected"), [(0, 0), (256, 1), (32_768, 128), (65_535, 255)])
+@pytest.mark.parametrize(
+    ("level", "expected"), [(0, 0), (256, 1), (32_768, 128), (65_200, 254), (65_535, 255)]
+)
 def test_a_grey_of_16_bits_is_scaled_not_clipped(level: int, expected: int) -> None:
     image = decode(encoded(Image.fromarray(np.full((4, 4), level, np.uint16)), "PNG"))
     assert set(image.get_flattened_data()) == {(expected,) * 3}
