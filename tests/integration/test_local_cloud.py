@@ -79,9 +79,7 @@ def test_ctrl_c_stops_everything_and_a_restart_finds_the_state(
     state = json.loads(here.state_file.read_text())
     pids = [identity["pid"] for identity in state["processes"]]
     os.kill(state["supervisor"]["pid"], signal.SIGINT)
-    _, alive = psutil.wait_procs(
-        [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=30
-    )
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=30)
     assert not alive, f"still running: {alive}"
     assert local.running(tmp_path) is None
 
