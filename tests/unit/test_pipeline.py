@@ -214,3 +214,23 @@ def test_an_upload_that_was_overwritten_or_deleted_says_so() -> None:
     pipeline.publish("image-uploaded", body.encode(), {"eventType": "OBJECT_FINALIZE"})
     pipeline.run()
     assert [row["error"] for row in rows(pipeline)] == ["photo-missing"]
+
+
+def test_what_the_broker_gave_up_on_is_kept_with_where_it_came_from() -> None:
+    pipeline = pipeline_of(0)
+    attributes = {
+        "job_id": "job",
+        "event_id": "abc",
+        "CloudPubSubDeadLetterSourceSubscription": "batch-staged-to-inference",
+        "CloudPubSubDeadLetterSourceSubscriptionProject": "project",
+        "CloudPubSubDeadLetterSourceDeliveryCount": "12",
+        "CloudPubSubDeadLetterSourceTopicPublishTime": "2026-01-01T00:00:00Z",
+    }
+    pipeline.publish("message-rejected", b"a batch", attributes)
+    pipeline.run()
+    (row,) = pipeline.warehouse.tables["rejected"]
+    assert (row["topic"], row["subscription"]) == ("batch-staged", "batch-staged-to-inference")
+    assert (row["attempts"], row["job_id"]) == (12, "job")
+    assert "12 deliveries" in row["reason"]
+    assert json.loads(row["attributes"]) == {"job_id": "job", "event_id": "abc"}
+    assert pipeline.objects.read(row["payload_uri"]).data == b"a batch"
