@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.augmentation.transforms import augment, encode
+from services.shared import telemetry
 from services.shared.errors import ImageError, ObjectNotFoundError, ObjectTooLargeError, Reject
 from services.shared.events import BatchAugmented, BatchStaged, Event, Handlers, Image
 from services.shared.images import MAX_BYTES, decode
@@ -51,6 +52,8 @@ def handle(event: BatchStaged, ports: Ports) -> list[Event]:
         ]
 
     images = [image for made in in_parallel(variants, event.images) for image in made]
+    readable = len(event.images) - sum(image.error is not None for image in images)
+    telemetry.count("images_augmented", readable * augmentation.copies)
     return [
         BatchAugmented(job_id=event.job_id, batch=event.batch, images=tuple(images), classify=event.classify)
     ]

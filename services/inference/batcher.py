@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.inference.predictors import Predictor
-from services.shared import telemetry
 
 type Pixels = NDArray[np.uint8]
 type Probabilities = Mapping[str, NDArray[np.float32]]
@@ -53,7 +52,6 @@ class Batcher:
                 for _, future in batch:
                     future.set_exception(error)
                 continue
-            telemetry.count("batch_size", len(batch))
             for row, (_, future) in enumerate(batch):
                 future.set_result({head: probabilities[row] for head, probabilities in heads.items()})
 

@@ -1,5 +1,6 @@
 """Inference: what the model says of each photo of a batch, and of each photo that is dropped in a bucket."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -89,6 +90,7 @@ def classify_batch(event: BatchStaged | BatchAugmented, ports: Ports) -> list[Ev
     if not ports.objects.exists(uri):
         rows = in_parallel(lambda image: _classify_image(image, layout, ports), event.images)
         ports.objects.create(uri, ndjson(rows), "application/x-ndjson")
+        _count(rows)
     return [BatchClassified(job_id=event.job_id, batch=event.batch)]
 
 
@@ -103,6 +105,7 @@ def classify_upload(event: ImageUploaded, ports: Ports) -> list[Event]:
         prediction_id=digest(uri, event.generation),
         image_id=int(stem) if stem.isascii() and stem.isdigit() and len(stem) < 19 else None,
     )
+    _count([prediction])
     return [ImageClassified(prediction=prediction)]
 
 
@@ -143,10 +146,6 @@ def _classify(
             error = "photo-too-large"
         except ImageError as unusable:
             error = unusable.code
-    if error is None:
-        telemetry.count("images_classified", 1)
-    else:
-        telemetry.count("image_errors", 1, code=error)
     return Prediction(
         prediction_id=prediction_id,
         job_id=job_id,
@@ -161,6 +160,13 @@ def _classify(
         predicted_at=ports.clock(),
         latency_ms=round(1000 * (monotonic() - started), 3),
     )
+
+
+def _count(predictions: Sequence[Prediction]) -> None:
+    errors = Counter(prediction.error for prediction in predictions if prediction.error)
+    telemetry.count("images_classified", len(predictions) - errors.total())
+    for code, images in errors.items():
+        telemetry.count("image_errors", images, code=code)
 
 
 def _labels(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import batched
 
+from services.shared import telemetry
 from services.shared.errors import ObjectNotFoundError, Reject
 from services.shared.events import (
     BATCH_IMAGES,
@@ -81,7 +82,9 @@ def _open(
             batches=max(1, -(-selection.total // BATCH_IMAGES)),
             requested_at=ports.clock(),
         )
-        ports.objects.create(layout.manifest, manifest.model_dump_json(indent=2).encode(), "application/json")
+        document = manifest.model_dump_json(indent=2).encode()
+        if ports.objects.create(layout.manifest, document, "application/json"):
+            telemetry.count("images_selected", selection.total)
         # Whoever wrote first, all go on with what stands.
         return read_manifest(ports.objects, layout)
 

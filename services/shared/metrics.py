@@ -1,4 +1,7 @@
-"""The names of every metric, in one place. A metric is a log entry; log-based metrics read it."""
+"""The names of every metric, in one place.
+
+A metric is a log entry, which log-based metrics read: one a message or batch, never one an image.
+"""
 
 from typing import Literal
 
@@ -7,11 +10,10 @@ Metric = Literal[
     "messages_rejected",  # count, by subscription
     "messages_failed",  # count, by subscription; each is redelivered or dead-lettered
     "handle_ms",  # milliseconds from decode to the last publication, by subscription
-    "images_selected",  # count
-    "images_staged",  # count
+    "images_selected",  # count, once a job
+    "images_staged",  # count of copies
     "images_augmented",  # count of variants written
-    "images_classified",  # count
+    "images_classified",  # count of predictions with labels
     "image_errors",  # count, by code
-    "batch_size",  # images that one call of the model got
     "jobs_completed",  # count
 ]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from services.shared import telemetry
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import BatchSelected, BatchStaged, Event, Handlers, Image, Product
 from services.shared.jobs import ndjson, read_manifest
@@ -31,6 +32,7 @@ def handle(event: BatchSelected, ports: Ports) -> list[Event]:
         return Image(image_id=product.image_id)
 
     images = in_parallel(stage, event.products)
+    telemetry.count("images_staged", sum(image.error is None for image in images))
     ports.objects.create(layout.metadata(event.batch), ndjson(event.products), "application/x-ndjson")
     return [
         BatchStaged(
