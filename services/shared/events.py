@@ -424,7 +424,8 @@ class MessageRejected(Event):
         given = message.attributes
         subscription = given.get(SUBSCRIPTION) or given.get("CloudPubSubDeadLetterSourceSubscription", "")
         wired = load_wiring().subscriptions().get(subscription)
-        attempts = int(given.get(ATTEMPT) or given.get("CloudPubSubDeadLetterSourceDeliveryCount", "1"))
+        counted = given.get(ATTEMPT) or given.get("CloudPubSubDeadLetterSourceDeliveryCount", "")
+        attempts = int(counted) if counted.isdecimal() else 1  # anybody may publish here, any attribute
         return cls(
             data=message.data,
             original_attributes={
