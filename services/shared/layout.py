@@ -9,7 +9,7 @@ jobs/<job>/predictions/<shard>/<batch>.ndjson    rows of `predictions`
 jobs/<job>/ledger/<shard>/<batch>                the batch is classified
 jobs/<job>/loaded/<shard>                        its shard is in BigQuery
 jobs/<job>/summary.json                          the job is done: its row of `jobs`
-uploads/<prediction_id>                          an uploaded photo's row is in BigQuery
+handled/<subscription>/<event id>                a message is done with
 rejected/<rejection_id>                          the bytes of a rejected message
 """
 

@@ -90,7 +90,7 @@ class Warehouse(Protocol):
         ...
 
     def append(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Appends rows at once, at least once each. Keys are columns; timestamps are datetimes with a zone."""
+        """Appends rows, at least once each. Keys are columns, timestamps are datetimes with a zone."""
         ...
 
     def tally(self, job_id: str) -> tuple[int, int]:
