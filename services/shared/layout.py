@@ -9,7 +9,7 @@ jobs/<job>/predictions/<shard>/<batch>.ndjson    rows of `predictions`
 jobs/<job>/ledger/<shard>/<batch>                the batch is classified
 jobs/<job>/loaded/<shard>                        its shard is in BigQuery
 jobs/<job>/summary.json                          the job is done: its row of `jobs`
-handled/<subscription>/<event id>                a message is done with
+handled/<subscription>/<digest of event id>      a message is done with
 rejected/<rejection_id>                          the bytes of a rejected message
 """
 
@@ -26,7 +26,8 @@ def photo_uri(bucket: str, image_id: int) -> str:
 
 def handled_uri(bucket: str, subscription: str, event_id: str) -> str:
     """Stands when a subscription's message was handled and what it led to was published."""
-    return f"gs://{bucket}/handled/{subscription}/{event_id}"
+    # An outsider may set any event_id, of any length.
+    return f"gs://{bucket}/handled/{subscription}/{digest(event_id)}"
 
 
 def rejected_uri(bucket: str, rejection_id: str) -> str:

@@ -24,7 +24,7 @@ batches = st.integers(0, 10_000_000)
     ("uri", "name"),
     [
         (photo_uri("bucket", 7), "images/7.jpg"),
-        (handled_uri("bucket", "subscription", "event"), "handled/subscription/event"),
+        (handled_uri("bucket", "subscription", "event"), f"handled/subscription/{digest('event')}"),
         (rejected_uri("bucket", "id"), "rejected/id"),
         (LAYOUT.manifest, "jobs/job/manifest.json"),
         (LAYOUT.summary, "jobs/job/summary.json"),
