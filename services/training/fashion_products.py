@@ -120,7 +120,7 @@ def _classes(
     """The classes of a column that can be learnt, in alphabetical order, and the others."""
     trained, tested = (Counter(getattr(product, column) for product in side) for side in (train, test))
     labels = sorted(label for label in trained | tested if label is not None)
-    classes = [label for label in labels if trained[label] >= minimum_photos]
+    classes = [label for label in labels if label in trained and trained[label] >= minimum_photos]
     others = [
         LeftOut(
             f"{column} {label!r}",

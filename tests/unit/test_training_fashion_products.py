@@ -94,10 +94,11 @@ def test_classes_with_too_few_photos_are_unknown_labels(tmp_path: Path) -> None:
     assert left_out in dataset.left_out
 
 
-def test_the_test_span_has_no_say_in_what_is_learnt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("minimum_photos", [0, 1])
+def test_the_test_span_has_no_say_in_what_is_learnt(tmp_path: Path, minimum_photos: int) -> None:
     products = {**FOUR, 5: SHIRT | NEW | {"articleType": "Ties"}, 6: BAG | NEW | {"articleType": "Ties"}}
 
-    dataset = _read(_write(tmp_path, products))
+    dataset = _read(_write(tmp_path, products), minimum_photos)
 
     assert dataset.heads["article_type"] == ["Handbags", "Shirts"]
     assert LeftOut("article_type 'Ties'", 2, "only from 2016 on: it cannot be learnt") in dataset.left_out
