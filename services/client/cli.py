@@ -223,9 +223,13 @@ def import_(
     folder: Annotated[Path, typer.Argument(help="Has styles.csv and images/<id>.jpg.", file_okay=False)],
 ) -> None:
     """Load a catalogue. Products replace those of the same id; photos that are there already stay."""
-    from services.client.importer import load_products, read_catalogue, upload_photos
+    from services.client.importer import load_products, upload_photos
+    from services.shared.styles import StylesError, read_catalogue
 
-    catalogue = read_catalogue(folder)
+    try:
+        catalogue = read_catalogue(folder)
+    except StylesError as error:
+        raise ClientError(str(error)) from error
     vitrine = _connect(ctx)
     with _progress() as progress:
         photos = progress.add_task("photos", total=len(catalogue.products), unit="photos")

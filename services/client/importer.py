@@ -1,4 +1,4 @@
-"""Loads a catalogue in the layout of "Fashion Product Images": styles.csv and images/<id>.jpg."""
+"""Loads a catalogue in the layout of "Fashion Product Images" into the project."""
 
 import base64
 import hashlib
@@ -9,54 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
-from services.client.errors import ClientError
 from services.client.ports import ObjectFacts, Objects, Tables
-from services.shared.events import Product, describe
 from services.shared.layout import photo_uri
+from services.shared.styles import Catalogue
 
 UPLOADS_AT_ONCE = 16
-MAX_ID = 2**63 - 1  # BigQuery's INT64
-YEARS = range(1900, 2101)
-
-# The header of styles.csv, in order, and the columns of `products` that it means.
-COLUMNS = {
-    "id": "image_id",
-    "gender": "gender",
-    "masterCategory": "master_category",
-    "subCategory": "sub_category",
-    "articleType": "article_type",
-    "baseColour": "base_colour",
-    "season": "season",
-    "year": "year",
-    "usage": "usage",
-    "productDisplayName": "display_name",
-}
-UNKNOWN = ("", "NA")  # how the data set writes that a value is not known
 
 type Transfer = Literal["uploaded", "present", "missing"]
-
-
-@dataclass(frozen=True)
-class BadRow:
-    """A line of styles.csv that is no product."""
-
-    line: int  # the header is line 1
-    reason: str
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """A folder's products, each id once, and the lines that were left out."""
-
-    folder: Path
-    products: tuple[Product, ...]
-    bad_rows: tuple[BadRow, ...]
-
-    def photo(self, product: Product) -> Path:
-        """Where the photo of a product should be."""
-        return self.folder / "images" / f"{product.image_id}.jpg"
 
 
 @dataclass(frozen=True)
@@ -66,67 +25,6 @@ class Transfers:
     uploaded: int
     present: int  # were there already, byte for byte
     missing: tuple[int, ...]  # products that the folder has no photo of
-
-
-def read_catalogue(folder: Path) -> Catalogue:
-    """Reads styles.csv.
-
-    Raises:
-        ClientError: there is none, or its header is another.
-
-    """
-    styles = folder / "styles.csv"
-    if not styles.is_file():
-        raise ClientError(f"{folder} has no styles.csv")
-    with styles.open("rb") as lines:
-        header = next(lines, b"").decode("utf-8-sig", errors="replace").strip()
-        if header != ",".join(COLUMNS):
-            raise ClientError(f"{styles}: the first line must be {','.join(COLUMNS)}")
-        products: dict[int, Product] = {}
-        first_lines: dict[int, int] = {}
-        bad_rows = []
-        for number, line in enumerate(lines, start=2):
-            if not line.strip():
-                continue
-            try:
-                product = parse_line(line)
-            except ValueError as error:
-                bad_rows.append(BadRow(number, str(error)))
-                continue
-            first = first_lines.setdefault(product.image_id, number)
-            if first == number:
-                products[product.image_id] = product
-            else:
-                bad_rows.append(BadRow(number, f"id: {product.image_id} is in line {first} already"))
-    return Catalogue(folder, tuple(products.values()), tuple(bad_rows))
-
-
-def parse_line(line: bytes) -> Product:
-    """Reads a line of styles.csv: whatever comes after the ninth comma is the name, commas included.
-
-    Raises:
-        ValueError: it is no product; says why.
-
-    """
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start}") from error
-    fields = text.rstrip("\r\n").split(",", len(COLUMNS) - 1)
-    if len(fields) < len(COLUMNS):
-        raise ValueError(f"{len(fields)} columns instead of {len(COLUMNS)}")
-    values: dict[str, str | int | None] = {
-        column: None if field.strip() in UNKNOWN else field.strip()
-        for column, field in zip(COLUMNS.values(), fields, strict=True)
-    }
-    values["display_name"] = _unquoted(fields[-1].strip()) or None
-    values["image_id"] = _whole_number("id", fields[0], range(MAX_ID + 1))
-    if values["year"] is not None:
-        values["year"] = _whole_number("year", str(values["year"]), YEARS)
-    try:
-        return Product.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(describe(error)) from error
 
 
 def upload_photos(
@@ -180,20 +78,3 @@ def _transfer(path: Path, uri: str, standing: Mapping[str, ObjectFacts], objects
         return "present"
     objects.put(uri, data, "image/jpeg")
     return "uploaded"
-
-
-def _whole_number(column: str, field: str, allowed: range) -> int:
-    text = field.strip()
-    # int() alone would take "1_000", "+1" and other digits than ours.
-    if not (text.isascii() and text.isdigit()) or int(text) not in allowed:
-        bounds = f"from {allowed[0]} to {allowed[-1]}"
-        raise ValueError(f"{column}: must be a whole number {bounds} (got {text[:80]!r})")
-    return int(text)
-
-
-def _unquoted(name: str) -> str:
-    # The data set quotes no name, but a spreadsheet that wrote the file does.
-    inner = name[1:-1]
-    if len(name) >= 2 and name[0] == name[-1] == '"' and '"' not in inner.replace('""', ""):
-        return inner.replace('""', '"')
-    return name

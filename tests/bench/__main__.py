@@ -5,6 +5,7 @@ Absolute times say what this machine was busy with; only the ratios of one run m
 
 import io
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -37,6 +38,8 @@ from tests.integration.pubsub_servers import (
 ROUNDS = 7
 BURST = 300  # messages
 JOB_PHOTOS = 1_000
+FASHIONNET_ROUNDS = 3
+FASHIONNET_BATCH = 16
 HANDLER_SECONDS = 0.05
 
 
@@ -70,10 +73,12 @@ def slow(_push: Any) -> int:
     return 200
 
 
-def interleaved(sides: Mapping[str, Callable[[], float]], what: str) -> dict[str, float]:
-    """The median of ROUNDS measurements of each side, taken in turns after one to warm up."""
+def interleaved(
+    sides: Mapping[str, Callable[[], float]], what: str, rounds: int = ROUNDS
+) -> dict[str, float]:
+    """The median of so many measurements of each side, taken in turns after one to warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for number in track(range(ROUNDS + 1), what, transient=True):
+    for number in track(range(rounds + 1), what, transient=True):
         for name, measure in sides.items():
             measured = measure()
             if number:
@@ -147,6 +152,34 @@ def predictors(table: Table) -> None:
     )
 
 
+def fashionnet(table: Table) -> None:
+    """FashionNet of full width, photos in batches beside one by one, both through `model.predict`."""
+    # TensorFlow: only where it is measured.
+    from services.model.fashionnet import IMAGE_SIZE, build
+
+    network = build()
+    shape = (FASHIONNET_BATCH, IMAGE_SIZE, IMAGE_SIZE, 3)
+    photos = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+
+    def seconds_each(at_once: int) -> Callable[[], float]:
+        def measure() -> float:
+            started = time.monotonic()
+            for index in range(0, FASHIONNET_BATCH, at_once):
+                network.predict(photos[index : index + at_once], batch_size=at_once, verbose=0)
+            return (time.monotonic() - started) / FASHIONNET_BATCH
+
+        return measure
+
+    sides = {"batch": seconds_each(FASHIONNET_BATCH), "single": seconds_each(1)}
+    measured = interleaved(sides, "fashionnet", FASHIONNET_ROUNDS)
+    table.add_row(
+        f"FashionNet: batches of {FASHIONNET_BATCH} beside single photos",
+        f"{1 / measured['batch']:.1f} photos/s",
+        f"{1 / measured['single']:.1f} photos/s",
+        f"{measured['single'] / measured['batch']:.1f}",
+    )
+
+
 def pipeline(table: Table) -> None:
     """The local cloud: an upload's way to its row, a job's photos a second."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
@@ -186,10 +219,11 @@ def pipeline(table: Table) -> None:
 
 
 def main() -> None:
-    """Measures everything and prints one table."""
+    """Measures everything, or what the arguments name, and prints one table."""
+    benchmarks = {measure.__name__: measure for measure in (brokers, predictors, fashionnet, pipeline)}
     table = Table("what", "ours", "the other", "ratio")
-    for measure in (brokers, predictors, pipeline):
-        measure(table)
+    for name in sys.argv[1:] or benchmarks:
+        benchmarks[name](table)
     Console().print(table)
 
 

@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 
 from services import local
-from services.client.importer import COLUMNS
 from services.local.cloud import LocalCloud
+from services.shared.styles import COLUMNS
 from tests.e2e.plain import Outsider, new_job
 from tests.unit.photos import jpeg
 
