@@ -61,9 +61,11 @@ def load_predictor(directory: Path = DEFAULT_DIRECTORY, *, require_gpu: bool = F
         ModelError: there is neither, the files are not those of the manifest, or the promised GPU is missing.
 
     """
-    if (directory / SAVED_MODEL).is_dir():
+    has_litert = (directory / MODEL_FILE).is_file()
+    # A published version may have both; on a CPU the LiteRT file is the faster one.
+    if (directory / SAVED_MODEL).is_dir() and (require_gpu or not has_litert):
         return SavedModelPredictor(directory, require_gpu=require_gpu)
-    if (directory / MODEL_FILE).is_file():
+    if has_litert:
         if require_gpu:
             raise ModelError(f"{directory} holds a LiteRT file, which does not use the promised GPU")
         return LiteRTPredictor(directory)
@@ -125,7 +127,12 @@ class LiteRTPredictor(_Described):
         super().__init__(directory)
         self._interpreter = partial(Interpreter, model_path=str(directory / MODEL_FILE), num_threads=1)
         self._local = threading.local()
-        self._runner()
+        try:
+            # Not at the first photo, but now it is to fail: operators that LiteRT does not have built in,
+            # which would be code from elsewhere, and heads that are not those of the manifest.
+            self.predict(np.zeros((1, self.image_size, self.image_size, 3), np.uint8))
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{directory / MODEL_FILE} is refused: {error}") from error
 
     def predict(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """As in `Predictor`."""
