@@ -1,4 +1,4 @@
-"""Promotions while the pipeline runs: a job keeps its version, the next has the new one, a bad one changes nothing."""
+"""Promotions while the pipeline runs: a job keeps its version, and a bad version is refused."""
 
 import json
 import shutil
@@ -12,7 +12,8 @@ import pytest
 
 from services.local.cloud import LocalCloud
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest, save_manifest
-from services.model.registry import Pointer
+from services.model.registry import Pointer, Registry
+from services.shared.google_cloud import CloudObjects
 from tests.e2e.plain import Outsider, new_job, until
 from tests.e2e.test_cli import CommandLine
 from tests.unit.photos import jpeg
@@ -70,10 +71,9 @@ def test_a_promotion_during_a_job(outsider: Outsider, vitrine: CommandLine, vers
     running, following, named = new_job(), new_job(), new_job()
     outsider.publish({"job_id": running, "usage": usage})
     until(lambda: outsider.bucket.blob(f"jobs/{running}/manifest.json").exists(), "the job to start")
-    said = vitrine("models", "promote", version, "--why", "half a point better", "--by", "ann")
+    registry = Registry(CloudObjects(outsider.project), outsider.bucket.name, SHIPPED.name)
+    registry.promote(version, "ann", "half a point better", datetime.now(UTC))
     assert outsider.query("SELECT * FROM `{dataset}.jobs` WHERE job_id = @job", job=running) == []
-    assert f"{version} is in production" in said
-    assert "by ann: half a point better" in said
     outsider.publish({"job_id": following, "usage": usage, "limit": 300})
     outsider.publish({"job_id": named, "usage": usage, "limit": 5, "model": SHIPPED.version})
     for job, expected, photos in (
@@ -131,7 +131,9 @@ def test_the_command_line_shows_compares_and_rolls_back(
     assert json.loads(vitrine("models", "show", version))["version"] == version
     compared = vitrine("models", "compare", shipped, version).splitlines()
     assert "0.9320 0.9500 +0.0180" in [" ".join(line.split()[1:]) for line in compared]
-    vitrine("models", "promote", shipped, "--why", "first")
+    said = vitrine("models", "promote", shipped, "--why", "the first", "--by", "ann")
+    assert f"{shipped} is in production" in said
+    assert "by ann: the first" in said
     vitrine("models", "promote", version, "--why", "second")
     listed = vitrine("models", "list")
     assert f"{version} ◀ production" in listed
