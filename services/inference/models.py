@@ -18,7 +18,7 @@ from services.model.manifest import ModelError, load_manifest
 from services.model.registry import Pointer, Registry
 from services.shared.ports import Objects
 
-HELD = 3  # versions: the one in production, the one before it, and one that a job asked for
+HELD = 3  # versions beside the embedded one and the one in production, which jobs asked for last
 LOOK_INTERVAL = 3.0  # seconds between looks at what is in production
 
 _logger = logging.getLogger("vitrine.models")
@@ -112,8 +112,9 @@ class RegistryModels:
             _logger.exception("production cannot be loaded, %s serves on: %s", self._current.version, pointer)
 
     def _find(self, version: str) -> LoadedModel | None:
-        if version == self._embedded.version:
-            return self._embedded
+        for kept in (self._embedded, self._current):
+            if version == kept.version:
+                return kept
         with self._lock:
             if version in self._held:
                 self._held.move_to_end(version)

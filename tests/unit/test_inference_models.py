@@ -196,6 +196,17 @@ def test_nobody_waits_for_a_version_that_somebody_else_loads(service: Service) -
         assert looking.result(WAIT) == "v2"
 
 
+def test_what_is_in_production_stays_whatever_jobs_ask_for(service: Service) -> None:
+    versions = [f"v{number}" for number in range(HELD + 1)]
+    service.publish("production", *versions)
+    service.promote("production")
+    assert service.later() == "production"
+    for version in versions:
+        service.models.pinned(version)
+    assert service.models.pinned("production") is service.models.current()
+    assert service.loads.count("production") == 1
+
+
 def test_versions_beyond_those_held_are_let_go_with_their_files_and_threads(service: Service) -> None:
     versions = [f"v{number}" for number in range(HELD + 3)]
     service.publish(*versions)
