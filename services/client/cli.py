@@ -6,9 +6,9 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,13 +21,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
+from services.client import models
 from services.client.errors import ClientError
-from services.client.target import Names, resolve
+from services.client.options import Options
+from services.client.target import Names
 
 if TYPE_CHECKING:
     # At run time they are imported where they are used: `--help` should not wait for Google's clients.
     from services.client.client import JobResults, RejectedMessage, Status, Vitrine
-    from services.local.cloud import LocalCloud
     from services.shared.events import Prediction
 
 TABLE_ROWS = 50
@@ -96,13 +97,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-
-@dataclass(frozen=True)
-class Options:
-    """The options of all commands."""
-
-    names: Names
-    home: Path
+app.add_typer(models.app, name="models")
 
 
 @app.callback()
@@ -548,19 +543,8 @@ def replay(
 
 
 def _connect(ctx: typer.Context) -> "Vitrine":
-    from services.client.client import Vitrine
-
-    chosen: Options = ctx.obj
-
-    def running() -> Mapping[str, str] | None:
-        try:
-            from services.local.cloud import running
-        except ImportError:
-            return None  # a client without the extra `local` may still know emulators
-        cloud: LocalCloud | None = running(chosen.home)
-        return cloud.environment if cloud else None
-
-    return Vitrine.connect(resolve(chosen.names, os.environ, running))
+    options: Options = ctx.obj
+    return options.connect()
 
 
 def _json(option: str, given: str) -> Any:

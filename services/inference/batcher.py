@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from concurrent.futures import Future
 
@@ -13,12 +14,16 @@ from services.inference.predictors import Predictor
 
 type Pixels = NDArray[np.uint8]
 type Probabilities = Mapping[str, NDArray[np.float32]]
+# None: no more will come.
+type Waiting = queue.SimpleQueue[tuple[Pixels, Future[Probabilities]] | None]
 
 MAX_WAIT = 0.005  # seconds that the first image of a batch waits for company
 
 
 class Batcher:
     """A predictor for one image at a time, that many threads call at once; the oldest images go first.
+
+    Its threads end, and the predictor is let go, when nobody holds the batcher any more.
 
     Args:
         predictor: what the batches go to.
@@ -27,10 +32,13 @@ class Batcher:
     """
 
     def __init__(self, predictor: Predictor, workers: int) -> None:
-        self._predictor = predictor
-        self._waiting: queue.SimpleQueue[tuple[Pixels, Future[Probabilities]]] = queue.SimpleQueue()
+        self._waiting: Waiting = queue.SimpleQueue()
         for number in range(workers):
-            threading.Thread(target=self._work, name=f"batcher-{number}", daemon=True).start()
+            # They must not hold the batcher itself, whose end is theirs.
+            threading.Thread(
+                target=_work, args=(self._waiting, predictor), name=f"batcher-{number}", daemon=True
+            ).start()
+            weakref.finalize(self, self._waiting.put, None)
 
     def predict(self, image: Pixels) -> Probabilities:
         """Waits for one image's probabilities: head -> [classes].
@@ -43,24 +51,33 @@ class Batcher:
         self._waiting.put((image, future))
         return future.result()
 
-    def _work(self) -> None:
-        while True:
-            batch = self._gather()
-            try:
-                heads = self._predictor.predict(np.stack([image for image, _ in batch]))
-            except Exception as error:
-                for _, future in batch:
-                    future.set_exception(error)
-                continue
-            for row, (_, future) in enumerate(batch):
-                future.set_result({head: probabilities[row] for head, probabilities in heads.items()})
 
-    def _gather(self) -> list[tuple[Pixels, Future[Probabilities]]]:
-        batch = [self._waiting.get()]
-        deadline = time.monotonic() + MAX_WAIT
-        while len(batch) < self._predictor.max_batch:
-            try:
-                batch.append(self._waiting.get(timeout=max(0.0, deadline - time.monotonic())))
-            except queue.Empty:
-                break
-        return batch
+def _work(waiting: Waiting, predictor: Predictor) -> None:
+    while batch := _gather(waiting, predictor.max_batch):
+        try:
+            heads = predictor.predict(np.stack([image for image, _ in batch]))
+        except Exception as error:
+            for _, future in batch:
+                future.set_exception(error)
+            continue
+        for row, (_, future) in enumerate(batch):
+            future.set_result({head: probabilities[row] for head, probabilities in heads.items()})
+
+
+def _gather(waiting: Waiting, max_batch: int) -> list[tuple[Pixels, Future[Probabilities]]]:
+    """The next images; none when no more will come."""
+    first = waiting.get()
+    if first is None:
+        return []
+    batch = [first]
+    deadline = time.monotonic() + MAX_WAIT
+    while len(batch) < max_batch:
+        try:
+            image = waiting.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            break
+        if image is None:
+            waiting.put(None)
+            break
+        batch.append(image)
+    return batch

@@ -2,13 +2,13 @@
 
 import os
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from services.inference.batcher import Batcher
+from services.inference.models import RegistryModels
 from services.inference.predictors import DEFAULT_DIRECTORY, load_predictor
 from services.inference.stage import HANDLERS, Ports
 from services.shared import endpoint, settings
@@ -29,13 +29,12 @@ SETTINGS = settings.read(Settings)
 @cache
 def ports() -> Ports:
     """Made on the first push, after gunicorn's fork."""
-    predictor = load_predictor(SETTINGS.model_directory, require_gpu=SETTINGS.require_gpu)
+    objects = CloudObjects(SETTINGS.project)
+    load = partial(load_predictor, require_gpu=SETTINGS.require_gpu)
+    workers = 1 if SETTINGS.require_gpu else len(os.sched_getaffinity(0))
     return Ports(
-        objects=CloudObjects(SETTINGS.project),
-        model=predictor,
-        predict=Batcher(
-            predictor, workers=1 if SETTINGS.require_gpu else len(os.sched_getaffinity(0))
-        ).predict,
+        objects=objects,
+        models=RegistryModels(objects, SETTINGS.bucket, SETTINGS.model_directory, load, workers),
         clock=lambda: datetime.now(UTC),
         bucket=SETTINGS.bucket,
     )

@@ -21,6 +21,23 @@ __all__ = ["DEFAULT_DIRECTORY", "LiteRTPredictor", "Predictor", "SavedModelPredi
 MODEL_FILE = "model.tflite"
 SAVED_MODEL = "saved_model"
 
+# What a SavedModel may be made of: arithmetic, and what restores variables. TensorFlow has operators that
+# read and write any file or call Python, and some of a graph runs as soon as it is loaded.
+# fmt: off
+OPERATORS = frozenset((
+    "AddV2", "ArgMax", "AssignVariableOp", "AvgPool", "BatchMatMulV2", "BiasAdd", "Cast", "ConcatV2",
+    "Const", "Conv2D", "CropAndResize", "DepthwiseConv2dNative", "DisableCopyOnRead", "Exp",
+    "ExpandDims", "FakeQuantWithMinMaxArgs", "Fill", "FusedBatchNormV3", "GatherV2", "Greater",
+    "GreaterEqual", "Identity", "IdentityN", "Less", "LessEqual", "MatMul", "Max", "MaxPool", "Maximum",
+    "Mean", "MergeV2Checkpoints", "Min", "Minimum", "Mul", "Neg", "NoOp", "Pack", "Pad", "PadV2",
+    "PartitionedCall", "Placeholder", "Prod", "Range", "ReadVariableOp", "RealDiv", "Relu", "Relu6",
+    "Reshape", "ResizeBilinear", "RestoreV2", "Round", "Rsqrt", "SaveV2", "Select", "SelectV2", "Shape",
+    "ShardedFilename", "Sigmoid", "Slice", "Softmax", "Split", "SplitV", "Sqrt", "Square", "Squeeze",
+    "StatefulPartitionedCall", "StaticRegexFullMatch", "StridedSlice", "StringJoin", "Sub", "Sum",
+    "Tanh", "Tile", "Transpose", "Unpack", "VarHandleOp",
+))
+# fmt: on
+
 
 class Predictor(Protocol):
     """What inference needs of a model. `predict` may be called from any number of threads at once."""
@@ -61,9 +78,11 @@ def load_predictor(directory: Path = DEFAULT_DIRECTORY, *, require_gpu: bool = F
         ModelError: there is neither, the files are not those of the manifest, or the promised GPU is missing.
 
     """
-    if (directory / SAVED_MODEL).is_dir():
+    has_litert = (directory / MODEL_FILE).is_file()
+    # A published version may have both; on a CPU the LiteRT file is the faster one.
+    if (directory / SAVED_MODEL).is_dir() and (require_gpu or not has_litert):
         return SavedModelPredictor(directory, require_gpu=require_gpu)
-    if (directory / MODEL_FILE).is_file():
+    if has_litert:
         if require_gpu:
             raise ModelError(f"{directory} holds a LiteRT file, which does not use the promised GPU")
         return LiteRTPredictor(directory)
@@ -125,7 +144,12 @@ class LiteRTPredictor(_Described):
         super().__init__(directory)
         self._interpreter = partial(Interpreter, model_path=str(directory / MODEL_FILE), num_threads=1)
         self._local = threading.local()
-        self._runner()
+        try:
+            # Not at the first photo, but now it is to fail: operators that LiteRT does not have built in,
+            # which would be code from elsewhere, and heads that are not those of the manifest.
+            self.predict(np.zeros((1, self.image_size, self.image_size, 3), np.uint8))
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{directory / MODEL_FILE} is refused: {error}") from error
 
     def predict(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """As in `Predictor`."""
@@ -156,13 +180,17 @@ class SavedModelPredictor(_Described):
         gpus = tf.config.list_physical_devices("GPU")
         if require_gpu and not gpus:
             raise ModelError("a GPU is promised, but TensorFlow sees none")
-        # TensorFlow frees what it loaded when the object that `load` returns is collected.
-        self._loaded = tf.saved_model.load(str(directory / SAVED_MODEL))
-        # XLA fuses the network's many small operations on a GPU, and is slower than TensorFlow alone on
-        # a CPU.
-        self._run = tf.function(self._loaded.signatures["serving_default"], jit_compile=bool(gpus))
-        for size in self.BATCH_SIZES:
-            self.predict(np.zeros((size, self.image_size, self.image_size, 3), np.uint8))
+        _check_operators(directory / SAVED_MODEL)
+        try:
+            # TensorFlow frees what it loaded when the object that `load` returns is collected.
+            self._loaded = tf.saved_model.load(str(directory / SAVED_MODEL))
+            # XLA fuses the network's many small operations on a GPU, and is slower than TensorFlow alone on
+            # a CPU.
+            self._run = tf.function(self._loaded.signatures["serving_default"], jit_compile=bool(gpus))
+            for size in self.BATCH_SIZES:
+                self.predict(np.zeros((size, self.image_size, self.image_size, 3), np.uint8))
+        except (ValueError, KeyError, TypeError, tf.errors.InvalidArgumentError) as error:
+            raise ModelError(f"{directory / SAVED_MODEL} is refused: {error}") from error
 
     def predict(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """As in `Predictor`."""
@@ -175,3 +203,24 @@ class SavedModelPredictor(_Described):
         padded = np.zeros((size, *images.shape[1:]), np.uint8)
         padded[: len(images)] = images
         return {head: logits.numpy()[: len(images)] for head, logits in self._run(pixels=padded).items()}
+
+
+def _check_operators(saved_model: Path) -> None:
+    """Reads a SavedModel's graph without loading it.
+
+    Raises:
+        ModelError: it is none, or has operators that are not of OPERATORS.
+
+    """
+    from tensorflow.python.saved_model.loader_impl import parse_saved_model
+
+    try:
+        graphs = [meta_graph.graph_def for meta_graph in parse_saved_model(str(saved_model)).meta_graphs]
+    except OSError as error:
+        raise ModelError(f"{saved_model} is refused: {error}") from error
+    used = {node.op for graph in graphs for node in graph.node}
+    used |= {node.op for graph in graphs for function in graph.library.function for node in function.node_def}
+    if strange := sorted(used - OPERATORS):
+        raise ModelError(
+            f"{saved_model} is refused: it has operators beyond arithmetic: {', '.join(strange)}"
+        )

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from services.model.manifest import ModelError
 from services.model.preprocessing import to_array
 from services.shared import telemetry
 from services.shared.errors import (
@@ -40,6 +41,10 @@ from services.shared.ports import Clock, Objects
 TOP = 3  # labels kept of each head
 
 
+type Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
+"""One image, [S, S, 3], to head -> [classes] probabilities."""
+
+
 class Model(Protocol):
     """What a loaded model version says of itself."""
 
@@ -57,9 +62,27 @@ class Model(Protocol):
         """Head -> its classes, in the order of the probabilities."""
         ...
 
+    @property
+    def predict(self) -> Predict:
+        """Asks it; from any number of threads at once."""
+        ...
 
-type Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
-"""One image, [S, S, 3], to head -> [classes] probabilities."""
+
+class Models(Protocol):
+    """The versions of the model."""
+
+    def pinned(self, version: str) -> Model:
+        """The version that a job is pinned to.
+
+        Raises:
+            ModelError: no repetition will load it: it is not published, or is refused.
+
+        """
+        ...
+
+    def current(self) -> Model:
+        """The version in production; the one before it while, or because, that one is not loaded."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -67,8 +90,7 @@ class Ports:
     """What inference needs of the world."""
 
     objects: Objects
-    model: Model
-    predict: Predict
+    models: Models
     clock: Clock
     bucket: str
 
@@ -77,18 +99,18 @@ def classify_batch(event: BatchStaged | BatchAugmented, ports: Ports) -> list[Ev
     """Classifies a batch, once: a repeat finds the file and only says again that it stands.
 
     Raises:
-        Reject: the job is pinned to a model version that this service does not hold.
+        Reject: the job is pinned to a model version that is not published, or is refused.
 
     """
     layout = JobLayout(ports.bucket, event.job_id)
-    pinned = read_manifest(ports.objects, layout).model_version
-    if pinned != ports.model.version:
-        raise Reject(
-            f"model_version: the job is pinned to {pinned!r}, this service holds {ports.model.version!r}"
-        )
     uri = layout.predictions(event.batch)
     if not ports.objects.exists(uri):
-        rows = in_parallel(lambda image: _classify_image(image, layout, ports), event.images)
+        pinned = read_manifest(ports.objects, layout).model_version
+        try:
+            model = ports.models.pinned(pinned)
+        except ModelError as error:
+            raise Reject(f"model_version: the job is pinned to {pinned!r}: {error}") from error
+        rows = in_parallel(lambda image: _classify_image(image, layout, model, ports), event.images)
         ports.objects.create(uri, ndjson(rows), "application/x-ndjson")
         _count(rows)
     return [BatchClassified(job_id=event.job_id, batch=event.batch)]
@@ -100,6 +122,7 @@ def classify_upload(event: ImageUploaded, ports: Ports) -> list[Event]:
     stem = PurePosixPath(event.name).stem
     prediction = _classify(
         uri,
+        ports.models.current(),
         ports,
         generation=event.generation,
         prediction_id=digest(uri, event.generation),
@@ -109,9 +132,10 @@ def classify_upload(event: ImageUploaded, ports: Ports) -> list[Event]:
     return [ImageClassified(prediction=prediction)]
 
 
-def _classify_image(image: Image, layout: JobLayout, ports: Ports) -> Prediction:
+def _classify_image(image: Image, layout: JobLayout, model: Model, ports: Ports) -> Prediction:
     return _classify(
         layout.image(image.image_id, image.variant),
+        model,
         ports,
         error=image.error,
         prediction_id=digest(layout.job_id, image.image_id, image.variant),
@@ -123,6 +147,7 @@ def _classify_image(image: Image, layout: JobLayout, ports: Ports) -> Prediction
 
 def _classify(
     uri: str,
+    model: Model,
     ports: Ports,
     *,
     prediction_id: str,
@@ -138,8 +163,8 @@ def _classify(
         try:
             stored = ports.objects.read(uri, generation=generation, max_bytes=MAX_BYTES)
             generation = stored.generation
-            pixels = to_array(decode(stored.data, about=ports.model.image_size), ports.model.image_size)
-            heads = _labels(ports.predict(pixels), ports.model.labels)
+            pixels = to_array(decode(stored.data, about=model.image_size), model.image_size)
+            heads = _labels(model.predict(pixels), model.labels)
         except ObjectNotFoundError:
             error = "photo-missing"
         except ObjectTooLargeError:
@@ -153,8 +178,8 @@ def _classify(
         image_uri=uri,
         generation=generation,
         variant=variant,
-        model=ports.model.name,
-        model_version=ports.model.version,
+        model=model.name,
+        model_version=model.version,
         heads=heads,
         error=error,
         predicted_at=ports.clock(),

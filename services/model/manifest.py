@@ -1,6 +1,7 @@
 """`model.json`: what stands beside a model's files and says what they are."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,24 @@ class ModelError(ValueError):
     """The directory does not hold the model that its manifest describes."""
 
 
+# It becomes a part of paths and URIs.
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+
+def is_identifier(text: str) -> bool:
+    """Whether a model or a version may be called so: letters, digits, hyphens and underscores."""
+    return _IDENTIFIER.fullmatch(text) is not None
+
+
+def _identified(text: str) -> str:
+    if not is_identifier(text):
+        raise ValueError(f"{text!r} has other signs than letters, digits, hyphens and underscores")
+    return text
+
+
+Identifier = Annotated[str, AfterValidator(_identified)]
+
+
 def _inside(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
@@ -30,10 +49,10 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1)
+    name: Identifier
     # Derived from the weights, so that two models never share a version and no one has to remember to raise
     # it.
-    version: str = Field(min_length=1)
+    version: Identifier
     created: date
     # Pixels of a side of the square that the network is given.
     image_size: PositiveInt
@@ -55,13 +74,9 @@ def load_manifest(directory: Path) -> Manifest:
 
     """
     try:
-        manifest = Manifest.model_validate_json((directory / MANIFEST).read_bytes())
+        manifest = parse_manifest((directory / MANIFEST).read_bytes(), str(directory / MANIFEST))
     except FileNotFoundError as error:
         raise ModelError(f"{directory} has no {MANIFEST}") from error
-    except ValidationError as error:
-        raise ModelError(f"{directory / MANIFEST}: {error}") from error
-    if manifest.temperatures.keys() != manifest.heads.keys():
-        raise ModelError(f"{directory / MANIFEST}: heads and temperatures name different heads")
     for name, expected in manifest.files.items():
         path = directory / name
         if not path.is_file():
@@ -70,6 +85,26 @@ def load_manifest(directory: Path) -> Manifest:
             raise ModelError(
                 f"{path} has SHA-256 {actual} and not {expected}: it is not the file of this model"
             )
+    return manifest
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """A manifest of the bytes of a `model.json`.
+
+    Args:
+        data: the bytes.
+        where: names their file in a complaint.
+
+    Raises:
+        ModelError: it is malformed.
+
+    """
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise ModelError(f"{where}: {error}") from error
+    if manifest.temperatures.keys() != manifest.heads.keys():
+        raise ModelError(f"{where}: heads and temperatures name different heads")
     return manifest
 
 

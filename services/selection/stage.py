@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import batched
 
+from services.model.registry import Registry
 from services.shared import telemetry
 from services.shared.errors import ObjectNotFoundError, Reject
 from services.shared.events import (
@@ -31,23 +32,22 @@ class Ports:
     clock: Clock
     bucket: str
     model: str
-    model_version: str
+    model_version: str  # what inference carries itself, and serves until another version is promoted
 
 
 def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
     """Opens the job and publishes its first page of batches.
 
     Raises:
-        Reject: the model is not the one served, or the job_id belongs to another request.
+        Reject: no such version of the model, or the job_id belongs to another request.
 
     """
     if request.job_id is None:
         raise Reject("job_id: missing")
-    if request.model not in (None, ports.model_version):
-        raise Reject(f"model: {request.model!r} is not served; {ports.model_version!r} is")
+    version = _pin(request.model, ports)
     layout = JobLayout(ports.bucket, request.job_id)
     selection = _select(request, ports)
-    manifest = _open(request, selection, layout, ports)
+    manifest = _open(request, version, selection, layout, ports)
     if manifest.request != request:
         raise Reject(f"job_id: {request.job_id!r} belongs to another request already")
     return _page(manifest, selection, first=0)
@@ -59,6 +59,18 @@ def continue_(event: SelectionContinued, ports: Ports) -> list[Event]:
     return _page(manifest, _select(manifest.request, ports), first=event.batch)
 
 
+def _pin(asked: str | None, ports: Ports) -> str:
+    """The version that answers all of a job, whatever is promoted while it runs."""
+    registry = Registry(ports.objects, ports.bucket, ports.model)
+    if asked is None:
+        production = registry.production()
+        return production.version if production and production.version else ports.model_version
+    if asked != ports.model_version and not registry.has(asked):
+        served = sorted({ports.model_version, *registry.versions()})
+        raise Reject(f"model: {asked!r} is not served; there are: {', '.join(served)}")
+    return asked
+
+
 def _select(request: ClassificationRequested, ports: Ports) -> Selection:
     filters = request.model_dump(include=set(Filters.model_fields))
     # The id names the request too: two requests that race for one job_id must not share a selection.
@@ -67,7 +79,7 @@ def _select(request: ClassificationRequested, ports: Ports) -> Selection:
 
 
 def _open(
-    request: ClassificationRequested, selection: Selection, layout: JobLayout, ports: Ports
+    request: ClassificationRequested, version: str, selection: Selection, layout: JobLayout, ports: Ports
 ) -> Manifest:
     try:
         return read_manifest(ports.objects, layout)
@@ -76,7 +88,7 @@ def _open(
             job_id=layout.job_id,
             request=request,
             model=ports.model,
-            model_version=ports.model_version,
+            model_version=version,
             images=selection.total,
             # A job that matches nothing is one empty batch: it ends like any other.
             batches=max(1, -(-selection.total // BATCH_IMAGES)),

@@ -29,8 +29,14 @@ class CloudObjects:
             self._client._http.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS))
 
     def create(self, uri: str, data: bytes, content_type: str) -> bool:  # noqa: D102
+        # Nothing that stands has the generation 0.
+        return self.replace(uri, data, content_type, 0)
+
+    def replace(self, uri: str, data: bytes, content_type: str, generation: int) -> bool:  # noqa: D102
         try:
-            self._blob(uri).upload_from_string(data, content_type=content_type, if_generation_match=0)
+            self._blob(uri).upload_from_string(
+                data, content_type=content_type, if_generation_match=generation
+            )
         except PreconditionFailed:
             return False
         return True
@@ -63,9 +69,12 @@ class CloudObjects:
         return True
 
     def count(self, prefix: str) -> int:  # noqa: D102
+        return len(self.names(prefix))
+
+    def names(self, prefix: str) -> list[str]:  # noqa: D102
         bucket, _, name = prefix.removeprefix("gs://").partition("/")
         blobs = self._client.list_blobs(bucket, prefix=name, fields="items(name),nextPageToken")
-        return sum(1 for _ in blobs)
+        return [f"gs://{bucket}/{blob.name}" for blob in blobs]
 
     def _blob(self, uri: str, generation: int | None = None) -> Blob:
         bucket, _, name = uri.removeprefix("gs://").partition("/")

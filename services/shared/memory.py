@@ -32,8 +32,12 @@ class MemoryObjects:
             return self._put(uri, data)
 
     def create(self, uri: str, data: bytes, content_type: str) -> bool:  # noqa: D102
+        return self.replace(uri, data, content_type, 0)
+
+    def replace(self, uri: str, data: bytes, content_type: str, generation: int) -> bool:  # noqa: D102
         with self._lock:
-            if uri in self._objects:
+            stands = self._objects.get(uri)
+            if generation != (stands.generation if stands else 0):
                 return False
             self._put(uri, data)
             return True
@@ -55,8 +59,7 @@ class MemoryObjects:
     def count(self, prefix: str) -> int:  # noqa: D102
         return len(self.names(prefix))
 
-    def names(self, prefix: str) -> list[str]:
-        """The URIs that begin so, in order."""
+    def names(self, prefix: str) -> list[str]:  # noqa: D102
         with self._lock:
             if not self._sorted:
                 self._names.sort()

@@ -23,6 +23,10 @@ class Objects(Protocol):
         """Writes an object unless one stands there; says whether it did."""
         ...
 
+    def replace(self, uri: str, data: bytes, content_type: str, generation: int) -> bool:
+        """Writes an object over this generation of it, and over no other; says whether it did."""
+        ...
+
     def read(self, uri: str, *, generation: int | None = None, max_bytes: int | None = None) -> Stored:
         """Reads an object, or a given generation of it.
 
@@ -48,6 +52,10 @@ class Objects(Protocol):
 
     def count(self, prefix: str) -> int:
         """How many objects stand under a gs:// prefix."""
+        ...
+
+    def names(self, prefix: str) -> Sequence[str]:
+        """The URIs of the objects under a gs:// prefix, in order."""
         ...
 
 

@@ -177,6 +177,32 @@ def test_of_many_who_create_an_object_at_once_one_does(world: World) -> None:
     assert world.objects.read(uri).data == str(done.index(True)).encode()
 
 
+def test_an_object_is_replaced_only_in_the_generation_that_was_read(world: World) -> None:
+    uri = f"gs://{world.bucket}/pointer"
+    first = world.put("pointer", b"first")
+    assert world.objects.replace(uri, b"second", "text/plain", first) is True
+    assert world.objects.replace(uri, b"late", "text/plain", first) is False
+    second = world.objects.read(uri)
+    assert second.data == b"second"
+    assert second.generation != first
+
+
+def test_what_does_not_stand_is_not_replaced(world: World) -> None:
+    uri = f"gs://{world.bucket}/pointer"
+    assert world.objects.replace(uri, b"data", "text/plain", 17) is False
+    assert world.objects.exists(uri) is False
+
+
+def test_of_many_who_replace_an_object_at_once_one_does(world: World) -> None:
+    uri = f"gs://{world.bucket}/pointer"
+    generation = world.put("pointer", b"old")
+    done = in_parallel(
+        lambda n: world.objects.replace(uri, str(n).encode(), "text/plain", generation), range(16)
+    )
+    assert sorted(done) == [False] * 15 + [True]
+    assert world.objects.read(uri).data == str(done.index(True)).encode()
+
+
 def test_an_object_is_read_in_the_generation_that_was_asked_for(world: World) -> None:
     uri = f"gs://{world.bucket}/new/größe 40.jpg"
     generation = world.put("new/größe 40.jpg", b"photo")
@@ -276,6 +302,17 @@ def test_objects_are_counted_by_their_prefix(world: World) -> None:
     root = f"gs://{world.bucket}"
     prefixes = ("/jobs/a/ledger/0000/", "/jobs/a/ledger/", "/jobs/a", "/", "/nothing/")
     assert [world.objects.count(root + prefix) for prefix in prefixes] == [2, 3, 4, 4, 0]
+
+
+def test_objects_are_named_by_their_prefix_in_order(world: World) -> None:
+    for name in ("models/a/2/model.json", "models/a/1/größe.md", "models/ab/1/model.json"):
+        world.put(name, b"")
+    root = f"gs://{world.bucket}"
+    assert list(world.objects.names(f"{root}/models/a/")) == [
+        f"{root}/models/a/1/größe.md",
+        f"{root}/models/a/2/model.json",
+    ]
+    assert list(world.objects.names(f"{root}/nothing/")) == []
 
 
 def test_more_objects_are_counted_than_a_page_lists(world: World) -> None:

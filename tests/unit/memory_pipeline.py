@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from services.augmentation import stage as augmentation
 from services.inference import stage as inference
 from services.local.pubsub.filters import compile_filter
+from services.model.manifest import ModelError
 from services.recording import stage as recording
 from services.selection import stage as selection
 from services.shared import endpoint
@@ -35,13 +36,31 @@ class FreeModel:
     """A model that costs nothing: the brighter the photo, the likelier the first label."""
 
     name = "free"
-    version = "1"
     image_size = 4
     labels: Mapping[str, tuple[str, ...]] = {"article_type": ("Light", "Dark", "Neither")}
+
+    def __init__(self, version: str = "1") -> None:
+        self.version = version
 
     def predict(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         light = float(image.mean()) / 255
         return {"article_type": np.array([0.9 * light, 0.9 * (1 - light), 0.1], np.float32)}
+
+
+class FreeModels:
+    """Any version there may be, but those that are refused."""
+
+    def __init__(self) -> None:
+        self.production = "1"
+        self.refused: set[str] = set()
+
+    def pinned(self, version: str) -> FreeModel:
+        if version in self.refused:
+            raise ModelError(f"{version} is corrupt")
+        return FreeModel(version)
+
+    def current(self) -> FreeModel:
+        return FreeModel(self.production)
 
 
 def clock() -> datetime:
@@ -65,15 +84,20 @@ class MemoryPipeline:
         self._random = random.Random(seed)
         self._ids = count(1)
         self._queue: list[tuple[str, Message]] = []
-        model = FreeModel()
+        self.models = FreeModels()
+        embedded = self.models.current()
         shared: dict[str, Any] = {"objects": self.objects, "bucket": BUCKET}
         self.ports: dict[str, Any] = {
             "selection": selection.Ports(
-                **shared, catalogue=self.catalogue, clock=clock, model=model.name, model_version=model.version
+                **shared,
+                catalogue=self.catalogue,
+                clock=clock,
+                model=embedded.name,
+                model_version=embedded.version,
             ),
             "staging": staging.Ports(**shared),
             "augmentation": augmentation.Ports(**shared),
-            "inference": inference.Ports(**shared, model=model, predict=model.predict, clock=clock),
+            "inference": inference.Ports(**shared, models=self.models, clock=clock),
             "recording": recording.Ports(**shared, warehouse=self.warehouse, clock=clock),
         }
 

@@ -29,10 +29,13 @@ def test_every_command_has_help() -> None:
     listed = vitrine("--help")
     assert listed.exit_code == 0
     local = ["up", "down", "env", "logs"]
-    commands = ["import", "request", "watch", "results", "upload", "rejected", "replay", *local]
+    commands = ["import", "request", "watch", "results", "upload", "rejected", "replay", "models", *local]
     for command in commands:
         assert command in listed.stdout
         assert vitrine(command, "--help").exit_code == 0
+    for command in ("list", "show", "publish", "promote", "rollback", "compare"):
+        assert command in vitrine("models", "--help").stdout
+        assert vitrine("models", command, "--help").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,9 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
         ["upload", __file__],
         ["rejected"],
         ["replay", "--all"],
+        ["models", "list"],
+        ["models", "promote", "v1", "--why", "better"],
+        ["models", "publish", "."],
         ["env"],
     ],
 )
@@ -120,7 +126,8 @@ def test_a_folder_without_a_catalogue_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["results", "j", "--json", "--csv"], ["replay"], ["replay", "a", "--all"]]
+    "arguments",
+    [["results", "j", "--json", "--csv"], ["replay"], ["replay", "a", "--all"], ["models", "promote", "v1"]],
 )
 def test_options_that_exclude_each_other_are_refused(arguments: list[str]) -> None:
     assert vitrine(*arguments).exit_code == 2

@@ -136,14 +136,10 @@ def test_a_rejected_request_ends_the_watch_with_its_reason() -> None:
 def test_a_rejected_batch_ends_the_watch_too() -> None:
     world = shop(3)
     job_id = world.vitrine.request(parse_request("{}"))
-    world.pipeline.run(before=lambda service, message: _break_the_model(world, service))
+    world.pipeline.models.refused.add("1")
+    world.pipeline.run()
     with pytest.raises(JobStalledError, match="batch-staged: model_version: "):
         list(world.vitrine.watch(job_id, timeout=60, interval=0, patience=0))
-
-
-def _break_the_model(world: World, service: str) -> None:
-    if service == "inference":
-        world.pipeline.ports["inference"].model.version = "2"
 
 
 def test_a_late_request_of_the_same_name_does_not_end_the_watch_of_the_job_that_goes_on() -> None:

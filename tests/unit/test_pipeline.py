@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from services.model.registry import Pointer
 from services.shared.events import Message, Product
 from services.shared.layout import photo_uri
-from tests.unit.memory_pipeline import BUCKET, MemoryPipeline
+from tests.unit.memory_pipeline import BUCKET, MemoryPipeline, clock
 from tests.unit.photos import jpeg
 
 REQUESTED = "classification-requested"
@@ -188,6 +189,91 @@ def test_a_wrong_request_is_kept_with_a_reason_that_names_the_field(body: bytes,
     assert json.loads(row["attributes"]) == {"sender": "me"}
     assert pipeline.objects.read(row["payload_uri"]).data == body
     assert rows(pipeline) == []
+
+
+def promote(pipeline: MemoryPipeline, version: str | None) -> None:
+    pointer = Pointer(name="free", version=version, previous=None, by="me", why="better", at=clock())
+    uri = f"gs://{BUCKET}/models/free/production.json"
+    pipeline.objects.put(uri, pointer.model_dump_json().encode())
+
+
+def test_a_job_keeps_the_version_that_it_began_with_and_the_next_has_the_new_one() -> None:
+    pipeline = pipeline_of(600)
+    ask(pipeline)
+    delivered = Counter[str]()
+
+    def promote_midway(service: str, message: Message) -> None:
+        if service == "inference":
+            delivered[service] += 1
+            if delivered[service] == 2:
+                promote(pipeline, "2")
+
+    pipeline.run(before=promote_midway)
+    ask(pipeline, job_id="next")
+    pipeline.run()
+    assert delivered["inference"] == 3
+    assert Counter((row["job_id"], row["model_version"]) for row in rows(pipeline)) == {
+        ("job", "1"): 600,
+        ("next", "2"): 600,
+    }
+
+
+def test_after_a_rollback_to_before_the_first_promotion_the_embedded_version_answers() -> None:
+    pipeline = pipeline_of(2)
+    promote(pipeline, None)
+    ask(pipeline)
+    pipeline.run()
+    assert {row["model_version"] for row in rows(pipeline)} == {"1"}
+
+
+def test_a_request_may_name_any_published_version() -> None:
+    pipeline = pipeline_of(2)
+    pipeline.objects.put(f"gs://{BUCKET}/models/free/3/model.json", b"{}")
+    promote(pipeline, "2")
+    ask(pipeline, model="3")
+    ask(pipeline, model="1", job_id="embedded")
+    pipeline.run()
+    assert {(row["job_id"], row["model_version"]) for row in rows(pipeline)} == {
+        ("job", "3"),
+        ("embedded", "1"),
+    }
+
+
+def test_a_request_for_a_version_that_is_not_there_names_those_that_are() -> None:
+    pipeline = pipeline_of(2)
+    pipeline.objects.put(f"gs://{BUCKET}/models/free/3/model.json", b"{}")
+    pipeline.objects.put(f"gs://{BUCKET}/models/free/half/model.tflite", b"a publication that was cut off")
+    for number, asked in enumerate(("half", "3/../3", "production.json")):
+        ask(pipeline, model=asked, job_id=f"job-{number}")
+    pipeline.run()
+    reasons = sorted(row["reason"] for row in pipeline.warehouse.tables["rejected"])
+    assert reasons == [
+        "model: '3/../3' is not served; there are: 1, 3",
+        "model: 'half' is not served; there are: 1, 3",
+        "model: 'production.json' is not served; there are: 1, 3",
+    ]
+    assert rows(pipeline) == []
+
+
+def test_a_job_whose_version_is_refused_is_rejected_with_the_reason() -> None:
+    pipeline = pipeline_of(2)
+    promote(pipeline, "2")
+    pipeline.models.refused.add("2")
+    ask(pipeline)
+    pipeline.run()
+    (row,) = pipeline.warehouse.tables["rejected"]
+    assert row["reason"] == "model_version: the job is pinned to '2': 2 is corrupt"
+    assert rows(pipeline) == []
+
+
+def test_an_upload_is_answered_by_the_version_in_production() -> None:
+    pipeline = pipeline_of(0)
+    pipeline.models.production = "2"
+    generation = pipeline.objects.put("gs://uploads/a.jpg", jpeg())
+    body = json.dumps({"bucket": "uploads", "name": "a.jpg", "generation": str(generation)})
+    pipeline.publish("image-uploaded", body.encode(), {"eventType": "OBJECT_FINALIZE"})
+    pipeline.run()
+    assert [row["model_version"] for row in rows(pipeline)] == ["2"]
 
 
 def test_an_uploaded_photo_has_its_row() -> None:

@@ -1,0 +1,168 @@
+"""`vitrine models`: what is published, what is in production, and how that is changed."""
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from services.client.errors import ClientError
+from services.client.options import Options
+from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, load_manifest
+from services.model.registry import Pointer, Registry, UnknownVersionError
+
+app = typer.Typer(
+    help="The versions of the model: publish, compare, promote, roll back.", no_args_is_help=True
+)
+out = Console(highlight=False)
+
+Version = Annotated[str, typer.Argument(help="As `vitrine models list` names it.")]
+Why = Annotated[str, typer.Option(help="Is kept with the pointer.", show_default=False)]
+By = Annotated[str | None, typer.Option(help="Who does it; else the account that is signed in.")]
+
+
+@app.callback()
+def name(
+    ctx: typer.Context,
+    model: Annotated[
+        str | None, typer.Option(envvar="VITRINE_MODEL", help="Its name; else the shipped model's.")
+    ] = None,
+) -> None:
+    """Keeps the name of the model, whose versions all commands are about."""
+    ctx.meta["model"] = model
+
+
+@app.command("list")
+def list_(ctx: typer.Context) -> None:
+    """List the published versions, the newest first."""
+    with _registry(ctx) as registry:
+        pointer = registry.production()
+        served = pointer.version if pointer else None
+        table = Table("version", "created", "heads", "figures", box=box.SIMPLE_HEAD, pad_edge=False)
+        manifests = [_manifest_or_complaint(registry, version) for version in registry.versions()]
+        for manifest in sorted(manifests, key=_newest_first):
+            if isinstance(manifest, str):
+                out.print(f"[red]refused[/] {escape(manifest)}", soft_wrap=True)
+                continue
+            marked = f"[bold green]{manifest.version} ◀ production[/]"
+            figures = ", ".join(f"{figure} {value:g}" for figure, value in list(manifest.figures.items())[:3])
+            table.add_row(
+                marked if manifest.version == served else manifest.version,
+                str(manifest.created),
+                " ".join(manifest.heads),
+                figures,
+            )
+        if table.row_count:
+            out.print(table)
+        _print_pointer(registry.name, pointer)
+
+
+@app.command()
+def show(ctx: typer.Context, version: Version) -> None:
+    """Print a version's manifest, as JSON."""
+    with _registry(ctx) as registry:
+        print(registry.manifest(version).model_dump_json(indent=2))
+
+
+@app.command()
+def publish(
+    ctx: typer.Context,
+    directory: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Has a model.json.")],
+) -> None:
+    """Upload a version, as training wrote it; prints its name. It serves nobody before it is promoted."""
+    with _registry(ctx) as registry:
+        print(registry.publish(directory).version)
+
+
+@app.command()
+def promote(ctx: typer.Context, version: Version, why: Why, by: By = None) -> None:
+    """Put a version in production: jobs that start from now on use it, uploads soon."""
+    with _registry(ctx) as registry:
+        pointer = registry.promote(version, by or _account(ctx), why, datetime.now(UTC))
+        _print_pointer(registry.name, pointer)
+
+
+@app.command()
+def rollback(ctx: typer.Context, why: Why, by: By = None) -> None:
+    """Put back in production what was there before; a second rollback undoes the first."""
+    with _registry(ctx) as registry:
+        pointer = registry.rollback(by or _account(ctx), why, datetime.now(UTC))
+        _print_pointer(registry.name, pointer)
+
+
+@app.command()
+def compare(ctx: typer.Context, one: Version, other: Version) -> None:
+    """Print what was measured of two versions side by side."""
+    with _registry(ctx) as registry:
+        first, second = registry.manifest(one), registry.manifest(other)
+    table = Table("", one, other, "change", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_row("created", str(first.created), str(second.created), "")
+    table.add_row("image_size", str(first.image_size), str(second.image_size), "")
+    for head in {**first.heads, **second.heads}:
+        counts = [str(len(manifest.heads.get(head, ())) or "-") for manifest in (first, second)]
+        table.add_row(f"labels of {head}", *counts, "")
+    for figure in {**first.figures, **second.figures}:
+        before, after = first.figures.get(figure), second.figures.get(figure)
+        change = "" if before is None or after is None else f"{after - before:+.4f}"
+        table.add_row(
+            figure, *("-" if value is None else f"{value:.4f}" for value in (before, after)), change
+        )
+    out.print(table)
+
+
+@contextmanager
+def _registry(ctx: typer.Context) -> Iterator[Registry]:
+    """The registry, whose errors become ours."""
+    options: Options = ctx.obj
+    vitrine = options.connect()
+    try:
+        name = ctx.meta["model"] or load_manifest(DEFAULT_DIRECTORY).name
+        yield Registry(vitrine.objects, vitrine.bucket, name)
+    except UnknownVersionError as error:
+        raise ClientError(f"{error}; `vitrine models list` has those there are") from error
+    except ModelError as error:
+        raise ClientError(str(error)) from error
+
+
+def _manifest_or_complaint(registry: Registry, version: str) -> Manifest | str:
+    try:
+        return registry.manifest(version)
+    except ModelError as error:
+        return str(error)
+
+
+def _newest_first(manifest: Manifest | str) -> tuple[int, str]:
+    return (0, "") if isinstance(manifest, str) else (-manifest.created.toordinal(), manifest.version)
+
+
+def _print_pointer(name: str, pointer: Pointer | None) -> None:
+    if pointer is None:
+        out.print(f"{name}: nothing was promoted yet; the services answer with the version that they carry")
+        return
+    served = pointer.version or "the version that the services carry"
+    before = f", before it {pointer.previous}" if pointer.previous else ""
+    out.print(
+        f"{name}: [bold]{served}[/] is in production since {pointer.at:%Y-%m-%d %H:%M:%S} "
+        f"by {escape(pointer.by)}: {escape(pointer.why)}{before}",
+        soft_wrap=True,
+    )
+
+
+def _account(ctx: typer.Context) -> str:
+    """Who is signed in: on Google Cloud where its clients know, else on this machine."""
+    options: Options = ctx.obj
+    if not options.target().emulators:
+        import google.auth
+
+        credentials, _project = google.auth.default()
+        for attribute in ("account", "service_account_email"):
+            if account := getattr(credentials, attribute, None):
+                return str(account)
+    return getpass.getuser()
