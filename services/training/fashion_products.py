@@ -10,20 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.shared.events import Product
+from services.shared.events import Filters, Product
 from services.shared.styles import Catalogue, read_catalogue
 from services.training.samples import UNKNOWN
 
-# The columns of which each becomes a head, where there is something to learn in it.
-COLUMNS = (
-    "gender",
-    "master_category",
-    "sub_category",
-    "article_type",
-    "base_colour",
-    "season",
-    "usage",
-)
 LISTED = 5  # ids, of products that were left out
 
 
@@ -83,7 +73,8 @@ def read(folder: Path, test_from: int, minimum_photos: int) -> Dataset:
     train, test = _parted(dated, lambda each: each.year is not None and each.year < test_from)
 
     heads: dict[str, Sequence[str]] = {}
-    for column in COLUMNS:
+    # Each that a request may filter by becomes a head, where there is something to learn in it.
+    for column in Filters.COLUMNS:
         classes, others = _classes(column, train, test, minimum_photos, test_from)
         left_out += others
         if len(classes) > 1:
