@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.shared.events import Filters
 from services.shared.styles import COLUMNS as STYLES_COLUMNS
 from services.shared.styles import StylesError
-from services.training.fashion_products import COLUMNS, Dataset, DatasetError, LeftOut, read
+from services.training.fashion_products import Dataset, DatasetError, LeftOut, read
 from services.training.samples import UNKNOWN
 
 type Row = Mapping[str, Any]
@@ -125,7 +126,7 @@ def test_products_that_cannot_be_used_are_counted_with_the_reason(tmp_path: Path
     dataset = _read(_write(tmp_path, products, without_photo=range(10, 17), extra="1163,Men,Apparel\n"))
 
     assert [each.image_id for each in (*dataset.train, *dataset.test)] == [1, 2, 3, 4]
-    assert [each for each in dataset.left_out if each.what not in COLUMNS] == [
+    assert [each for each in dataset.left_out if each.what not in Filters.COLUMNS] == [
         LeftOut("line 15", 1, "3 columns instead of 10"),
         LeftOut("products 10, 11, 12, 13, 14, ...", 7, "no photo"),
         LeftOut("products 20", 1, "no year: they belong to neither side"),
