@@ -56,6 +56,8 @@ class Manifest(BaseModel):
     created: date
     # Pixels of a side of the square that the network is given.
     image_size: PositiveInt
+    # As `services.model.network.build`.
+    small_photos: bool = False
     # Head -> its labels, in the order of the logits.
     heads: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = Field(min_length=1)
     # Head -> what its logits are divided by before the softmax, fitted so that probabilities are calibrated.

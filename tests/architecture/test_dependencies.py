@@ -37,6 +37,7 @@ BROUGHT_BY = {
     "pydantic_core": "pydantic",
     "pydantic_settings": "pydantic-settings",
     "requests": "google-cloud-storage",
+    "sklearn": "scikit-learn",
     "tf_keras": "tf-keras",
     "yaml": "pyyaml",
 }

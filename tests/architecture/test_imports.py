@@ -19,8 +19,8 @@ MAY_IMPORT = {
     "client": {"shared", "model"},
     "local": {"shared", "model"},
 }
-# `vitrine up` starts the local cloud; against a real project the client does without it.
-MAY_IMPORT_LAZILY = {"client": {"local"}}
+# `vitrine up` starts the local cloud and `vitrine train` trains; all else the client does without them.
+MAY_IMPORT_LAZILY = {"client": {"local", "training"}}
 
 MODEL_RUNTIMES = ("tensorflow", "tf_keras", "ai_edge_litert")
 FRAMEWORKS = ("flask", "functions_framework", "cloudevents")

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from services.model import network
 from services.model.preprocessing import to_array
 from services.model.weights import Weights, pretrained_checkpoint, quantize
-from services.training import litert
+from services.training import exports
 from services.training.packshots import Seed, packshots
 
 SIZE = 64
@@ -50,6 +51,7 @@ def test_heads_come_from_the_mapping(trainable: tf_keras.Model, photos: NDArray[
     assert {head: logits.shape for head, logits in _logits(trainable, photos).items()} == {
         "article_type": (24, 3),
         "base_colour": (24, 2),
+        network.EMBEDDING: (24, network.HIDDEN_UNITS),
     }
 
 
@@ -81,10 +83,12 @@ def test_ranges_hold_zero_and_the_input_is_exact(weights: Weights) -> None:
 
 
 def test_rounding_moves_the_answers_little_and_litert_hardly_at_all(
-    trainable: tf_keras.Model, served: tf_keras.Model, photos: NDArray[np.uint8]
+    trainable: tf_keras.Model, served: tf_keras.Model, photos: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     exact, rounded = _logits(trainable, photos), _logits(served, photos)
-    integers = litert.run(litert.convert(served), photos)
+    path = tmp_path / exports.MODEL_FILE
+    path.write_bytes(exports.integers(served))
+    integers = exports.of_litert(path)(photos)
 
     for head in HEADS:
         # ImageNet's weights, before any training with the rounding in place, are hit hard by it.
@@ -102,7 +106,7 @@ def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 def test_the_file_holds_the_very_weights(weights: Weights, served: tf_keras.Model) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=litert.convert(served))
+    interpreter = Interpreter(model_content=exports.integers(served))
     interpreter.allocate_tensors()
     found = [
         interpreter.get_tensor(tensor["index"]).astype(np.float32) * _broadcast(tensor)
@@ -142,6 +146,26 @@ def test_the_served_form_can_be_trained_further(weights: Weights, photos: NDArra
         network.layers_of(model)["block1_expand"][0],
     )
     assert not np.array_equal(before, after)
+
+
+def test_small_photos_are_seen_at_twice_the_resolution(trainable: tf_keras.Model) -> None:
+    fine = network.build(HEADS, SIZE // 2, small_photos=True)
+    coarse = network.build(HEADS, SIZE // 2)
+
+    # From the second stage on it is the very network that larger photos have.
+    for layer in ("block1_project", "top"):
+        assert fine.get_layer(layer).output.shape == trainable.get_layer(layer).output.shape
+        assert coarse.get_layer(layer).output.shape[1] == trainable.get_layer(layer).output.shape[1] / 2
+    assert [weight.shape for weight in fine.weights] == [weight.shape for weight in trainable.weights]
+
+
+def test_only_large_filters_are_fixed(trainable: tf_keras.Model) -> None:
+    model = network.build(HEADS, SIZE)
+
+    network.fix_large_filters(model)
+
+    fixed = {layer.name for layer in model.layers if not layer.trainable}
+    assert fixed == {f"block{block}_depthwise" for block in (3, 4, 8, 9, 10, 11, 12, 13, 14)}
 
 
 def test_missing_weights_are_named(weights: Weights) -> None:

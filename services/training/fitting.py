@@ -1,0 +1,361 @@
+"""Fitting a network to a snapshot: streamed, masked where labels are missing, resumable, the same each time.
+
+Memory does not grow with the snapshot: a few shards are read ahead and shuffled with each other. Order, draws
+and arithmetic derive from the seed and the number of the step alone, so that a run which was killed and begun
+again from its checkpoint ends where an uninterrupted one does.
+"""
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.shared.errors import ObjectNotFoundError
+from services.shared.ports import Objects
+from services.training.augmentation import Augmentation, mix, vary
+from services.training.examples import UNKNOWN
+from services.training.snapshot import Shard, Snapshot
+
+# Shards that are shuffled with each other.
+SHUFFLED_SHARDS = 8
+PREFETCHED_BATCHES = 8
+PREDICTED_AT_ONCE = 256
+
+
+class FittingError(RuntimeError):
+    """The run cannot go on; the message says why."""
+
+
+class Fitting(BaseModel):
+    """How a network is fitted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(default=64, ge=1)
+    # Rises for the first steps, then falls to nothing along a cosine.
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warm_up_steps: int = Field(default=300, ge=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    # Of the running average of the weights, which is what is kept (Polyak averaging).
+    averaging: float = Field(default=0.998, ge=0, lt=1)
+    # An example counts (1 / the number of examples of its label) to this power: 0 all examples alike, 1 all
+    # labels alike.
+    class_balance: float = Field(default=0.0, ge=0, le=1)
+    # Epochs without a better result on the validation side, after which the best is kept.
+    patience: int = Field(default=5, ge=1)
+    augmentation: Augmentation = Augmentation()
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch came to."""
+
+    number: int  # from 1
+    loss: float  # mean over its steps
+    accuracy: dict[str, float]  # head -> share of the validation side that is right, by the averaged weights
+
+    @property
+    def score(self) -> float:
+        """What early stopping looks at: the mean over heads."""
+        return float(np.mean(list(self.accuracy.values())))
+
+
+@dataclass
+class _State:
+    """All that a run needs to go on from `step`."""
+
+    step: int
+    losses: list[float]  # of the epoch so far
+    history: list[Epoch]
+    variables: list[NDArray[Any]]  # the network's, the optimizer's, the average's
+    best: list[NDArray[Any]] = field(default_factory=list)  # the averaged weights of the best epoch
+
+    def to_bytes(self) -> bytes:
+        file = io.BytesIO()
+        header = {
+            "step": self.step,
+            "losses": self.losses,
+            "history": [vars(epoch) for epoch in self.history],
+        }
+        arrays = {f"variable{index}": array for index, array in enumerate(self.variables)}
+        arrays |= {f"best{index}": array for index, array in enumerate(self.best)}
+        np.savez(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "_State":
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            header = json.loads(str(arrays["header"]))
+
+            def numbered(prefix: str) -> list[NDArray[Any]]:
+                names = [name for name in arrays.files if name.startswith(prefix)]
+                return [arrays[f"{prefix}{index}"] for index in range(len(names))]
+
+            return cls(
+                header["step"],
+                header["losses"],
+                [Epoch(**epoch) for epoch in header["history"]],
+                numbered("variable"),
+                numbered("best"),
+            )
+
+
+class Checkpoint:
+    """Where a run's state is kept: one object, which only the run that wrote it last may replace.
+
+    Args:
+        objects: Cloud Storage, or a folder.
+        uri: the object's.
+        seconds: between two writes within an epoch.
+
+    """
+
+    def __init__(self, objects: Objects, uri: str, seconds: float = 300.0) -> None:
+        self._objects, self._uri, self._seconds = objects, uri, seconds
+        self._generation = 0
+        self._written = time.monotonic()
+
+    def read(self) -> bytes | None:
+        """What was written last, if anything."""
+        try:
+            stored = self._objects.read(self._uri)
+        except ObjectNotFoundError:
+            return None
+        self._generation = stored.generation
+        return stored.data
+
+    @property
+    def due(self) -> bool:
+        """Whether the last write is long enough ago."""
+        return time.monotonic() - self._written >= self._seconds
+
+    def write(self, data: bytes) -> None:
+        """Replaces what was written last.
+
+        Raises:
+            FittingError: another run has written here since.
+
+        """
+        if not self._objects.replace(self._uri, data, "application/octet-stream", self._generation):
+            raise FittingError(
+                f"{self._uri} was written by another run meanwhile: two must not share a place"
+            )
+        self._generation = self._objects.read(self._uri).generation
+        self._written = time.monotonic()
+
+
+def fit(
+    network: tf_keras.Model,
+    snapshot: Snapshot,
+    settings: Fitting,
+    seed: int,
+    checkpoint: Checkpoint,
+    say: Callable[[str], None],
+) -> list[Epoch]:
+    """Fit a network, from the checkpoint on if there is one; it ends with the best epoch's averaged weights.
+
+    Args:
+        network: `services.model.network.build`'s, of either form; what is not trainable in it stays.
+        snapshot: has the network's heads and image size.
+        settings: how.
+        seed: of order and augmentation.
+        checkpoint: where to begin, and what is written to on the way.
+        say: is told how it goes, in lines for people.
+
+    Raises:
+        FittingError: the snapshot has less than a batch to train on, or another run uses the checkpoint.
+
+    """
+    heads = list(snapshot.manifest.heads)
+    epoch_steps = snapshot.manifest.examples["train"] // settings.batch
+    if not epoch_steps:
+        raise FittingError(
+            f"{snapshot.manifest.examples['train']} examples to train on are less than a batch of "
+            f"{settings.batch}"
+        )
+    steps = epoch_steps * settings.epochs
+    warm_up = min(settings.warm_up_steps, steps // 2)
+    optimizer = tf_keras.optimizers.AdamW(
+        tf_keras.optimizers.schedules.CosineDecay(
+            0.0, steps - warm_up, warmup_target=settings.learning_rate, warmup_steps=warm_up
+        ),
+        weight_decay=settings.weight_decay,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.build(network.trainable_variables)
+    average = [tf.Variable(weight) for weight in network.weights]
+    variables = [*network.weights, *optimizer.variables, *average]
+    weights = {head: tf.constant(class_weights(snapshot, head, settings.class_balance)) for head in heads}
+
+    @tf.function
+    def update(pixels: tf.Tensor, targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            logits = network(pixels, training=True)
+            loss = tf.add_n([_loss(logits[head], targets[head], weights[head], settings) for head in heads])
+        gradients = tape.gradient(loss, network.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
+        # Young averages forget faster, so that they do not remember the untrained network.
+        taken = tf.cast(optimizer.iterations, tf.float32)
+        kept = tf.minimum(settings.averaging, (1 + taken) / (10 + taken))
+        for mean, weight in zip(average, network.weights, strict=True):
+            mean.assign(kept * mean + (1 - kept) * weight)
+        return loss
+
+    state = _restored(checkpoint, variables) or _State(0, [], [], [])
+    if state.step:
+        say(f"goes on from step {state.step} of {steps}")
+
+    def save() -> None:
+        state.variables = [variable.numpy() for variable in variables]
+        checkpoint.write(state.to_bytes())
+
+    started, first = time.monotonic(), state.step
+    if not _stopped(state.history, settings):
+        for pixels, targets in _batches(snapshot, settings, seed, state.step, steps):
+            state.losses.append(float(update(pixels, targets)))
+            state.step += 1
+            if state.step % epoch_steps == 0:
+                now = network.get_weights()
+                network.set_weights([mean.numpy() for mean in average])
+                epoch = Epoch(
+                    state.step // epoch_steps, float(np.mean(state.losses)), accuracy(network, snapshot)
+                )
+                state.history.append(epoch)
+                state.losses = []
+                if max(state.history, key=_score) is epoch:
+                    state.best = network.get_weights()
+                network.set_weights(now)
+                save()
+                pace = (time.monotonic() - started) / (state.step - first)
+                say(
+                    f"epoch {epoch.number} of {settings.epochs}: loss {epoch.loss:.4f}, right on held photos "
+                    + ", ".join(f"{head} {value:.4f}" for head, value in epoch.accuracy.items())
+                    + f"; {pace * (steps - state.step) / 60:.0f} minutes to go"
+                )
+                if _stopped(state.history, settings) and state.step < steps:
+                    say(f"no better for {settings.patience} epochs: stops early")
+                    break
+            elif checkpoint.due:
+                save()
+                say(f"step {state.step} of {steps}: loss {np.mean(state.losses):.4f}, checkpoint written")
+    network.set_weights(state.best)
+    return state.history
+
+
+def accuracy(network: tf_keras.Model, snapshot: Snapshot) -> dict[str, float]:
+    """Head -> share of the validation side's known labels that a network gives, where any is known."""
+    right: dict[str, list[NDArray[np.bool_]]] = {}
+    for shard in snapshot.shards("validate"):
+        logits = network.predict_on_batch(shard.pixels.astype(np.float32))
+        for column, head in enumerate(snapshot.manifest.heads):
+            target = shard.targets[:, column]
+            known = target != UNKNOWN
+            right.setdefault(head, []).append(logits[head].argmax(axis=1)[known] == target[known])
+    joined = {head: np.concatenate(parts) for head, parts in right.items()}
+    return {head: float(values.mean()) for head, values in joined.items() if values.size}
+
+
+def shuffled(snapshot: Snapshot, seed: int, epoch: int, batch: int) -> Iterator[Shard]:
+    """The training side in whole batches, in another order each epoch; what is left over is dropped."""
+    draw = np.random.default_rng([seed, epoch])
+    names = draw.permutation(snapshot.manifest.shards["train"])
+    rest: list[Shard] = []
+    for start in range(0, len(names), SHUFFLED_SHARDS):
+        group = Shard.concatenate(
+            [*rest, *(snapshot.shard(str(name)) for name in names[start : start + SHUFFLED_SHARDS])]
+        )
+        order = draw.permutation(len(group))
+        whole = len(order) // batch * batch
+        for first in range(0, whole, batch):
+            yield group.take(order[first : first + batch])
+        rest = [group.take(order[whole:])]
+
+
+def _batches(
+    snapshot: Snapshot, settings: Fitting, seed: int, first: int, steps: int
+) -> Iterator[tuple[tf.Tensor, dict[str, tf.Tensor]]]:
+    """The augmented batches of steps `first` to `steps`."""
+    heads = {head: len(labels) for head, labels in snapshot.manifest.heads.items()}
+    size, batch = snapshot.manifest.image_size, settings.batch
+    epoch_steps = snapshot.manifest.examples["train"] // batch
+
+    def plain() -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.int16]]]:
+        epoch, skipped = divmod(first, epoch_steps)
+        step = first
+        while step < steps:
+            for index, shard in enumerate(shuffled(snapshot, seed, epoch, batch)):
+                if index >= skipped:
+                    yield step, shard.pixels, shard.targets
+                    step += 1
+            epoch, skipped = epoch + 1, 0
+
+    def augmented(
+        step: tf.Tensor, pixels: tf.Tensor, targets: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        wanted = {
+            head: tf.one_hot(tf.cast(targets[:, column], tf.int32), count)
+            for column, (head, count) in enumerate(heads.items())
+        }
+        varied = vary(pixels, settings.augmentation, tf.stack([seed, 2 * step]))
+        return mix(varied, wanted, settings.augmentation, tf.stack([seed, 2 * step + 1]))
+
+    signature = (
+        tf.TensorSpec((), tf.int32),
+        tf.TensorSpec((batch, size, size, 3), tf.uint8),
+        tf.TensorSpec((batch, len(heads)), tf.int16),
+    )
+    return iter(
+        tf.data.Dataset.from_generator(plain, output_signature=signature)
+        .map(augmented, num_parallel_calls=2, deterministic=True)
+        .prefetch(PREFETCHED_BATCHES)
+    )
+
+
+def _loss(logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, settings: Fitting) -> tf.Tensor:
+    """Mean cross-entropy over the batch; what is not known costs nothing."""
+    known = tf.cast(tf.reduce_sum(targets, axis=1) > 0, tf.float32)
+    labels = targets.shape[1]
+    smooth = targets * (1 - settings.label_smoothing) + settings.label_smoothing / labels
+    costs = tf.nn.softmax_cross_entropy_with_logits(smooth, logits)
+    return tf.reduce_mean(costs * known * tf.reduce_sum(targets * weights, axis=1))
+
+
+def class_weights(snapshot: Snapshot, head: str, balance: float) -> NDArray[np.float32]:
+    """Weights [labels] whose mean over the training examples is 1."""
+    counts = np.array(list(snapshot.manifest.labels[head].values()), np.float64)
+    weights = np.maximum(counts, 1) ** -balance
+    return np.asarray(weights * counts.sum() / max((weights * counts).sum(), 1e-12), np.float32)
+
+
+def _restored(checkpoint: Checkpoint, variables: Sequence[tf.Variable]) -> _State | None:
+    data = checkpoint.read()
+    if data is None:
+        return None
+    state = _State.from_bytes(data)
+    found, wanted = [each.shape for each in state.variables], [tuple(each.shape) for each in variables]
+    if found != wanted:
+        raise FittingError("the checkpoint is of another network: name a new run, or remove it")
+    for variable, value in zip(variables, state.variables, strict=True):
+        variable.assign(value)
+    return state
+
+
+def _stopped(history: Sequence[Epoch], settings: Fitting) -> bool:
+    if not history:
+        return False
+    best = max(history, key=_score)
+    return history[-1].number - best.number >= settings.patience or history[-1].number >= settings.epochs
+
+
+def _score(epoch: Epoch) -> float:
+    return epoch.score

@@ -1,0 +1,340 @@
+"""The training job: from data to a version of the model, measured and ready to publish.
+
+It reads from top to bottom: data, model, update, quantise, export, calibrate, evaluate, describe. All that it
+needs to go on after an interruption stands under the run's root in Cloud Storage:
+
+<root>/snapshot/             the data, frozen
+<root>/fitting.npz           the state of the fit, replaced every few minutes
+<root>/rounding.npz          the state of the epochs in 8 bits
+"""
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from numpy.typing import NDArray
+
+from services.model import network
+from services.model.calibration import fit_temperature, fit_threshold, softmax
+from services.model.familiarity import FAMILIARITY_FILE, Familiarity
+from services.model.manifest import Manifest, digests, save_manifest
+from services.model.network import EMBEDDING
+from services.model.weights import Weights, pretrained_checkpoint, quantize
+from services.shared.ports import Objects
+from services.training import exports, measures, snapshot
+from services.training.card import card
+from services.training.config import Config
+from services.training.examples import UNKNOWN, Side, Source
+from services.training.exports import (
+    EXPORTS,
+    FLOAT16_FILE,
+    MODEL_FILE,
+    SAVED_MODEL,
+    WEIGHTS_FILE,
+    ExportError,
+    Run,
+)
+from services.training.fitting import Checkpoint, fit, shuffled
+from services.training.foreign import foreign_images
+from services.training.measures import (
+    Agreement,
+    AnsweredPhotos,
+    Answers,
+    Evaluation,
+    Export,
+    Made,
+    Unfamiliar,
+)
+from services.training.report import render
+from services.training.snapshot import Shard, Snapshot
+
+# Batches of training photos on which the ranges of activations are observed.
+RANGE_BATCHES = 20
+# Of a side, at most so many: what exports are compared on, and what familiarity is told by.
+COMPARED_PHOTOS = 4_096
+KNOWN_PHOTOS = 16_384
+TIMED_PHOTOS = 200
+# What nobody drew or tinted: what calibration may look at.
+PHOTOGRAPHED = ("photo", "delivered")
+
+
+def train(
+    config: Config,
+    source: Source,
+    objects: Objects,
+    root: str,
+    out: Path,
+    say: Callable[[str], None],
+    *,
+    command: str,
+    revision: str,
+) -> Manifest:
+    """Run the job; a repeat with the same root goes on where the last one ended.
+
+    Args:
+        config: what to do.
+        source: the data, read only where the root has no snapshot yet.
+        objects: Cloud Storage, or a folder.
+        root: the run's own place, a gs:// URI without a slash at its end.
+        out: the directory that the version is written to.
+        say: is told how it goes, in lines for people.
+        command: makes the same again; stands in the card.
+        revision: of the code.
+
+    Returns:
+        The version's manifest.
+
+    Raises:
+        SnapshotError, FittingError: the run cannot begin or go on.
+        ExportError: an export answers otherwise than its network.
+
+    """
+    tf_keras.utils.set_random_seed(config.seed)
+    tf.config.experimental.enable_op_determinism()
+
+    # ---- data --------------------------------------------------------------------------------------------
+    data = _snapshot(config, source, objects, f"{root}/snapshot", say)
+    heads, size = data.manifest.heads, config.image_size
+
+    # ---- model -------------------------------------------------------------------------------------------
+    model = network.build(heads, size, small_photos=config.small_photos)
+    network.load_pretrained(model, pretrained_checkpoint())
+    network.fix_large_filters(model)
+
+    # ---- update ------------------------------------------------------------------------------------------
+    fit(model, data, config.fitting, config.seed, Checkpoint(objects, f"{root}/fitting.npz"), say)
+
+    # ---- quantise ----------------------------------------------------------------------------------------
+    # Rounding to 8 bits moves the features. A few steps with the rounding in place move them back.
+    typical = islice(shuffled(data, config.seed, 0, config.fitting.batch), RANGE_BATCHES)
+    ranges = network.observed_ranges(model, (shard.pixels.astype(np.float32) for shard in typical))
+    rounded = network.build_served(
+        heads, size, Weights(quantize(network.layers_of(model)), ranges), small_photos=config.small_photos
+    )
+    network.fix_large_filters(rounded)
+    say("now with activations rounded to 8 bits")
+    fit(rounded, data, config.rounding, config.seed + 1, Checkpoint(objects, f"{root}/rounding.npz"), say)
+    weights = Weights(quantize(network.layers_of(rounded)), ranges)
+
+    # ---- export ------------------------------------------------------------------------------------------
+    say("exports")
+    out.mkdir(parents=True, exist_ok=True)
+    weights.save(out / WEIGHTS_FILE)
+    served = network.build_served(heads, size, weights, small_photos=config.small_photos)
+    compared = np.concatenate([shard.pixels for shard in _some(data, "validate", COMPARED_PHOTOS)])
+    integers, sizes, agreements = _export(config, model, served, compared, out)
+
+    # ---- calibrate ---------------------------------------------------------------------------------------
+    held = _answered(data, "validate", integers)
+    temperatures, thresholds = {}, {}
+    for column, head in enumerate(heads):
+        # That drawn and tinted images are hardly ever mistaken does not say how sure to be of photos.
+        known = np.isin(held.origins, PHOTOGRAPHED) & (held.targets[:, column] != UNKNOWN)
+        logits, targets = held.outputs[head][known], held.targets[known, column]
+        temperatures[head] = fit_temperature(logits, targets) if known.any() else 1.0
+        if known.any():
+            thresholds[head] = fit_threshold(
+                softmax(logits, temperatures[head]), targets, config.answered_accuracy
+            )
+    trained = np.concatenate(
+        [integers(shard.pixels)[EMBEDDING] for shard in _some(data, "train", KNOWN_PHOTOS)]
+    )
+    familiarity = Familiarity.fit(trained, held.outputs[EMBEDDING], seed=config.seed)
+    familiarity.save(out / FAMILIARITY_FILE)
+
+    # ---- evaluate ----------------------------------------------------------------------------------------
+    say("measures on the test side")
+    tested = _answered(data, "test", integers)
+    known_distances = familiarity.distance(tested.outputs[EMBEDDING][np.isin(tested.origins, PHOTOGRAPHED)])
+    evaluation = Evaluation(
+        made=Made(
+            command=command,
+            seed=config.seed,
+            snapshot=data.manifest.digest,
+            revision=revision,
+            machine=f"{platform.machine()}, {len(tf.config.list_logical_devices())} devices",
+            held_out=config.held_out,
+        ),
+        heads=measures.measure(
+            tested.photos(data, temperatures, thresholds), held.photos(data, temperatures, thresholds)
+        ),
+        exports={
+            name: Export(
+                size=size,
+                latency=measures.latency(integers, compared.__getitem__, min(TIMED_PHOTOS, len(compared)))
+                if name == MODEL_FILE
+                else None,
+            )
+            for name, size in sizes.items()
+        },
+        agreements=agreements,
+        unfamiliar=tuple(
+            Unfamiliar(
+                kind=kind,
+                images=len(images),
+                auroc=measures.auroc(known_distances, familiarity.distance(integers(images)[EMBEDDING])),
+            )
+            for kind, images in foreign_images(size).items()
+        ),
+        left_out=data.manifest.left_out,
+    )
+
+    # ---- describe ----------------------------------------------------------------------------------------
+    parts = [MODEL_FILE, WEIGHTS_FILE, FAMILIARITY_FILE, *config.ships]
+    files = digests(out, sorted(str(path.relative_to(out)) for part in parts for path in _files(out / part)))
+    manifest = Manifest(
+        name=config.name,
+        version=_version(files, temperatures, thresholds),
+        created=datetime.now(UTC).date(),
+        image_size=size,
+        small_photos=config.small_photos,
+        heads={head: tuple(labels) for head, labels in heads.items()},
+        temperatures=temperatures,
+        thresholds=thresholds,
+        figures=evaluation.figures(),
+        files=files,
+    )
+    save_manifest(out, manifest)
+    (out / "CARD.md").write_text(card(manifest, evaluation, data.manifest, config.about), encoding="utf-8")
+    (out / "evaluation.json").write_text(evaluation.model_dump_json(indent=1), encoding="utf-8")
+    shown = _pixels(data, set(evaluation.shown()))
+    (out / "evaluation.html").write_text(render(evaluation, manifest, shown), encoding="utf-8")
+    say(f"{manifest.name} {manifest.version} is written to {out}")
+    return manifest
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """What a network says of a side, and what is known of it."""
+
+    keys: Sequence[str]
+    origins: NDArray[np.str_]  # [N]
+    years: NDArray[np.int16]  # [N]; 0 where it is not known
+    targets: NDArray[np.int16]  # [N, heads]
+    outputs: Mapping[str, NDArray[np.float32]]
+
+    def photos(
+        self, data: Snapshot, temperatures: Mapping[str, float], thresholds: Mapping[str, float]
+    ) -> AnsweredPhotos:
+        """As the measures want it; slices are by what the other heads' labels are."""
+        heads = data.manifest.heads
+        return AnsweredPhotos(
+            keys=self.keys,
+            origins=self.origins.tolist(),
+            years=[int(year) or None for year in self.years],
+            heads={
+                head: Answers(
+                    labels=labels,
+                    probabilities=softmax(self.outputs[head], temperatures[head]),
+                    targets=self.targets[:, column].astype(np.int64),
+                    temperature=temperatures[head],
+                    threshold=min(1.0, thresholds.get(head, 0.0)),
+                )
+                for column, (head, labels) in enumerate(heads.items())
+            },
+            columns={
+                head: [None if index == UNKNOWN else labels[index] for index in self.targets[:, column]]
+                for column, (head, labels) in enumerate(heads.items())
+            },
+        )
+
+
+def _snapshot(
+    config: Config, source: Source, objects: Objects, root: str, say: Callable[[str], None]
+) -> Snapshot:
+    if objects.exists(f"{root}/{snapshot.MANIFEST}"):
+        data = Snapshot(objects, root)
+        say(f"goes on with the snapshot {data.manifest.digest}")
+    else:
+        data = snapshot.write(
+            objects, root, source, config.image_size, lambda count: say(f"{count} photos read")
+        )
+    sides = ", ".join(f"{count} to {side}" for side, count in data.manifest.examples.items())
+    say(f"snapshot {data.manifest.digest}: {sides}")
+    for left_out in data.manifest.left_out:
+        say(f"left out: {left_out.what} ({left_out.count}): {left_out.why}")
+    return data
+
+
+def _some(data: Snapshot, side: Side, most: int) -> Iterator[Shard]:
+    """Shards of a side, as many as it takes for `most` examples."""
+    return islice(data.shards(side), -(-most // snapshot.SHARD_EXAMPLES))
+
+
+def _answered(data: Snapshot, side: Side, run: Run) -> _Answered:
+    """Runs a side through a network; of the photos only what is said of them is kept."""
+    known, said = [], []
+    for shard in data.shards(side):
+        said.append(run(shard.pixels))
+        known.append((shard.keys, shard.origins, shard.years, shard.targets))
+    keys, origins, years, targets = (np.concatenate(arrays) for arrays in zip(*known, strict=True))
+    outputs = {name: np.concatenate([each[name] for each in said]) for name in said[0]}
+    return _Answered([str(key) for key in keys], origins, years, targets, outputs)
+
+
+def _export(
+    config: Config, model: tf_keras.Model, served: tf_keras.Model, photos: NDArray[np.uint8], out: Path
+) -> tuple[Run, dict[str, int], tuple[Agreement, ...]]:
+    """Writes all exports, holds each against the network that it was made of, and leaves those that ship.
+
+    Returns:
+        The 8-bit file, running; the exports' sizes in bytes; how often each gives its network's labels.
+
+    """
+    (out / MODEL_FILE).write_bytes(exports.integers(served))
+    (out / FLOAT16_FILE).write_bytes(exports.halves(model))
+    exports.save(served, config.image_size, out / SAVED_MODEL)
+    integers = exports.of_litert(out / MODEL_FILE)
+    said = {
+        "fitted": exports.of_network(model)(photos),
+        "rounded": exports.of_network(served)(photos),
+        MODEL_FILE: integers(photos),
+        FLOAT16_FILE: exports.of_litert(out / FLOAT16_FILE)(photos),
+        SAVED_MODEL: exports.of_saved_model(out / SAVED_MODEL)(photos),
+    }
+    agreements = []
+    for one, other, least in (
+        ("fitted", "rounded", config.rounded_agreement),
+        ("rounded", MODEL_FILE, config.file_agreement),
+        ("rounded", SAVED_MODEL, config.file_agreement),
+        ("fitted", FLOAT16_FILE, config.file_agreement),
+    ):
+        for head in said[one].keys() - {EMBEDDING}:
+            same = measures.agreement(said[one][head], said[other][head])
+            if same.value < least:
+                raise ExportError(
+                    f"{other} gives the label of {one} for {head} to {same.value:.2%} of {same.whole} held "
+                    f"photos, and {least:.2%} are needed"
+                )
+            agreements.append(Agreement(one=one, other=other, head=head, same=same))
+    sizes = {name: sum(path.stat().st_size for path in _files(out / name)) for name in EXPORTS}
+    for name in set(EXPORTS) - {MODEL_FILE, *config.ships}:
+        for path in _files(out / name):
+            path.unlink()
+    return integers, sizes, tuple(agreements)
+
+
+def _files(path: Path) -> list[Path]:
+    """A file, or all files of a folder."""
+    return [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+
+
+def _version(files: Mapping[str, str], *numbers: Mapping[str, float]) -> str:
+    """Of all that decides on answers: two models never share one."""
+    return sha256(repr([sorted(each.items()) for each in (files, *numbers)]).encode()).hexdigest()[:12]
+
+
+def _pixels(data: Snapshot, keys: set[str]) -> dict[str, NDArray[np.uint8]]:
+    return {
+        str(key): shard.pixels[row]
+        for shard in data.shards("test")
+        for row, key in enumerate(shard.keys)
+        if str(key) in keys
+    }
