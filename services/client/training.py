@@ -1,4 +1,4 @@
-"""`vitrine train`: a version of the model from a catalogue, by a configuration; wants the extra `training`."""
+"""`vitrine train`: makes a version of the model as a configuration says; wants the extra `training`."""
 
 import os
 import shlex
@@ -95,7 +95,7 @@ def _source(config: "Config", options: Options) -> "Source":
 
 
 def _revision() -> str:
-    """The commit of the code, with a mark where it was changed since; a container has it in its environment."""
+    """The commit of the code, marked where it was changed since; containers have it in their environment."""
     if revision := os.environ.get("VITRINE_REVISION"):
         return revision
     command = ["git", "describe", "--always", "--dirty"]

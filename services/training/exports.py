@@ -1,7 +1,7 @@
 """What a fitted network is served as: LiteRT files and a SavedModel, each held against the network itself."""
 
-from collections.abc import Callable, Mapping
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.shared.events import Filters, Product
 from services.shared.styles import Catalogue, read_catalogue
-from services.training.samples import UNKNOWN
+from services.training.examples import UNKNOWN
 
 LISTED = 5  # ids, of products that were left out
 

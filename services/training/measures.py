@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
 from services.model.calibration import expected_calibration_error, softmax
-from services.training.fashion_products import LeftOut
-from services.training.samples import UNKNOWN
+from services.training.examples import UNKNOWN, LeftOut
 
 PHOTO = "photo"  # the origin of images that nobody drew or tinted
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from services.shared.events import Filters
 from services.shared.styles import COLUMNS as STYLES_COLUMNS
 from services.shared.styles import StylesError
+from services.training.examples import UNKNOWN
 from services.training.fashion_products import Dataset, DatasetError, LeftOut, read
-from services.training.samples import UNKNOWN
 
 type Row = Mapping[str, Any]
 

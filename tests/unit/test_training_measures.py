@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from services.model.calibration import softmax
+from services.training.examples import UNKNOWN
 from services.training.fashion_products import LeftOut
 from services.training.measures import (
     MINIMUM_SLICE,
@@ -27,7 +28,6 @@ from services.training.measures import (
     latency,
     measure,
 )
-from services.training.samples import UNKNOWN
 from tests.unit.evaluations import LABELS, MADE, answers, evaluation, figures, head, photos
 
 SHIRT, COAT, BOOT, TIE = range(4)
