@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SERVICE ?= inference
 DEMO_JOB := demo-$(shell date +%s)
 .DEFAULT_GOAL := help
-.PHONY: help demo up down logs test lint format test-data bench lock clean
+.PHONY: help demo up down logs training test lint format test-data bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,8 @@ down: ## stop the local cloud; its state stays in .vitrine
 
 logs: ## follow one process's log: make logs SERVICE=inference
 	$(BIN)/vitrine logs $(SERVICE) --follow
+
+training: $(VENV)/.training ## install what `vitrine train` needs
 
 test: $(VENV)/.test test-data lint ## install the rest, then all checks and tests
 	$(BIN)/pytest
@@ -60,6 +62,6 @@ $(VENV)/bin/uv:
 	$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
 
 # The lock constrains versions and hashes of whatever the extra asks for.
-$(VENV)/.local $(VENV)/.test: $(VENV)/.%: $(VENV)/bin/uv pyproject.toml requirements.lock
+$(VENV)/.local $(VENV)/.training $(VENV)/.test: $(VENV)/.%: $(VENV)/bin/uv pyproject.toml requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable '.[$*]'
 	@touch $@

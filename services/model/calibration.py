@@ -19,6 +19,28 @@ def fit_temperature(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> 
     return round(float(candidates[np.argmin(losses)]), 3)
 
 
+def fit_threshold(probabilities: NDArray[np.float32], targets: NDArray[np.int64], accuracy: float) -> float:
+    """The confidence from which on answers reach an accuracy on held-out photos, with as many answered as can be.
+
+    Args:
+        probabilities: [N, labels].
+        targets: [N].
+        accuracy: the share of the answers that is to be right.
+
+    Returns:
+        A probability; above 1, so that every answer abstains, where no confidence reaches the accuracy.
+
+    """
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    right = (probabilities.argmax(axis=1) == targets)[order]
+    reached = np.cumsum(right) / np.arange(1, len(right) + 1) >= accuracy
+    # Of photos with the same confidence all answer or none.
+    last_of_its_confidence = np.append(np.diff(confidence[order]) < 0, True)
+    ends = np.flatnonzero(reached & last_of_its_confidence)
+    return float(confidence[order][ends[-1]]) if ends.size else 1.1
+
+
 def expected_calibration_error(
     probabilities: NDArray[np.float32], targets: NDArray[np.int64], bins: int = 15
 ) -> float:

@@ -197,7 +197,6 @@ def fit(
     variables = [*network.weights, *optimizer.variables, *average]
     weights = {head: tf.constant(class_weights(snapshot, head, settings.class_balance)) for head in heads}
 
-    @tf.function
     def update(pixels: tf.Tensor, targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = network(pixels, training=True)
@@ -211,6 +210,7 @@ def fit(
             mean.assign(kept * mean + (1 - kept) * weight)
         return loss
 
+    step = tf.function(update)
     state = _restored(checkpoint, variables) or _State(0, [], [], [])
     if state.step:
         say(f"goes on from step {state.step} of {steps}")
@@ -222,7 +222,7 @@ def fit(
     started, first = time.monotonic(), state.step
     if not _stopped(state.history, settings):
         for pixels, targets in _batches(snapshot, settings, seed, state.step, steps):
-            state.losses.append(float(update(pixels, targets)))
+            state.losses.append(float(step(pixels, targets)))
             state.step += 1
             if state.step % epoch_steps == 0:
                 now = network.get_weights()

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from services.model.calibration import softmax
-from services.training.examples import UNKNOWN
-from services.training.fashion_products import LeftOut
+from services.training.examples import UNKNOWN, LeftOut
 from services.training.measures import (
     MINIMUM_SLICE,
     PHOTO,
