@@ -20,7 +20,7 @@ def fit_temperature(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> 
 
 
 def fit_threshold(probabilities: NDArray[np.float32], targets: NDArray[np.int64], accuracy: float) -> float:
-    """The confidence from which on answers reach an accuracy on held-out photos, with as many answered as can be.
+    """The confidence from which on answers are as accurate as asked for; as many as can be are answered.
 
     Args:
         probabilities: [N, labels].

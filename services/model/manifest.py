@@ -62,7 +62,7 @@ class Manifest(BaseModel):
     heads: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = Field(min_length=1)
     # Head -> what its logits are divided by before the softmax, fitted so that probabilities are calibrated.
     temperatures: dict[str, PositiveFloat]
-    # Head -> the probability under which its answer is not to be relied on; a head without one always answers.
+    # Head -> the probability under which the model abstains; a head without one always answers.
     thresholds: dict[str, PositiveFloat] = {}
     # Figure -> value, as measured by the run that made the model; the card explains them.
     figures: dict[str, float]

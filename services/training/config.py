@@ -65,8 +65,8 @@ class Config(_Settings):
     answered_accuracy: float = Field(default=0.98, gt=0, lt=1)
     # Least shares of held photos to which an export gives the same label as the network it was made of: the
     # 8-bit network beside the fitted one, and the files beside their network.
-    rounded_agreement: float = Field(default=0.95, gt=0, le=1)
-    file_agreement: float = Field(default=0.99, gt=0, le=1)
+    rounded_agreement: float = Field(default=0.95, ge=0, le=1)
+    file_agreement: float = Field(default=0.99, ge=0, le=1)
     # Exports that are published beside the 8-bit file.
     ships: tuple[Literal["model_float16.tflite", "saved_model"], ...] = (
         "model_float16.tflite",
