@@ -194,6 +194,7 @@ def test_made_images_never_stand_for_photos() -> None:
     assert "what this head is worth on photos was not measured" in shown.text
     assert "On 3 drawn images, which are not photos: 100 %" in shown.text
     assert "no accuracy on photos" in shown.text
+    assert "class images precision" in shown.text
     assert "100 % of photos" not in shown.text
 
 
