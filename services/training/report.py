@@ -16,7 +16,7 @@ from PIL import Image
 from services.model.manifest import Manifest
 from services.shared.errors import ImageError
 from services.shared.images import decode
-from services.training.measures import PHOTO, ClassFigures, Evaluation, HeadFigures
+from services.training.measures import PHOTO, ClassFigures, Evaluation, HeadFigures, Share
 
 SIDE = 160  # pixels, the longest side of a photo in the page
 QUALITY = 80
@@ -160,7 +160,7 @@ class _ClassRow:
 
 
 def _class_rows(figures: HeadFigures) -> Sequence[_ClassRow]:
-    """The classes, the worst first; those without a photo last."""
+    """The surely worst classes first, not those with a few photos; those without any last."""
 
     def taken_for(each: ClassFigures) -> tuple[str, float] | None:
         wrong = [
@@ -171,7 +171,11 @@ def _class_rows(figures: HeadFigures) -> Sequence[_ClassRow]:
         count, said = max(wrong, default=(0, ""))
         return (said, count / each.photos) if count else None
 
-    ordered = sorted(figures.classes, key=lambda each: (each.f1 is None, each.f1 or 0.0, each.label))
+    def best_recall(each: ClassFigures) -> float:
+        right = figures.confusion.get(each.label, {}).get(each.label, 0)
+        return Share.of(right, each.photos).high if each.photos else math.inf
+
+    ordered = sorted(figures.classes, key=lambda each: (best_recall(each), each.label))
     return [_ClassRow(each, taken_for(each)) for each in ordered]
 
 

@@ -42,7 +42,7 @@ class Page(HTMLParser):
     def __init__(self, document: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
+        self._texts: list[str] = []
         self._open: list[str] = []
         self.feed(document)
         self.close()
@@ -62,7 +62,11 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if "style" not in self._open:
-            self.text = " ".join(f"{self.text} {data}".split())
+            self._texts += data.split()
+
+    @property
+    def text(self) -> str:
+        return " ".join(self._texts)
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
@@ -189,6 +193,7 @@ def test_made_images_never_stand_for_photos() -> None:
     assert "what this head is worth on photos was not measured" in shown.text
     assert "On 3 drawn images, which are not photos: 100 %" in shown.text
     assert "no accuracy on photos" in shown.text
+    assert "class images precision" in shown.text
     assert "100 % of photos" not in shown.text
 
 
@@ -215,6 +220,15 @@ def test_a_class_without_a_photo_has_dashes() -> None:
 def test_a_class_says_what_it_is_taken_for() -> None:
     shown = of_answers(photos({"kind": answers([0, 0, 0, 0], [0, 1, 1, 2])}))
     assert "Shirts 50.0 % called Coats 4 100 25.0 40.0" in shown.text
+
+
+def test_the_surely_weak_classes_come_first() -> None:
+    # The only boot is wrong, and so are thirty of forty coats, which is worse than one photo can tell.
+    said = [0] * 9 + [0] * 30 + [1] * 10 + [0]
+    whole = evaluation(photos({"kind": answers([0] * 9 + [1] * 40 + [2], said)}))
+    document = render(whole, manifest_of(whole), {})
+    table = document[document.index('<table class="classes">') : document.index('<table class="matrix">')]
+    assert re.findall(r'<th scope="row">(\w+)', table) == ["Coats", "Boots", "Shirts", "Ties"]
 
 
 def test_mistakes_and_weak_slices_show_their_photos() -> None:
