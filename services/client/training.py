@@ -91,7 +91,7 @@ def _source(config: "Config", options: Options) -> "Source":
         return DemoSource(
             config.data.validate_photos, config.data.tinted, config.data.drawings, config.data.tested
         )
-    raise NotImplementedError
+    raise ClientError("data.kind: a catalogue cannot be trained on yet, only `demo` can")
 
 
 def _revision() -> str:

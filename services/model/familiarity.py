@@ -111,7 +111,8 @@ class Familiarity:
 def _directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Unit vectors; one of zeros, which points nowhere, stays as it is."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True).astype(np.float32)
-    return vectors / np.maximum(lengths, _TINY)
+    directions: NDArray[np.float32] = vectors / np.maximum(lengths, _TINY)
+    return directions
 
 
 def _nearest(

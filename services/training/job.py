@@ -327,7 +327,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _version(*parts: object) -> str:
-    """Of all that decides on answers. The exports are made of these; TensorFlow writes each with other bytes."""
+    """Of all that decides on answers; exports are made of these, in other bytes each time."""
     return sha256(repr(parts).encode()).hexdigest()[:12]
 
 
