@@ -111,8 +111,7 @@ class Familiarity:
 def _directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Unit vectors; one of zeros, which points nowhere, stays as it is."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True).astype(np.float32)
-    directions: NDArray[np.float32] = vectors / np.maximum(lengths, _TINY)
-    return directions
+    return (vectors / np.maximum(lengths, _TINY)).astype(np.float32, copy=False)
 
 
 def _nearest(
