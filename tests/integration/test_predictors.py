@@ -144,9 +144,9 @@ def test_threads_get_what_one_thread_gets(litert: Predictor, photos: NDArray[np.
     "images",
     [
         np.zeros((1, 96, 96, 3), np.uint8),
-        np.zeros((112, 112, 3), np.uint8),
-        np.zeros((1, 112, 112, 1), np.uint8),
-        np.zeros((1, 112, 112, 3), np.float32),
+        np.zeros((56, 56, 3), np.uint8),
+        np.zeros((1, 56, 56, 1), np.uint8),
+        np.zeros((1, 56, 56, 3), np.float32),
     ],
     ids=["size", "no batch", "grey", "float"],
 )

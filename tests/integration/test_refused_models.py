@@ -51,7 +51,7 @@ def shipped_with(directory: Path, network: bytes) -> Path:
 
 
 def test_a_network_that_was_only_written_again_is_loaded(tmp_path: Path) -> None:
-    assert load_predictor(shipped_with(tmp_path, litert_with(unchanged))).image_size == 112
+    assert load_predictor(shipped_with(tmp_path, litert_with(unchanged))).image_size == 56
 
 
 @pytest.mark.parametrize(
