@@ -28,6 +28,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """A running local cloud: its tables, buckets and topics are there, and empty."""
     home: Path = tmp_path_factory.mktemp("vitrine")
     local = LocalCloud(home, free_ports(16))
-    up(local, progress=lambda line: None)
+    with pytest.MonkeyPatch.context() as patch:
+        # As on a machine where nothing was ever started: what DuckDB keeps at home is not there.
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        up(local, progress=lambda line: None)
     yield local
     down(home)

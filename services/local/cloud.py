@@ -364,12 +364,14 @@ def _storage_binary() -> Path:
 def _install_duckdb_extensions() -> None:
     """Puts the extensions that came as packages where DuckDB looks for them; it would else download them."""
     connection = duckdb.connect()
+    # What DuckDB has built in counts as installed too, but is not loaded early enough for a connection that
+    # is made with a time zone.
     installed = {
         name
-        for name, done in connection.execute(
-            "SELECT extension_name, installed FROM duckdb_extensions()"
+        for name, path in connection.execute(
+            "SELECT extension_name, install_path FROM duckdb_extensions() WHERE installed"
         ).fetchall()
-        if done
+        if Path(path).is_file()
     }
     for name in ("ducklake", "httpfs", "icu", "spatial"):
         if name not in installed:
