@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import time
+import uuid
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from services.client.options import Options
 
 if TYPE_CHECKING:
     # At run time they are imported where they are used: not everybody who has the client has TensorFlow.
+    from services.shared.ports import Objects
     from services.training.config import Config
     from services.training.examples import Source
 
@@ -39,7 +41,9 @@ def train(
 ) -> None:
     """Train a version of the model, measure it, write it; prints its name."""
     try:
+        from services.shared.styles import StylesError
         from services.training import config as configurations
+        from services.training.catalogue import DatasetError
         from services.training.config import ConfigError
         from services.training.exports import ExportError
         from services.training.fitting import FittingError
@@ -56,15 +60,18 @@ def train(
     if seed is not None:
         config = config.model_copy(update={"seed": seed})
     name = run or f"{config.name}-{date.today():%Y-%m-%d}"
-    if folder is None or config.data.kind == "catalogue":
+    objects: Objects
+    if folder is None:
         vitrine = options.connect()
-    objects, bucket = (FolderObjects(folder), "local") if folder else (vitrine.objects, vitrine.bucket)
+        objects, bucket = vitrine.objects, vitrine.bucket
+    else:
+        objects, bucket = FolderObjects(folder), "local"
     directory = out or options.home / "models" / name
     started = time.monotonic()
     try:
         manifest = run_job(
             config,
-            _source(config, options),
+            lambda: _source(config, options, name),
             objects,
             f"gs://{bucket}/training/{name}",
             directory,
@@ -72,7 +79,7 @@ def train(
             command=shlex.join(["vitrine", "train", configuration, "--seed", str(config.seed)]),
             revision=_revision(),
         )
-    except (SnapshotError, FittingError, ExportError) as error:
+    except (StylesError, DatasetError, SnapshotError, FittingError, ExportError) as error:
         raise ClientError(str(error)) from error
     if publish:
         from services.model.registry import Registry
@@ -82,16 +89,43 @@ def train(
     print(manifest.version)
 
 
-def _source(config: "Config", options: Options) -> "Source":
+def _source(config: "Config", options: Options, run: str) -> "Source":
+    """The data that the configuration names; a catalogue's labels are counted already.
+
+    Raises:
+        StylesError, DatasetError: nothing can be learnt from it.
+
+    """
+    from services.training.catalogue import CatalogueSource
     from services.training.config import DemoData
+    from services.training.demo import DemoSource
+    from services.training.fashion_products import folder_source
 
-    if isinstance(config.data, DemoData):
-        from services.training.demo import DemoSource
-
-        return DemoSource(
-            config.data.validate_photos, config.data.tinted, config.data.drawings, config.data.tested
+    data = config.data
+    if isinstance(data, DemoData):
+        return DemoSource(data.validate_photos, data.tinted, data.drawings, data.tested)
+    if data.folder is not None:
+        return folder_source(
+            data.folder,
+            data.filters,
+            minimum_photos=data.minimum_photos,
+            validate_share=data.validate_share,
+            test_from=data.test_from,
         )
-    raise ClientError("data.kind: a catalogue cannot be trained on yet, only `demo` can")
+    from services.shared.google_bigquery import BigQueryCatalogue
+
+    target = options.target()
+    return CatalogueSource(
+        BigQueryCatalogue(target.project, target.dataset),
+        options.connect().objects,
+        target.bucket,
+        data.filters,
+        selection_id=f"training-{run}-{uuid.uuid4().hex[:8]}",
+        minimum_photos=data.minimum_photos,
+        validate_share=data.validate_share,
+        test_from=data.test_from,
+        read_from={"table": f"{target.project}.{target.dataset}.products", "bucket": target.bucket},
+    )
 
 
 def _revision() -> str:

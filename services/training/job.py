@@ -67,7 +67,7 @@ PHOTOGRAPHED = ("photo", "delivered")
 
 def train(
     config: Config,
-    source: Source,
+    source: Callable[[], Source],
     objects: Objects,
     root: str,
     out: Path,
@@ -80,7 +80,7 @@ def train(
 
     Args:
         config: what to do.
-        source: the data, read only where the root has no snapshot yet.
+        source: opens the data, where the root has no snapshot yet.
         objects: Cloud Storage, or a folder.
         root: the run's own place, a gs:// URI without a slash at its end.
         out: the directory that the version is written to.
@@ -249,14 +249,14 @@ class _Answered:
 
 
 def _snapshot(
-    config: Config, source: Source, objects: Objects, root: str, say: Callable[[str], None]
+    config: Config, source: Callable[[], Source], objects: Objects, root: str, say: Callable[[str], None]
 ) -> Snapshot:
     if objects.exists(f"{root}/{snapshot.MANIFEST}"):
         data = Snapshot(objects, root)
         say(f"goes on with the snapshot {data.manifest.digest}")
     else:
         data = snapshot.write(
-            objects, root, source, config.image_size, lambda count: say(f"{count} photos read")
+            objects, root, source(), config.image_size, lambda count: say(f"{count} photos read")
         )
     sides = ", ".join(f"{count} to {side}" for side, count in data.manifest.examples.items())
     say(f"snapshot {data.manifest.digest}: {sides}")

@@ -162,7 +162,9 @@ def test_the_shipped_model_is_as_good_on_the_real_photos_as_its_card_says(
     )
     assert accuracy >= 0.88
     # 240 photos by lot: three standard errors of 1.7 %.
-    assert accuracy == pytest.approx(load_manifest(DEFAULT_DIRECTORY).figures["article_type.delivered.accuracy"], abs=0.05)
+    assert accuracy == pytest.approx(
+        load_manifest(DEFAULT_DIRECTORY).figures["article_type.delivered.accuracy"], abs=0.05
+    )
 
 
 @pytest.mark.skipif(not FASHION_MNIST_INSTALLED, reason="Debian's dataset-fashion-mnist is not installed")

@@ -39,7 +39,7 @@ def run(config: Config, objects: MemoryObjects, out: Path) -> list[str]:
     lines: list[str] = []
     job.train(
         config,
-        SOURCE,
+        lambda: SOURCE,
         objects,
         "gs://bucket/training/run",
         out,

@@ -1,0 +1,425 @@
+"""A catalogue as training data: heads from its columns, photos from the bucket, split by time and product.
+
+The rows are streamed several times and the photos once, so that memory hardly grows with the catalogue: by
+some 90 bytes a product, for the ids of the photos that there are and for finding near-duplicates.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import batched
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.model.preprocessing import to_array
+from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
+from services.shared.events import Filters, Product
+from services.shared.images import MAX_BYTES, decode
+from services.shared.layout import digest, photo_uri
+from services.shared.parallel import in_parallel
+from services.shared.ports import Catalogue, Stored
+from services.shared.styles import MAX_ID
+from services.training.duplicates import Sides, Signature, signature
+from services.training.examples import UNKNOWN, Example, LeftOut, Side
+
+TEST_SHARE = 0.15  # of the products with a year, where `test_from` is not given
+PHOTOS_AT_ONCE = 128  # in memory, decoded
+LISTED = 5  # ids, of products that are left out
+
+
+class DatasetError(ValueError):
+    """Nothing can be learnt or tested from these products; the message says what it takes."""
+
+
+class Photos(Protocol):
+    """What is needed of Cloud Storage."""
+
+    def read(self, uri: str, *, generation: int | None = None, max_bytes: int | None = None) -> Stored:
+        """As `services.shared.ports.Objects.read`."""
+        ...
+
+    def names(self, prefix: str) -> Sequence[str]:
+        """As `services.shared.ports.Objects.names`."""
+        ...
+
+
+class CatalogueSource:
+    """The products that match filters, as examples: a `services.training.examples.Source`.
+
+    The test side has the products from the year `test_from` on, so that a model is tested with collections
+    that came after those it knows. All others, those without a year too, train, but for the share that a
+    digest of their ids draws: they validate. So the side depends on nothing but the product's id and year;
+    only a near-duplicate of a photo that is on another side goes there, and is left out if there are two.
+
+    A head has the labels with at least `minimum_photos` photos that train: the other sides have no say in
+    what is learnt. Other labels are UNKNOWN, as are those that the catalogue does not give. A column that is
+    left with fewer than two labels is no head, and a product without a known label of any head no example.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        photos: Photos,
+        bucket: str,
+        filters: Filters,
+        *,
+        selection_id: str,
+        minimum_photos: int,
+        validate_share: float,
+        test_from: int | None,
+        read_from: Mapping[str, str],
+        left_out: Sequence[LeftOut] = (),
+    ) -> None:
+        """Select the products and count their labels; no photo is fetched.
+
+        Args:
+            catalogue: has the rows.
+            photos: Cloud Storage.
+            bucket: where the photos are.
+            filters: which products.
+            selection_id: names the selection as `Catalogue.select` has it; BigQuery forgets it after a day.
+            minimum_photos: that train, of each label that is learnt. One it takes in any case.
+            validate_share: of the products that do not test, from 0 to 1.
+            test_from: the first year that tests; None: the one from which on come nearest to `TEST_SHARE`.
+            read_from: where the rows come from, for the description.
+            left_out: what did not even become a row.
+
+        Raises:
+            DatasetError: no product matches, none has a photo, none trains or tests, or there is no head.
+
+        """
+        self._photos, self._bucket = photos, bucket
+        self._validate_share = validate_share
+        self._minimum_photos = max(1, minimum_photos)
+        self._selection = catalogue.select(selection_id, filters)
+        self._with_photo = _ids(photos, bucket)
+        chosen = filters.model_dump_json(exclude_defaults=True)
+        census = self._census()
+        if not census.photos:
+            where = photo_uri(bucket, 0).replace("0.jpg", "<image_id>.jpg")
+            raise DatasetError(
+                f"{self._selection.total} products match the filters {chosen}, none has a photo {where}"
+            )
+        self._split = _Split(_test_from(census) if test_from is None else test_from)
+        _check_sides(census, self._split)
+        self.heads, unlearnt = _heads(census, self._split, self._minimum_photos)
+        _check_heads(census, self._split, self.heads, unlearnt, self._minimum_photos)
+        self._counted = [
+            *left_out,
+            *census.missing.left_out(f"photo-missing, of {self._selection.total} products"),
+            *census.undated.left_out("no year: they test nothing"),
+            *unlearnt,
+        ]
+        self._found: Sequence[LeftOut] = ()
+        self.description = {
+            **read_from,
+            "filters": chosen,
+            "selection": selection_id,
+            "products": str(self._selection.total),
+            "with a photo": str(census.photos),
+            "test_from": f"{self._split.test_from}{', chosen' if test_from is None else ''}",
+            "validate_share": str(validate_share),
+            "minimum_photos": str(minimum_photos),
+        }
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """What takes no part, or less than it seems; complete when `examples` has been read to its end."""
+        return [*self._counted, *self._found]
+
+    def examples(self, image_size: int) -> Iterator[tuple[Side, Example]]:
+        """Streams first the products that train, then those that validate, then those that test.
+
+        In this order a photo is known before its near-duplicates of another side are met: of those that would
+        test, some come out as training examples. Among those of one side the order is the selection's.
+
+        Raises:
+            DatasetError: of the photos that train, or of those that test, none can be used.
+
+        """
+        sides, findings = Sides(), _Findings()
+        for own in _ORDER:
+            for product, labels, photo in self._usable(own, image_size, findings):
+                side = sides.place(photo.signature, own)
+                if side != own:
+                    findings.moved[own, side].add(product)
+                if side is None:
+                    continue
+                findings.examples[side] += 1
+                if side == "train":
+                    findings.trained.update(labels.items())
+                yield side, Example(str(product.image_id), photo.pixels, labels, "photo", product.year)
+        self._found = list(findings.left_out(self.heads, self._minimum_photos))
+        if not (findings.examples["train"] and findings.examples["test"]):
+            reasons = "; ".join(f"{each.what} ({each.count}): {each.why}" for each in self._found)
+            raise DatasetError(f"no photo is left to train or to test with. {reasons}")
+
+    def _rows(self) -> Iterator[Product]:
+        return self._selection.rows(0, self._selection.total)
+
+    def _has_photo(self, product: Product) -> bool:
+        place = np.searchsorted(self._with_photo, product.image_id)
+        return bool(place < len(self._with_photo) and self._with_photo[place] == product.image_id)
+
+    def _kind(self, product: Product) -> "_Kind":
+        drawn = int(digest("validate", product.image_id)[:8], 16) / 2**32
+        return product.year, drawn < self._validate_share
+
+    def _census(self) -> "_Census":
+        census = _Census()
+        for product in self._rows():
+            if not self._has_photo(product):
+                census.missing.add(product)
+                continue
+            if product.year is None:
+                census.undated.add(product)
+            kind = self._kind(product)
+            census.kinds[kind] += 1
+            for column, labels in census.labels.items():
+                if label := getattr(product, column):
+                    labels[label][kind] += 1
+        return census
+
+    def _labelled(self, side: Side, findings: "_Findings") -> Iterator[tuple[Product, Mapping[str, int]]]:
+        """The products of a side that have a photo, with a known label at least."""
+        indices = {
+            head: {label: index for index, label in enumerate(labels)} for head, labels in self.heads.items()
+        }
+        for product in self._rows():
+            if self._split.side(self._kind(product)) != side or not self._has_photo(product):
+                continue
+            labels = {head: index.get(getattr(product, head), UNKNOWN) for head, index in indices.items()}
+            if set(labels.values()) == {UNKNOWN}:
+                findings.unlabelled.add(product)
+            else:
+                yield product, labels
+
+    def _usable(
+        self, side: Side, image_size: int, findings: "_Findings"
+    ) -> Iterator[tuple[Product, Mapping[str, int], "_Photo"]]:
+        """The labelled products of a side with their photos, so far as these can be used."""
+        for batch in batched(self._labelled(side, findings), PHOTOS_AT_ONCE, strict=False):
+            photos = in_parallel(lambda item: self._photo(item[0], image_size), batch)
+            for (product, labels), photo in zip(batch, photos, strict=True):
+                if isinstance(photo, _Photo):
+                    yield product, labels, photo
+                else:
+                    findings.unusable[photo].add(product)
+
+    def _photo(self, product: Product, image_size: int) -> "_Photo | ImageErrorCode":
+        try:
+            stored = self._photos.read(photo_uri(self._bucket, product.image_id), max_bytes=MAX_BYTES)
+            image = decode(stored.data, about=image_size)
+        except ObjectNotFoundError:
+            return "photo-missing"  # it was there when they were listed
+        except ObjectTooLargeError:
+            return "photo-too-large"
+        except ImageError as unusable:
+            return unusable.code
+        return _Photo(to_array(image, image_size), signature(image))
+
+
+_ORDER: tuple[Side, ...] = ("train", "validate", "test")
+
+# What decides the side of a product: its year, and whether it was drawn to validate.
+type _Kind = tuple[int | None, bool]
+
+
+@dataclass(frozen=True)
+class _Photo:
+    pixels: NDArray[np.uint8]
+    signature: Signature
+
+
+@dataclass(frozen=True)
+class _Split:
+    test_from: int
+
+    def side(self, kind: _Kind) -> Side:
+        year, drawn = kind
+        if year is not None and year >= self.test_from:
+            return "test"
+        return "validate" if drawn else "train"
+
+    def sides(self, kinds: Counter[_Kind]) -> Counter[Side]:
+        sides: Counter[Side] = Counter()
+        for kind, count in kinds.items():
+            sides[self.side(kind)] += count
+        return sides
+
+
+class _Products:
+    """How many products they are, and the first few of their ids."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[int] = []
+
+    def add(self, product: Product) -> None:
+        self.count += 1
+        if self.count <= LISTED:
+            self._first.append(product.image_id)
+
+    def left_out(self, why: str) -> Sequence[LeftOut]:
+        """One entry for all of them, or none if there are none."""
+        more = ", ..." if self.count > LISTED else ""
+        what = f"products {', '.join(map(str, self._first))}{more}"
+        return [LeftOut(what, self.count, why)] if self.count else []
+
+
+@dataclass(frozen=True)
+class _Census:
+    """The products that have a photo, by kind; and those that have none."""
+
+    kinds: Counter[_Kind] = field(default_factory=Counter)
+    labels: Mapping[str, defaultdict[str, Counter[_Kind]]] = field(
+        default_factory=lambda: {column: defaultdict(Counter) for column in Filters.COLUMNS}
+    )
+    missing: _Products = field(default_factory=_Products)
+    undated: _Products = field(default_factory=_Products)
+
+    @property
+    def photos(self) -> int:
+        return self.kinds.total()
+
+    @property
+    def years(self) -> Counter[int | None]:
+        years: Counter[int | None] = Counter()
+        for (year, _), count in self.kinds.items():
+            years[year] += count
+        return years
+
+    def spread(self) -> str:
+        return ", ".join(
+            f"{count} {'without a year' if year is None else f'of {year}'}"
+            for year, count in sorted(self.years.items(), key=str)
+        )
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """What came to light as the photos were read."""
+
+    unlabelled: _Products = field(default_factory=_Products)
+    unusable: defaultdict[ImageErrorCode, _Products] = field(default_factory=lambda: defaultdict(_Products))
+    moved: defaultdict[tuple[Side, Side | None], _Products] = field(
+        default_factory=lambda: defaultdict(_Products)
+    )
+    examples: Counter[Side] = field(default_factory=Counter)
+    trained: Counter[tuple[str, int]] = field(default_factory=Counter)  # head, index of the label
+
+    def left_out(self, heads: Mapping[str, Sequence[str]], minimum_photos: int) -> Iterator[LeftOut]:
+        yield from self.unlabelled.left_out("no known label of any head")
+        for code, products in sorted(self.unusable.items()):
+            yield from products.left_out(code)
+        for (own, side), products in sorted(self.moved.items(), key=str):
+            yield from products.left_out(
+                f"would {own}, but are near-duplicates of photos "
+                + (f"that {side}: they {side}" if side else "on two sides: they are on none")
+            )
+        for head, labels in heads.items():
+            for index, label in enumerate(labels):
+                trained = self.trained[head, index]
+                if trained < minimum_photos:
+                    why = f"{trained} photos that can be used to train, {minimum_photos} were expected"
+                    yield LeftOut(f"{head} {label!r}", trained, why)
+        if not self.examples["validate"]:
+            yield LeftOut("validation", 0, "no photo is on this side")
+
+
+# Names are listed in so many parts, that few of them are in memory at once; ids stay, of 8 bytes each.
+_BEGINNINGS = ("-", *(f"{digit}." for digit in range(10)), *map(str, range(10, 100)))
+
+
+def _ids(photos: Photos, bucket: str) -> NDArray[np.int64]:
+    """The ids that a photo stands under, in order."""
+    folder = photo_uri(bucket, 0).removesuffix("0.jpg")
+
+    def listed(beginning: str) -> NDArray[np.int64]:
+        names = (uri.removeprefix(folder) for uri in photos.names(folder + beginning))
+        ids = (int(match[1]) for name in names if (match := re.fullmatch(r"(-?[0-9]{1,19})\.jpg", name)))
+        return np.fromiter((each for each in ids if abs(each) <= MAX_ID), np.int64)
+
+    return np.sort(np.concatenate(in_parallel(listed, _BEGINNINGS)))
+
+
+def _test_from(census: _Census) -> int:
+    """The year of which and after which are about `TEST_SHARE` of the products that have a year."""
+    dated = {year: count for year, count in census.years.items() if year is not None}
+    # From the first year on they would be all.
+    candidates = sorted(dated)[1:]
+    if not candidates:
+        raise DatasetError(
+            "test_from: must be given, to choose it takes products of two years; of those with a photo "
+            f"there are {census.spread()}"
+        )
+
+    def share(first: int) -> float:
+        return sum(count for year, count in dated.items() if year >= first) / sum(dated.values())
+
+    return min(candidates, key=lambda first: abs(share(first) - TEST_SHARE))
+
+
+def _check_sides(census: _Census, split: _Split) -> None:
+    sides = split.sides(census.kinds)
+    takes: Mapping[Side, str] = {
+        "train": f"one before {split.test_from} or without a year that does not validate",
+        "test": f"one from {split.test_from} on",
+    }
+    for side, expected in takes.items():
+        if not sides[side]:
+            raise DatasetError(
+                f"no product can {side}: it takes {expected}; "
+                f"of those with a photo there are {census.spread()}"
+            )
+
+
+def _heads(
+    census: _Census, split: _Split, minimum_photos: int
+) -> tuple[Mapping[str, Sequence[str]], Sequence[LeftOut]]:
+    """Each column that a request may filter by, where there is something to learn in it; and the others."""
+    heads: dict[str, Sequence[str]] = {}
+    unlearnt = []
+    for column, labels in census.labels.items():
+        learnt = []
+        for label, kinds in sorted(labels.items()):
+            sides = split.sides(kinds)
+            if sides["train"] >= minimum_photos:
+                learnt.append(label)
+                continue
+            why = (
+                f"only from {split.test_from} on: it cannot be learnt"
+                if sides["test"] == sides.total()
+                else f"{sides['train']} photos that train, {minimum_photos} are needed"
+            )
+            unlearnt.append(LeftOut(f"{column} {label!r}", sides.total(), why))
+        if len(learnt) > 1:
+            heads[column] = learnt
+        else:
+            why = f"to learn needs two classes, it has {len(learnt)}"
+            unlearnt.append(LeftOut(column, census.photos, why))
+    return heads, unlearnt
+
+
+def _check_heads(
+    census: _Census,
+    split: _Split,
+    heads: Mapping[str, Sequence[str]],
+    unlearnt: Sequence[LeftOut],
+    minimum_photos: int,
+) -> None:
+    if not heads:
+        reasons = "; ".join(f"{each.what}: {each.why}" for each in unlearnt)
+        raise DatasetError(
+            f"nothing can be learnt: it takes a column with two classes of at least {minimum_photos} photos "
+            f"that train. {reasons}"
+        )
+    if not any(
+        split.sides(census.labels[head][label])["test"] for head, labels in heads.items() for label in labels
+    ):
+        raise DatasetError(
+            f"nothing can be tested: from {split.test_from} on no product has a label of a head"
+        )
