@@ -395,8 +395,13 @@ def _print_results(answer: "JobResults") -> None:
         ]
         for head in tally.heads:
             best = next((f"{one.label} {percent(one.probability)}" for one in result.labels(head)), "")
-            marked = f"[yellow]{escape(best)} ≠[/]" if head in result.disagreements else escape(best)
+            if head in prediction.abstained:
+                marked = f"[dim]not sure: {escape(best)}[/]"
+            else:
+                marked = f"[yellow]{escape(best)} ≠[/]" if head in result.disagreements else escape(best)
             cells += [marked, escape(result.declared_label(head) or "")]
+        if prediction.unfamiliar:
+            cells[0] += " [magenta]unfamiliar[/]"
         if prediction.error:
             cells[1:2] = [f"[red]{prediction.error}[/]"]
         table.add_row(*cells)
@@ -433,7 +438,8 @@ def _write_csv(answer: "JobResults") -> None:
     heads = answer.tally.heads
     columns = [column for head in heads for column in (f"declared_{head}", head, f"{head}_probability")]
     writer = csv.writer(sys.stdout)
-    writer.writerow(["image_id", "variant", "image_uri", "error", "disagreements", *columns])
+    fixed_columns = ["image_id", "variant", "image_uri", "error", "disagreements", "abstained", "unfamiliar"]
+    writer.writerow([*fixed_columns, *columns])
     for result in answer.rows:
         prediction = result.prediction
         values: list[object] = []
@@ -441,7 +447,8 @@ def _write_csv(answer: "JobResults") -> None:
             best = next(iter(result.labels(head)), None)
             values += [result.declared_label(head), best and best.label, best and best.probability]
         fixed = [prediction.image_id, prediction.variant, prediction.image_uri, prediction.error]
-        writer.writerow([*fixed, " ".join(result.disagreements), *values])
+        told = [" ".join(result.disagreements), " ".join(prediction.abstained), prediction.unfamiliar]
+        writer.writerow([*fixed, *told, *values])
 
 
 # ------------------------------------------------------------------------------------- single photos
@@ -477,8 +484,12 @@ def _said(prediction: "Prediction") -> str:
     if prediction.error:
         return f"[red]{prediction.error}[/]"
     heads = dict.fromkeys(label.head for label in prediction.heads)
-    return "; ".join(
+    unfamiliar = (
+        "[magenta]unlike the photos that the model was trained on[/]; " if prediction.unfamiliar else ""
+    )
+    return unfamiliar + "; ".join(
         f"{words(head)}: "
+        + ("not sure, " if head in prediction.abstained else "")
         + ", ".join(
             f"{escape(label.label)} {percent(label.probability)}"
             for label in prediction.heads

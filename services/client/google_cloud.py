@@ -65,6 +65,7 @@ best AS (
   FROM job_rows CROSS JOIN UNNEST(job_rows.heads) AS label
   JOIN declared ON declared.image_id = job_rows.image_id
   WHERE label.rank = 1 AND job_rows.variant = 'original'
+    AND label.head NOT IN UNNEST(job_rows.abstained) AND NOT IFNULL(job_rows.unfamiliar, FALSE)
 ),
 doubts AS (
   SELECT
@@ -187,4 +188,5 @@ class BigQueryTables:
 
 def _prediction(row: Mapping[str, Any]) -> Prediction:
     columns = {name: row[name] for name in Prediction.model_fields}
-    return Prediction(**columns | {"heads": tuple(Label(**label) for label in row["heads"])})
+    heads, abstained = tuple(Label(**label) for label in row["heads"]), tuple(row["abstained"])
+    return Prediction(**columns | {"heads": heads, "abstained": abstained})

@@ -109,7 +109,8 @@ class Tables(Protocol):
 
         A photo disagrees with the catalogue where the declared value is one that the model gave to any
         photo of the job, among its most probable, and yet another one is on top: what the model has no
-        label for cannot be told wrong. Only originals are held against the catalogue.
+        label for cannot be told wrong, and where the model abstains, or the photo is unlike those it was
+        trained on, it tells nothing. Only originals are held against the catalogue.
         """
         ...
 

@@ -4,18 +4,17 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Mapping
 from concurrent.futures import Future
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.inference.predictors import Predictor
+from services.inference.stage import Answer
 
 type Pixels = NDArray[np.uint8]
-type Probabilities = Mapping[str, NDArray[np.float32]]
 # None: no more will come.
-type Waiting = queue.SimpleQueue[tuple[Pixels, Future[Probabilities]] | None]
+type Waiting = queue.SimpleQueue[tuple[Pixels, Future[Answer]] | None]
 
 MAX_WAIT = 0.005  # seconds that the first image of a batch waits for company
 
@@ -40,14 +39,14 @@ class Batcher:
             ).start()
             weakref.finalize(self, self._waiting.put, None)
 
-    def predict(self, image: Pixels) -> Probabilities:
-        """Waits for one image's probabilities: head -> [classes].
+    def predict(self, image: Pixels) -> Answer:
+        """Waits for what is said of one image.
 
         Args:
             image: [S, S, 3], as the predictor's preprocessing gives it.
 
         """
-        future: Future[Probabilities] = Future()
+        future: Future[Answer] = Future()
         self._waiting.put((image, future))
         return future.result()
 
@@ -55,16 +54,16 @@ class Batcher:
 def _work(waiting: Waiting, predictor: Predictor) -> None:
     while batch := _gather(waiting, predictor.max_batch):
         try:
-            heads = predictor.predict(np.stack([image for image, _ in batch]))
+            answers = predictor.predict(np.stack([image for image, _ in batch]))
         except Exception as error:
             for _, future in batch:
                 future.set_exception(error)
             continue
         for row, (_, future) in enumerate(batch):
-            future.set_result({head: probabilities[row] for head, probabilities in heads.items()})
+            future.set_result(answers.of(row))
 
 
-def _gather(waiting: Waiting, max_batch: int) -> list[tuple[Pixels, Future[Probabilities]]]:
+def _gather(waiting: Waiting, max_batch: int) -> list[tuple[Pixels, Future[Answer]]]:
     """The next images; none when no more will come."""
     first = waiting.get()
     if first is None:

@@ -32,6 +32,7 @@ class LoadedModel:
     version: str
     image_size: int
     labels: Mapping[str, Sequence[str]]
+    thresholds: Mapping[str, float]
     predict: Predict
 
 
@@ -140,5 +141,6 @@ class RegistryModels:
             version=predictor.version,
             image_size=predictor.image_size,
             labels=predictor.labels,
+            thresholds=predictor.thresholds,
             predict=Batcher(predictor, self._workers).predict,
         )

@@ -6,6 +6,7 @@ because a container has only one of them.
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from services.inference.stage import Answer
 from services.model.calibration import softmax
+from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
 from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, load_manifest
 
 __all__ = ["DEFAULT_DIRECTORY", "LiteRTPredictor", "Predictor", "SavedModelPredictor", "load_predictor"]
@@ -39,6 +42,22 @@ OPERATORS = frozenset((
 # fmt: on
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of N photos."""
+
+    probabilities: Mapping[str, NDArray[np.float32]]  # head -> [N, labels]
+    # [N]: whether a photo is unlike all that the model was trained on; None: this model cannot tell.
+    unfamiliar: NDArray[np.bool_] | None = None
+
+    def of(self, row: int) -> Answer:
+        """What is said of one of them."""
+        return Answer(
+            {head: probabilities[row] for head, probabilities in self.probabilities.items()},
+            None if self.unfamiliar is None else bool(self.unfamiliar[row]),
+        )
+
+
 class Predictor(Protocol):
     """What inference needs of a model. `predict` may be called from any number of threads at once."""
 
@@ -59,11 +78,15 @@ class Predictor(Protocol):
         """Head -> labels, in the order of the probabilities."""
 
     @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Head -> the probability under which the model abstains; a head without one always answers."""
+
+    @property
     def max_batch(self) -> int:
         """The number of photos beyond which a larger batch is not faster."""
 
-    def predict(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Head -> probabilities [N, labels] for images [N, image_size, image_size, 3].
+    def predict(self, images: NDArray[np.uint8]) -> Answers:
+        """Answers on images [N, image_size, image_size, 3].
 
         Raises:
             ValueError: the images have another shape or type.
@@ -90,10 +113,12 @@ def load_predictor(directory: Path = DEFAULT_DIRECTORY, *, require_gpu: bool = F
 
 
 class _Described:
-    """What both kinds of predictor read from the manifest, and how they make probabilities of logits."""
+    """What both kinds of predictor read of a model, and how they make answers of its outputs."""
 
     def __init__(self, directory: Path) -> None:
         self._manifest: Manifest = load_manifest(directory)
+        known = FAMILIARITY_FILE in self._manifest.files
+        self._familiarity = Familiarity.load(directory / FAMILIARITY_FILE) if known else None
 
     @property
     def name(self) -> str:
@@ -111,21 +136,27 @@ class _Described:
     def labels(self) -> Mapping[str, Sequence[str]]:
         return self._manifest.heads
 
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        return self._manifest.thresholds
+
     def _check(self, images: NDArray[np.uint8]) -> None:
         expected = (self.image_size, self.image_size, 3)
         if images.dtype != np.uint8 or images.shape[1:] != expected:
             raise ValueError(f"images must be uint8 [N, *{expected}], not {images.dtype} {images.shape}")
 
-    def _probabilities(
-        self, logits: Sequence[Mapping[str, NDArray[np.float32]]]
-    ) -> dict[str, NDArray[np.float32]]:
-        return {
-            head: softmax(
-                np.concatenate([np.empty((0, len(labels)), np.float32), *(part[head] for part in logits)]),
-                self._manifest.temperatures[head],
-            )
+    def _answers(self, outputs: Sequence[Mapping[str, NDArray[np.float32]]]) -> Answers:
+        def joined(name: str, width: int) -> NDArray[np.float32]:
+            return np.concatenate([np.empty((0, width), np.float32), *(part[name] for part in outputs)])
+
+        probabilities = {
+            head: softmax(joined(head, len(labels)), self._manifest.temperatures[head])
             for head, labels in self.labels.items()
         }
+        if self._familiarity is None:
+            return Answers(probabilities)
+        embeddings = joined(EMBEDDING, self._familiarity.centres.shape[1])
+        return Answers(probabilities, self._familiarity.distance(embeddings) > self._familiarity.threshold)
 
 
 class LiteRTPredictor(_Described):
@@ -151,11 +182,11 @@ class LiteRTPredictor(_Described):
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{directory / MODEL_FILE} is refused: {error}") from error
 
-    def predict(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def predict(self, images: NDArray[np.uint8]) -> Answers:
         """As in `Predictor`."""
         self._check(images)
         run = self._runner()
-        return self._probabilities([run(pixels=image[np.newaxis]) for image in images])
+        return self._answers([run(pixels=image[np.newaxis]) for image in images])
 
     def _runner(self) -> Any:
         if not hasattr(self._local, "runner"):
@@ -192,11 +223,11 @@ class SavedModelPredictor(_Described):
         except (ValueError, KeyError, TypeError, tf.errors.InvalidArgumentError) as error:
             raise ModelError(f"{directory / SAVED_MODEL} is refused: {error}") from error
 
-    def predict(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def predict(self, images: NDArray[np.uint8]) -> Answers:
         """As in `Predictor`."""
         self._check(images)
         batches = [images[start : start + self.max_batch] for start in range(0, len(images), self.max_batch)]
-        return self._probabilities([self._run_padded(batch) for batch in batches])
+        return self._answers([self._run_padded(batch) for batch in batches])
 
     def _run_padded(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         size = next(size for size in self.BATCH_SIZES if size >= len(images))

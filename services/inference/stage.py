@@ -41,8 +41,17 @@ from services.shared.ports import Clock, Objects
 TOP = 3  # labels kept of each head
 
 
-type Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
-"""One image, [S, S, 3], to head -> [classes] probabilities."""
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one photo."""
+
+    probabilities: Mapping[str, NDArray[np.float32]]  # head -> [classes]
+    # Whether the photo is unlike all that the model was trained on; None: this model cannot tell.
+    unfamiliar: bool | None = None
+
+
+type Predict = Callable[[NDArray[np.uint8]], Answer]
+"""One image, [S, S, 3], to what is said of it."""
 
 
 class Model(Protocol):
@@ -60,6 +69,11 @@ class Model(Protocol):
     @property
     def labels(self) -> Mapping[str, Sequence[str]]:
         """Head -> its classes, in the order of the probabilities."""
+        ...
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Head -> the probability under which the model abstains; a head without one always answers."""
         ...
 
     @property
@@ -159,12 +173,14 @@ def _classify(
 ) -> Prediction:
     started = monotonic()
     heads: tuple[Label, ...] = ()
+    unfamiliar: bool | None = None
     if error is None:
         try:
             stored = ports.objects.read(uri, generation=generation, max_bytes=MAX_BYTES)
             generation = stored.generation
             pixels = to_array(decode(stored.data, about=model.image_size), model.image_size)
-            heads = _labels(model.predict(pixels), model.labels)
+            answer = model.predict(pixels)
+            heads, unfamiliar = _labels(answer.probabilities, model.labels), answer.unfamiliar
         except ObjectNotFoundError:
             error = "photo-missing"
         except ObjectTooLargeError:
@@ -181,6 +197,12 @@ def _classify(
         model=model.name,
         model_version=model.version,
         heads=heads,
+        abstained=tuple(
+            best.head
+            for best in heads
+            if best.rank == 1 and best.probability < model.thresholds.get(best.head, 0.0)
+        ),
+        unfamiliar=unfamiliar,
         error=error,
         predicted_at=ports.clock(),
         latency_ms=round(1000 * (monotonic() - started), 3),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from services.model.manifest import ModelError
 
 FAMILIARITY_FILE = "familiarity.npz"
+EMBEDDING = "embedding"  # what networks call this output; no head may be called so
 
 CENTRES = 1000
 HELD_OUT_SHARE = 0.99

@@ -25,6 +25,7 @@ import tf_keras
 from numpy.typing import NDArray
 from tf_keras import layers
 
+from services.model.familiarity import EMBEDDING
 from services.model.weights import Layer, Range, Weights
 
 
@@ -49,7 +50,6 @@ STAGES = (
 )
 TAPPED_BLOCKS = (4, 7, 10, 14)
 HIDDEN_UNITS = 512
-EMBEDDING = "embedding"  # no head may be called so
 
 BATCH_NORM_EPSILON = 1e-3
 # Keras' own 0.99 forgets ImageNet's statistics too slowly for a run of a few thousand steps.

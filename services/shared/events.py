@@ -365,6 +365,10 @@ class Prediction(_Strict):
     model: str | None = None
     model_version: str | None = None
     heads: tuple[Label, ...]
+    # Heads whose best label is less sure than the model's threshold: not to be relied on.
+    abstained: tuple[str, ...] = ()
+    # Whether the photo is unlike all that the model was trained on; None where that is not known.
+    unfamiliar: bool | None = None
     error: ImageErrorCode | None = None
     predicted_at: AwareDatetime
     latency_ms: float | None = None

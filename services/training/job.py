@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 
 from services.model import network
 from services.model.calibration import fit_temperature, fit_threshold, softmax
-from services.model.familiarity import FAMILIARITY_FILE, Familiarity
+from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
 from services.model.manifest import Manifest, digests, save_manifest
-from services.model.network import EMBEDDING
 from services.model.weights import Weights, pretrained_checkpoint, quantize
 from services.shared.ports import Objects
 from services.training import exports, measures, snapshot

@@ -18,7 +18,13 @@ from services.shared.wiring import SCHEMAS
 from tests.contracts.shapes import Shape, shapes
 
 LAYOUTS: dict[str, dict[str, Any]] = yaml.safe_load((SCHEMAS / "tables.yaml").read_text())
-TYPES: dict[type[Any], str] = {datetime: "TIMESTAMP", float: "FLOAT64", int: "INT64", str: "STRING"}
+TYPES: dict[type[Any], str] = {
+    bool: "BOOL",
+    datetime: "TIMESTAMP",
+    float: "FLOAT64",
+    int: "INT64",
+    str: "STRING",
+}
 
 
 def columns(table: str) -> list[dict[str, Any]]:

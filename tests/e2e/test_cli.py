@@ -161,6 +161,7 @@ def test_results_as_json_have_each_photo_once_and_the_disagreements_first(
         against = [
             (label["probability"], head)
             for head, label in best.items()
+            if not row["unfamiliar"] and head not in row["abstained"]
             if (head, row["declared"][head]) in known and row["declared"][head] != label["label"]
         ]
         if against:
@@ -195,6 +196,11 @@ def test_results_as_csv_as_a_table_and_as_a_page_say_the_same(
     lines = list(csv.DictReader(io.StringIO(vitrine("results", demo_job, "--csv"))))
     assert [int(line["image_id"]) for line in lines] == [row["image_id"] for row in rows]
     assert [line["disagreements"].split() for line in lines] == [row["disagreements"] for row in rows]
+    assert [line["abstained"].split() for line in lines] == [row["abstained"] for row in rows]
+    assert [line["unfamiliar"] for line in lines] == [
+        "" if row["error"] else str(row["unfamiliar"]) for row in rows
+    ]
+    assert any(row["abstained"] for row in rows)
     assert [line["declared_article_type"] for line in lines] == [
         row["declared"]["article_type"] or "" for row in rows
     ]

@@ -154,7 +154,7 @@ def test_the_shipped_model_is_as_good_on_the_real_photos_as_its_card_says(
     real = [image_id for image_id, origin in origins.items() if origin == "fashion-mnist-test"]
 
     pixels = np.stack([to_array(decode(_photo(i).read_bytes()), predictor.image_size) for i in real])
-    answers = predictor.predict(pixels)["article_type"].argmax(axis=1)
+    answers = predictor.predict(pixels).probabilities["article_type"].argmax(axis=1)
 
     shown = [actual.get(image_id, products[image_id]["articleType"]) for image_id in real]
     accuracy = np.mean(

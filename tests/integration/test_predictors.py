@@ -19,13 +19,15 @@ from services.inference.predictors import (
     SavedModelPredictor,
     load_predictor,
 )
-from services.model.manifest import ModelError, load_manifest
+from services.model.familiarity import FAMILIARITY_FILE
+from services.model.manifest import ModelError, load_manifest, save_manifest
 from services.model.preprocessing import to_array
 from services.shared.errors import ImageError
 from services.shared.images import decode
 from services.training import fashion_mnist
 from services.training.demo import HEADS, JPEG_QUALITY, jpeg
 from services.training.demo_catalogue import DEMO, FIRST_ID
+from services.training.foreign import foreign_images
 
 REAL_PHOTOS = 240
 # Of photos between two types, rounding decides: one may fall on either side.
@@ -92,7 +94,7 @@ def test_both_give_the_same_labels_on_the_real_photos(
     litert: Predictor, saved_model: Predictor, photos: NDArray[np.uint8]
 ) -> None:
     real = photos[:REAL_PHOTOS]
-    one, other = litert.predict(real), saved_model.predict(real)
+    one, other = litert.predict(real).probabilities, saved_model.predict(real).probabilities
 
     assert _agreement(one["article_type"], other["article_type"]) >= MIN_AGREEMENT
     assert np.abs(one["article_type"] - other["article_type"]).mean() < 0.005
@@ -101,7 +103,8 @@ def test_both_give_the_same_labels_on_the_real_photos(
 def test_both_give_the_same_labels_on_the_drawings(
     litert: Predictor, saved_model: Predictor, photos: NDArray[np.uint8]
 ) -> None:
-    one, other = litert.predict(photos[REAL_PHOTOS:]), saved_model.predict(photos[REAL_PHOTOS:])
+    drawn = photos[REAL_PHOTOS:]
+    one, other = litert.predict(drawn).probabilities, saved_model.predict(drawn).probabilities
 
     for head in one:
         assert _agreement(one[head], other[head]) >= MIN_AGREEMENT
@@ -111,7 +114,7 @@ def test_probabilities_are_float32_and_sum_to_one(
     litert: Predictor, saved_model: Predictor, photos: NDArray[np.uint8]
 ) -> None:
     for predictor in (litert, saved_model):
-        for head, probabilities in predictor.predict(photos[:5]).items():
+        for head, probabilities in predictor.predict(photos[:5]).probabilities.items():
             assert probabilities.dtype == np.float32
             assert probabilities.shape == (5, len(predictor.labels[head]))
             assert probabilities.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-5)
@@ -121,8 +124,8 @@ def test_probabilities_are_float32_and_sum_to_one(
 def test_batches_of_any_size_are_answered_photo_by_photo(
     saved_model: Predictor, photos: NDArray[np.uint8], count: int
 ) -> None:
-    batched = saved_model.predict(photos[:count])
-    single = [saved_model.predict(photo[np.newaxis]) for photo in photos[:count]]
+    batched = saved_model.predict(photos[:count]).probabilities
+    single = [saved_model.predict(photo[np.newaxis]).probabilities for photo in photos[:count]]
 
     for head, probabilities in batched.items():
         assert len(probabilities) == count
@@ -131,10 +134,10 @@ def test_batches_of_any_size_are_answered_photo_by_photo(
 
 
 def test_threads_get_what_one_thread_gets(litert: Predictor, photos: NDArray[np.uint8]) -> None:
-    serial = litert.predict(photos)
+    serial = litert.predict(photos).probabilities
 
     with ThreadPoolExecutor(4) as pool:
-        parallel = list(pool.map(lambda photo: litert.predict(photo[np.newaxis]), photos))
+        parallel = list(pool.map(lambda photo: litert.predict(photo[np.newaxis]).probabilities, photos))
 
     for head, probabilities in serial.items():
         np.testing.assert_array_equal(np.concatenate([one[head] for one in parallel]), probabilities)
@@ -206,6 +209,29 @@ def test_the_litert_predictor_does_without_tensorflow() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_both_tell_photos_of_products_from_other_images(
+    litert: Predictor, saved_model: Predictor, photos: NDArray[np.uint8]
+) -> None:
+    for predictor in (litert, saved_model):
+        familiar = predictor.predict(photos[:REAL_PHOTOS]).unfamiliar
+        assert familiar is not None
+        assert familiar.mean() < 0.05
+        for images in foreign_images(predictor.image_size).values():
+            foreign = predictor.predict(images[:100]).unfamiliar
+            assert foreign is not None
+            assert foreign.mean() > 0.9
+
+
+def test_a_model_without_embeddings_of_its_training_photos_cannot_tell(tmp_path: Path) -> None:
+    directory = shutil.copytree(DEFAULT_DIRECTORY, tmp_path / "model")
+    manifest = load_manifest(directory)
+    files = {name: digest for name, digest in manifest.files.items() if name != FAMILIARITY_FILE}
+    save_manifest(directory, manifest.model_copy(update={"files": files}))
+
+    size = manifest.image_size
+    assert load_predictor(directory).predict(np.zeros((1, size, size, 3), np.uint8)).unfamiliar is None
+
+
 def _accuracy(answers: Mapping[str, NDArray[np.float32]], classes: NDArray[np.uint8]) -> float:
     return float((answers["article_type"].argmax(axis=1) == classes).mean())
 
@@ -224,8 +250,8 @@ def test_the_accuracy_on_the_whole_official_test_split(litert: Predictor) -> Non
     )
 
     # The card's figures, but for a photo or two: another processor may round otherwise.
-    right = _accuracy(litert.predict(published), classes)
+    right = _accuracy(litert.predict(published).probabilities, classes)
     assert right >= 0.945
     assert right == pytest.approx(figures["article_type.accuracy"], abs=0.001)
-    right = _accuracy(litert.predict(delivered), classes)
+    right = _accuracy(litert.predict(delivered).probabilities, classes)
     assert right == pytest.approx(figures["article_type.delivered.accuracy"], abs=0.001)

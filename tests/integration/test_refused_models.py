@@ -123,7 +123,7 @@ def calls_python(pixels: Any) -> Any:
 def test_a_saved_model_that_only_computes_is_loaded(tmp_path: Path) -> None:
     predictor = load_predictor(saved_model(tmp_path, mean))
     answer = predictor.predict(np.zeros((3, SIDE, SIDE, 3), np.uint8))
-    assert answer["article_type"].tolist() == [[0.5, 0.5]] * 3
+    assert answer.probabilities["article_type"].tolist() == [[0.5, 0.5]] * 3
 
 
 @pytest.mark.parametrize(("compute", "named"), [(reads_a_file, "ReadFile"), (calls_python, "EagerPyFunc")])

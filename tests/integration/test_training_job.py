@@ -85,7 +85,7 @@ def test_a_version_is_written_that_loads_describes_itself_and_can_be_published(t
     for directory in (out, tmp_path / "gpu"):
         predictor = load_predictor(directory)
         assert predictor.version == manifest.version
-        assert predictor.predict(photos)["base_colour"].shape == (2, 14)
+        assert predictor.predict(photos).probabilities["base_colour"].shape == (2, 14)
 
     registry = Registry(objects, "bucket", "small")
     published = registry.publish(out)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from services.augmentation import stage as augmentation
 from services.inference import stage as inference
+from services.inference.stage import Answer
 from services.local.pubsub.filters import compile_filter
 from services.model.manifest import ModelError
 from services.recording import stage as recording
@@ -38,13 +39,16 @@ class FreeModel:
     name = "free"
     image_size = 4
     labels: Mapping[str, tuple[str, ...]] = {"article_type": ("Light", "Dark", "Neither")}
+    thresholds: Mapping[str, float] = {"article_type": 0.5}
 
     def __init__(self, version: str = "1") -> None:
         self.version = version
 
-    def predict(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def predict(self, image: NDArray[np.uint8]) -> Answer:
         light = float(image.mean()) / 255
-        return {"article_type": np.array([0.9 * light, 0.9 * (1 - light), 0.1], np.float32)}
+        probabilities = np.array([0.9 * light, 0.9 * (1 - light), 0.1], np.float32)
+        # It was trained on grey photos.
+        return Answer({"article_type": probabilities}, unfamiliar=bool(np.ptp(image.mean(axis=(0, 1))) > 50))
 
 
 class FreeModels:

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from services.inference.batcher import Batcher
-
-type Probabilities = Mapping[str, NDArray[np.float32]]
+from services.inference.predictors import Answers
+from services.inference.stage import Answer
 
 WAIT = 20.0  # seconds; generous, for a machine that is busy
 
@@ -23,6 +23,7 @@ class GatedPredictor:
     version = "1"
     image_size = 2
     labels: Mapping[str, Sequence[str]] = {"number": ("it",), "twice": ("it", "its double")}
+    thresholds: Mapping[str, float] = {}
 
     def __init__(self, max_batch: int) -> None:
         self.max_batch = max_batch
@@ -31,7 +32,7 @@ class GatedPredictor:
         self.gate = threading.Event()
         self.at_the_gate = threading.Semaphore(0)
 
-    def predict(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def predict(self, images: NDArray[np.uint8]) -> Answers:
         assert images.dtype == np.uint8
         assert images.shape[1:] == (2, 2, 3)
         numbers = images[:, 0, 0, 0].astype(np.float32)
@@ -40,16 +41,17 @@ class GatedPredictor:
         assert self.gate.wait(WAIT)
         if self.problem:
             raise self.problem
-        return {"number": numbers[:, None], "twice": np.stack([numbers, 2 * numbers], axis=1)}
+        twice = np.stack([numbers, 2 * numbers], axis=1)
+        return Answers({"number": numbers[:, None], "twice": twice}, unfamiliar=numbers % 2 == 1)
 
 
 def image(number: int) -> NDArray[np.uint8]:
     return np.full((2, 2, 3), number, np.uint8)
 
 
-def start(batcher: Batcher, number: int) -> Future[Probabilities]:
+def start(batcher: Batcher, number: int) -> Future[Answer]:
     """Lets a thread of its own wait for an image's prediction; one that never comes holds up no test run."""
-    future: Future[Probabilities] = Future()
+    future: Future[Answer] = Future()
 
     def run() -> None:
         try:
@@ -61,7 +63,7 @@ def start(batcher: Batcher, number: int) -> Future[Probabilities]:
     return future
 
 
-def occupy(batcher: Batcher, predictor: GatedPredictor, workers: int = 1) -> list[Future[Probabilities]]:
+def occupy(batcher: Batcher, predictor: GatedPredictor, workers: int = 1) -> list[Future[Answer]]:
     """One image for each worker, until all of them wait at the gate."""
     futures = []
     for _ in range(workers):
@@ -70,7 +72,7 @@ def occupy(batcher: Batcher, predictor: GatedPredictor, workers: int = 1) -> lis
     return futures
 
 
-def enqueue(batcher: Batcher, *numbers: int) -> list[Future[Probabilities]]:
+def enqueue(batcher: Batcher, *numbers: int) -> list[Future[Answer]]:
     """Lets threads come with these images, one after the other."""
     futures = []
     waiting = batcher._waiting  # nowhere else can one see that a thread has come
@@ -87,8 +89,10 @@ def enqueue(batcher: Batcher, *numbers: int) -> list[Future[Probabilities]]:
 def test_one_image_is_not_kept_waiting_for_company() -> None:
     predictor = GatedPredictor(max_batch=8)
     predictor.gate.set()
-    heads = start(Batcher(predictor, workers=1), 7).result(WAIT)
-    assert {head: values.tolist() for head, values in heads.items()} == {"number": [7], "twice": [7, 14]}
+    answer = start(Batcher(predictor, workers=1), 7).result(WAIT)
+    said = {head: values.tolist() for head, values in answer.probabilities.items()}
+    assert said == {"number": [7], "twice": [7, 14]}
+    assert answer.unfamiliar is True
     assert predictor.batches == [[7]]
 
 
@@ -98,7 +102,7 @@ def test_images_that_wait_go_together_the_oldest_first_and_no_more_than_the_mode
     occupy(batcher, predictor)
     futures = enqueue(batcher, *range(1, 11))
     predictor.gate.set()
-    answers = [future.result(WAIT)["number"].tolist() for future in futures]
+    answers = [future.result(WAIT).probabilities["number"].tolist() for future in futures]
     assert answers == [[number] for number in range(1, 11)]
     assert predictor.batches == [[0], [1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
 
@@ -108,8 +112,9 @@ def test_every_thread_gets_the_answer_to_its_own_image() -> None:
     predictor.gate.set()
     batcher = Batcher(predictor, workers=2)
     futures = [start(batcher, number) for number in range(200)]
-    answers = [future.result(WAIT)["twice"].tolist() for future in futures]
-    assert answers == [[number, 2 * number] for number in range(200)]
+    answers = [future.result(WAIT) for future in futures]
+    assert [answer.probabilities["twice"].tolist() for answer in answers] == [[n, 2 * n] for n in range(200)]
+    assert [answer.unfamiliar for answer in answers] == [number % 2 == 1 for number in range(200)]
     assert sorted(number for batch in predictor.batches for number in batch) == list(range(200))
     assert max(map(len, predictor.batches)) <= 16
 
@@ -125,7 +130,7 @@ def test_a_failure_reaches_all_who_wait_for_that_batch_and_the_next_goes_on() ->
         with pytest.raises(RuntimeError, match="the GPU is gone"):
             future.result(WAIT)
     predictor.problem = None
-    assert start(batcher, 4).result(WAIT)["number"].tolist() == [4]
+    assert start(batcher, 4).result(WAIT).probabilities["number"].tolist() == [4]
 
 
 def test_workers_predict_at_the_same_time() -> None:
@@ -133,4 +138,4 @@ def test_workers_predict_at_the_same_time() -> None:
     # `occupy` only returns when three batches wait at the gate together.
     futures = occupy(Batcher(predictor, workers=3), predictor, workers=3)
     predictor.gate.set()
-    assert [future.result(WAIT)["number"].tolist() for future in futures] == [[0], [0], [0]]
+    assert [future.result(WAIT).probabilities["number"].tolist() for future in futures] == [[0], [0], [0]]

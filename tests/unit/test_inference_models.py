@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from services.inference.models import HELD, LOOK_INTERVAL, RegistryModels
+from services.inference.predictors import Answers
 from services.model.manifest import ModelError, load_manifest
 from services.model.registry import Registry, UnknownVersionError
 from services.shared.memory import MemoryObjects
@@ -35,11 +36,12 @@ class FilePredictor:
         manifest = load_manifest(directory)
         self.name, self.version = manifest.name, manifest.version
         self.labels: Mapping[str, Sequence[str]] = manifest.heads
+        self.thresholds = manifest.thresholds
         self._file = directory / "model.tflite"
 
-    def predict(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def predict(self, images: NDArray[np.uint8]) -> Answers:
         size = len(self._file.read_bytes())
-        return {"article_type": np.full((len(images), 2), size, np.float32)}
+        return Answers({"article_type": np.full((len(images), 2), size, np.float32)})
 
 
 class Service:
@@ -109,7 +111,7 @@ def test_a_promotion_is_picked_up_at_the_next_look(service: Service) -> None:
     assert service.later() == "v1"
     model = service.models.current()
     assert (model.name, model.image_size, model.labels) == (NAME, 2, {"article_type": ("Shirts", "Boots")})
-    assert model.predict(IMAGE)["article_type"].tolist() == [len(b"the network of v1")] * 2
+    assert model.predict(IMAGE).probabilities["article_type"].tolist() == [len(b"the network of v1")] * 2
     assert service.loads == ["v1"]
     service.registry.rollback("me", "worse", NOON)
     assert service.later() == "embedded"
@@ -215,7 +217,7 @@ def test_versions_beyond_those_held_are_let_go_with_their_files_and_threads(serv
     for version in versions:
         service.models.pinned(version)
     # Who still predicts with a version that was let go has its files.
-    assert used.predict(IMAGE)["article_type"].tolist() == [len(b"the network of v0")] * 2
+    assert used.predict(IMAGE).probabilities["article_type"].tolist() == [len(b"the network of v0")] * 2
     assert downloads(service) == HELD + 1
     del used
     gc.collect()

@@ -8,6 +8,7 @@ import tf_keras
 from numpy.typing import NDArray
 
 from services.model import network
+from services.model.familiarity import EMBEDDING
 from services.model.preprocessing import to_array
 from services.model.weights import Weights, pretrained_checkpoint, quantize
 from services.training import exports
@@ -51,7 +52,7 @@ def test_heads_come_from_the_mapping(trainable: tf_keras.Model, photos: NDArray[
     assert {head: logits.shape for head, logits in _logits(trainable, photos).items()} == {
         "article_type": (24, 3),
         "base_colour": (24, 2),
-        network.EMBEDDING: (24, network.HIDDEN_UNITS),
+        EMBEDDING: (24, network.HIDDEN_UNITS),
     }
 
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from services.model.registry import Pointer
 from services.shared.events import Message, Product
 from services.shared.layout import photo_uri
 from tests.unit.memory_pipeline import BUCKET, MemoryPipeline, clock
-from tests.unit.photos import jpeg
+from tests.unit.photos import encoded, jpeg
 
 REQUESTED = "classification-requested"
 
@@ -291,6 +292,37 @@ def test_an_uploaded_photo_has_its_row() -> None:
     )
     assert (row["job_id"], row["variant"], row["error"]) == (None, "original", None)
     assert [label["label"] for label in row["heads"]] == ["Dark", "Neither", "Light"]
+
+
+def test_what_the_model_does_not_know_is_said_beside_its_answer() -> None:
+    pipeline = pipeline_of(0)
+    photos = {
+        "sure.jpg": jpeg(20),
+        "unsure.jpg": jpeg(127),
+        "red.png": encoded(Image.new("RGB", (8, 8), "red"), "PNG"),
+    }
+    for name, photo in photos.items():
+        generation = pipeline.objects.put(f"gs://uploads/{name}", photo)
+        body = json.dumps({"bucket": "uploads", "name": name, "generation": str(generation)})
+        pipeline.publish("image-uploaded", body.encode(), {"eventType": "OBJECT_FINALIZE"})
+    pipeline.run()
+
+    said = {row["image_uri"]: (list(row["abstained"]), row["unfamiliar"]) for row in rows(pipeline)}
+    assert said == {
+        "gs://uploads/sure.jpg": ([], False),
+        "gs://uploads/unsure.jpg": (["article_type"], False),
+        "gs://uploads/red.png": ([], True),
+    }
+
+
+def test_a_photo_that_cannot_be_read_is_not_called_unfamiliar() -> None:
+    pipeline = pipeline_of(0)
+    generation = pipeline.objects.put("gs://uploads/broken.jpg", b"no photo")
+    body = json.dumps({"bucket": "uploads", "name": "broken.jpg", "generation": str(generation)})
+    pipeline.publish("image-uploaded", body.encode(), {"eventType": "OBJECT_FINALIZE"})
+    pipeline.run()
+    (row,) = rows(pipeline)
+    assert (list(row["abstained"]), row["unfamiliar"]) == ([], None)
 
 
 def test_an_upload_that_was_overwritten_or_deleted_says_so() -> None:
