@@ -40,11 +40,18 @@ def train(
     publish: Annotated[bool, typer.Option(help="Uploads the version; it serves nobody yet.")] = False,
 ) -> None:
     """Train a version of the model, measure it, write it; prints its name."""
+    from services.training import config as configurations
+
+    options: Options = ctx.obj
+    try:
+        config = configurations.read(configuration)
+    except configurations.ConfigError as error:
+        raise ClientError(str(error)) from error
+    if seed is not None:
+        config = config.model_copy(update={"seed": seed})
     try:
         from services.shared.styles import StylesError
-        from services.training import config as configurations
         from services.training.catalogue import DatasetError
-        from services.training.config import ConfigError
         from services.training.exports import ExportError
         from services.training.fitting import FittingError
         from services.training.folder import FolderObjects
@@ -52,13 +59,6 @@ def train(
         from services.training.snapshot import SnapshotError
     except ImportError as error:
         raise ClientError(f"{error.name} is missing: training wants the extra `training`") from error
-    options: Options = ctx.obj
-    try:
-        config = configurations.read(configuration)
-    except ConfigError as error:
-        raise ClientError(str(error)) from error
-    if seed is not None:
-        config = config.model_copy(update={"seed": seed})
     name = run or f"{config.name}-{date.today():%Y-%m-%d}"
     objects: Objects
     if folder is None:

@@ -1,7 +1,7 @@
 """Which parts of a photo an answer rests on: parts are covered, and the answer's probability is watched.
 
-Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. It needs nothing of a model
-but its answers, so that the 8-bit file that is served is what is explained.
+Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. It needs nothing of a
+model but its answers, so that the 8-bit file that is served is what is explained.
 """
 
 from collections.abc import Callable

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
-from pydantic import BaseModel, ConfigDict, Field
+
+from services.training.config import Augmentation
 
 # Of the photo's sides: as far as a frame is moved, and how it is scaled.
 SHIFT = 0.08
@@ -16,20 +17,6 @@ ZOOM = (0.88, 1.1)
 TURN = 0.1  # radians
 ERASED = (0.1, 0.4)  # of each side
 WHITE = 255.0
-
-
-class Augmentation(BaseModel):
-    """How far training photos are varied; each a share between 0 and 1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mirrored: float = Field(default=0.5, ge=0, le=1)
-    # Photos of which a rectangle is painted over (Zhong et al., Random Erasing, AAAI 2020).
-    erased: float = Field(default=0.3, ge=0, le=1)
-    # Batches that are blended with themselves in another order (Zhang et al., mixup, ICLR 2018), and the
-    # largest share of the fainter photo.
-    mixed: float = Field(default=0.5, ge=0, le=1)
-    mixed_share: float = Field(default=0.2, ge=0, le=0.5)
 
 
 def vary(pixels: tf.Tensor, settings: Augmentation, seed: tf.Tensor) -> tf.Tensor:

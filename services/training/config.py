@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.model.manifest import Identifier
 from services.shared.events import Filters, describe
-from services.training.fitting import Fitting
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -46,6 +45,38 @@ class CatalogueData(_Settings):
     minimum_photos: int = Field(default=20, ge=1)
     # Of the training span: what is chosen and calibrated by.
     validate_share: float = Field(default=0.1, gt=0, lt=1)
+
+
+class Augmentation(_Settings):
+    """How far training photos are varied; each a share between 0 and 1."""
+
+    mirrored: float = Field(default=0.5, ge=0, le=1)
+    # Photos of which a rectangle is painted over (Zhong et al., Random Erasing, AAAI 2020).
+    erased: float = Field(default=0.3, ge=0, le=1)
+    # Batches that are blended with themselves in another order (Zhang et al., mixup, ICLR 2018), and the
+    # largest share of the fainter photo.
+    mixed: float = Field(default=0.5, ge=0, le=1)
+    mixed_share: float = Field(default=0.2, ge=0, le=0.5)
+
+
+class Fitting(_Settings):
+    """How a network is fitted."""
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(default=64, ge=1)
+    # Rises for the first steps, then falls to nothing along a cosine.
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warm_up_steps: int = Field(default=300, ge=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    # Of the running average of the weights, which is what is kept (Polyak averaging).
+    averaging: float = Field(default=0.998, ge=0, lt=1)
+    # An example counts (1 / the number of examples of its label) to this power: 0 all examples alike, 1 all
+    # labels alike.
+    class_balance: float = Field(default=0.0, ge=0, le=1)
+    # Epochs without a better result on the validation side, after which the best is kept.
+    patience: int = Field(default=5, ge=1)
+    augmentation: Augmentation = Augmentation()
 
 
 class Config(_Settings):

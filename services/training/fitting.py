@@ -16,11 +16,11 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from services.shared.errors import ObjectNotFoundError
 from services.shared.ports import Objects
-from services.training.augmentation import Augmentation, mix, vary
+from services.training.augmentation import mix, vary
+from services.training.config import Fitting
 from services.training.examples import UNKNOWN
 from services.training.snapshot import Shard, Snapshot
 
@@ -32,28 +32,6 @@ PREDICTED_AT_ONCE = 256
 
 class FittingError(RuntimeError):
     """The run cannot go on; the message says why."""
-
-
-class Fitting(BaseModel):
-    """How a network is fitted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int = Field(ge=1)
-    batch: int = Field(default=64, ge=1)
-    # Rises for the first steps, then falls to nothing along a cosine.
-    learning_rate: float = Field(default=1e-3, gt=0)
-    warm_up_steps: int = Field(default=300, ge=0)
-    weight_decay: float = Field(default=0.02, ge=0)
-    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
-    # Of the running average of the weights, which is what is kept (Polyak averaging).
-    averaging: float = Field(default=0.998, ge=0, lt=1)
-    # An example counts (1 / the number of examples of its label) to this power: 0 all examples alike, 1 all
-    # labels alike.
-    class_balance: float = Field(default=0.0, ge=0, le=1)
-    # Epochs without a better result on the validation side, after which the best is kept.
-    patience: int = Field(default=5, ge=1)
-    augmentation: Augmentation = Augmentation()
 
 
 @dataclass(frozen=True)

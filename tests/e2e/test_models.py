@@ -32,7 +32,7 @@ def version(vitrine: CommandLine, tmp_path: Path) -> str:
     """A published version: the shipped model under a name of its own."""
     name = f"test-{uuid4().hex[:12]}"
     directory = shutil.copytree(DEFAULT_DIRECTORY, tmp_path / name)
-    figures = SHIPPED.figures | {"real": 0.95}
+    figures = SHIPPED.figures | {"article_type.accuracy": 0.96}
     save_manifest(directory, SHIPPED.model_copy(update={"version": name, "figures": figures}))
     assert vitrine("models", "publish", str(directory)).strip() == name
     return name
@@ -130,7 +130,7 @@ def test_the_command_line_shows_compares_and_rolls_back(
     assert "nothing was promoted yet" in vitrine("models", "list")
     assert json.loads(vitrine("models", "show", version))["version"] == version
     compared = vitrine("models", "compare", shipped, version).splitlines()
-    assert "0.9320 0.9500 +0.0180" in [" ".join(line.split()[1:]) for line in compared]
+    assert "0.9495 0.9600 +0.0105" in [" ".join(line.split()[1:]) for line in compared]
     said = vitrine("models", "promote", shipped, "--why", "the first", "--by", "ann")
     assert f"{shipped} is in production" in said
     assert "by ann: the first" in said

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from services.training.augmentation import Augmentation
-from services.training.fitting import Checkpoint, Fitting, fit
+from services.training.config import Augmentation, Fitting
+from services.training.fitting import Checkpoint, fit
 from services.training.folder import FolderObjects
 from tests.unit.training_world import Squares, frozen, small_network
 

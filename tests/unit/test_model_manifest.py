@@ -54,7 +54,7 @@ def test_the_shipped_model_is_what_its_manifest_says() -> None:
     assert set(manifest.heads) == {"article_type", "base_colour"}
     assert len(manifest.heads["article_type"]) == 20
     assert len(manifest.heads["base_colour"]) == 14
-    assert set(manifest.files) == {"model.tflite", "weights.npz"}
+    assert set(manifest.files) == {"familiarity.npz", "model.tflite", "weights.npz"}
     assert all((DEFAULT_DIRECTORY / name).stat().st_size < 6_000_000 for name in manifest.files)
 
 

@@ -26,7 +26,7 @@ def test_what_the_answer_rests_on_costs_most() -> None:
 
     assert lost.shape == (SIZE, SIZE)
     assert lost[8:20, 8:20].mean() > 5 * np.abs(lost[36:48, 36:48]).mean()
-    assert np.unravel_index(lost.argmax(), lost.shape) < (24, 24)
+    assert max(np.unravel_index(lost.argmax(), lost.shape)) < 24
 
 
 def test_what_contradicts_the_answer_gains() -> None:

@@ -2,7 +2,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from services.training.augmentation import Augmentation, mix, vary
+from services.training.augmentation import mix, vary
+from services.training.config import Augmentation
 
 SEED = (1, 2)
 NONE = Augmentation(mirrored=0, erased=0, mixed=0)

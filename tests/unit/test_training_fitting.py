@@ -8,9 +8,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from services.shared.memory import MemoryObjects
-from services.training.augmentation import Augmentation
+from services.training.config import Augmentation, Fitting
 from services.training.examples import UNKNOWN, Example, Side
-from services.training.fitting import Checkpoint, Fitting, FittingError, class_weights, fit, shuffled
+from services.training.fitting import Checkpoint, FittingError, class_weights, fit, shuffled
 from tests.unit.training_world import HEADS, Squares, frozen, small_network
 
 STATE = "gs://bucket/run/fitting.npz"
