@@ -9,6 +9,7 @@ needs to go on after an interruption stands under the run's root in Cloud Storag
 """
 
 import platform
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,6 +61,7 @@ RANGE_BATCHES = 20
 COMPARED_PHOTOS = 4_096
 KNOWN_PHOTOS = 16_384
 TIMED_PHOTOS = 200
+PROGRESS_SECONDS = 10.0
 # What nobody drew or tinted: what calibration may look at.
 PHOTOGRAPHED = ("photo", "delivered")
 
@@ -254,9 +256,15 @@ def _snapshot(
         data = Snapshot(objects, root)
         say(f"goes on with the snapshot {data.manifest.digest}")
     else:
-        data = snapshot.write(
-            objects, root, source(), config.image_size, lambda count: say(f"{count} photos read")
-        )
+        told = time.monotonic()
+
+        def progress(count: int) -> None:
+            nonlocal told
+            if time.monotonic() - told >= PROGRESS_SECONDS:
+                told = time.monotonic()
+                say(f"{count} photos read")
+
+        data = snapshot.write(objects, root, source(), config.image_size, progress)
     sides = ", ".join(f"{count} to {side}" for side, count in data.manifest.examples.items())
     say(f"snapshot {data.manifest.digest}: {sides}")
     for left_out in data.manifest.left_out:

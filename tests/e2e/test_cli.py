@@ -11,11 +11,18 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
 
 from services import local
 from services.local.cloud import LocalCloud
+from services.model.calibration import softmax
+from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
+from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
+from services.model.preprocessing import to_array
+from services.shared.images import decode
 from services.shared.styles import COLUMNS
+from services.training.exports import MODEL_FILE, of_litert
 from tests.e2e.plain import Outsider, new_job
 from tests.unit.photos import jpeg
 
@@ -187,6 +194,25 @@ def test_results_as_json_have_each_photo_once_and_the_disagreements_first(
         "disagreements": len(expected),
         "heads": ["article_type", "base_colour"],
     }
+
+
+def test_the_pipeline_says_what_the_evaluation_measured(vitrine: CommandLine, demo_job: str) -> None:
+    manifest = load_manifest(DEFAULT_DIRECTORY)
+    rows = [row for row in vitrine.json("results", demo_job)["results"] if not row["error"]]
+    photos = [(DEMO / "images" / f"{row['image_id']}.jpg").read_bytes() for row in rows]
+    pixels = np.stack([to_array(decode(photo), manifest.image_size) for photo in photos])
+    measured = of_litert(DEFAULT_DIRECTORY / MODEL_FILE)(pixels)
+    familiarity = Familiarity.load(DEFAULT_DIRECTORY / FAMILIARITY_FILE)
+
+    for head, labels in manifest.heads.items():
+        probabilities = softmax(measured[head], manifest.temperatures[head])
+        for row, expected in zip(rows, probabilities, strict=True):
+            said = [each for each in row["heads"] if each["head"] == head]
+            best = (-expected).argsort()[: len(said)]
+            assert [each["label"] for each in said] == [labels[index] for index in best]
+            assert [each["probability"] for each in said] == pytest.approx(expected[best].tolist(), abs=1e-5)
+    unfamiliar = familiarity.distance(measured[EMBEDDING]) > familiarity.threshold
+    assert [row["unfamiliar"] for row in rows] == unfamiliar.tolist()
 
 
 def test_results_as_csv_as_a_table_and_as_a_page_say_the_same(
