@@ -11,6 +11,8 @@ jobs/<job>/loaded/<shard>                        its shard is in BigQuery
 jobs/<job>/summary.json                          the job is done: its row of `jobs`
 handled/<subscription>/<digest of event id>      a message is done with
 rejected/<rejection_id>                          the bytes of a rejected message
+training/<run>/snapshot/                         a training run's data; services/training/snapshot.py
+training/<run>/fitting.npz, rounding.npz         its checkpoints; services/training/job.py
 models/<name>/<version>/                         a published model; services/model/registry.py
 models/<name>/production.json                    the version that is served, who promoted it and why
 """

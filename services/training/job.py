@@ -8,6 +8,7 @@ needs to go on after an interruption stands under the run's root in Cloud Storag
 <root>/rounding.npz          the state of the epochs in 8 bits
 """
 
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +54,7 @@ from services.training.measures import (
     Unfamiliar,
 )
 from services.training.report import render
-from services.training.snapshot import Shard, Snapshot
+from services.training.snapshot import Shard, Snapshot, SnapshotError
 
 # Batches of training photos on which the ranges of activations are observed.
 RANGE_BATCHES = 20
@@ -160,7 +161,7 @@ def train(
             seed=config.seed,
             snapshot=data.manifest.digest,
             revision=revision,
-            machine=f"{platform.machine()}, {len(tf.config.list_logical_devices())} devices",
+            machine=f"{platform.machine()}, {os.cpu_count()} cores",
             held_out=config.held_out,
         ),
         heads=measures.measure(
@@ -267,14 +268,19 @@ def _snapshot(
         data = snapshot.write(objects, root, source(), config.image_size, progress)
     sides = ", ".join(f"{count} to {side}" for side, count in data.manifest.examples.items())
     say(f"snapshot {data.manifest.digest}: {sides}")
+    for side, count in data.manifest.examples.items():
+        if not count:
+            raise SnapshotError(f"{root}: no example is to {side}, and it takes some of each side")
     for left_out in data.manifest.left_out:
         say(f"left out: {left_out.what} ({left_out.count}): {left_out.why}")
     return data
 
 
 def _some(data: Snapshot, side: Side, most: int) -> Iterator[Shard]:
-    """Shards of a side, as many as it takes for `most` examples."""
-    return islice(data.shards(side), -(-most // snapshot.SHARD_EXAMPLES))
+    """Shards of a side from its beginning to its end, as many as it takes for `most` examples."""
+    names = data.manifest.shards[side]
+    step = max(1, len(names) * snapshot.SHARD_EXAMPLES // most)
+    return (data.shard(name) for name in names[::step])
 
 
 def _answered(data: Snapshot, side: Side, run: Run) -> _Answered:

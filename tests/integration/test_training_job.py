@@ -14,6 +14,7 @@ from services.training import demo, job
 from services.training.config import Config
 from services.training.exports import SAVED_MODEL, ExportError, export_saved_model
 from services.training.measures import Evaluation
+from services.training.snapshot import SnapshotError
 from tests.unit.test_training_demo import few_photos
 
 __all__ = ["few_photos"]
@@ -35,11 +36,11 @@ CONFIG = Config.model_validate(
 SOURCE = demo.DemoSource(validate=30, tinted=20, drawings=20, tested=10)
 
 
-def run(config: Config, objects: MemoryObjects, out: Path) -> list[str]:
+def run(config: Config, objects: MemoryObjects, out: Path, source: demo.DemoSource = SOURCE) -> list[str]:
     lines: list[str] = []
     job.train(
         config,
-        lambda: SOURCE,
+        lambda: source,
         objects,
         "gs://bucket/training/run",
         out,
@@ -101,3 +102,11 @@ def test_a_version_is_written_that_loads_describes_itself_and_can_be_published(t
     strict = CONFIG.model_copy(update={"rounded_agreement": 1.0})
     with pytest.raises(ExportError, match=r"rounded gives the label of fitted .* and 100\.00% are needed"):
         run(strict, objects, tmp_path / "strict")
+
+
+@pytest.mark.usefixtures("few_photos")
+def test_a_side_without_examples_is_named(tmp_path: Path) -> None:
+    nothing_held = demo.DemoSource(validate=0, tinted=0, drawings=0, tested=0)
+
+    with pytest.raises(SnapshotError, match="no example is to validate"):
+        run(CONFIG, MemoryObjects(), tmp_path, nothing_held)
