@@ -17,12 +17,17 @@ from numpy.typing import NDArray
 from services.inference.stage import Answer
 from services.model.calibration import softmax
 from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
-from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, load_manifest
+from services.model.manifest import (
+    DEFAULT_DIRECTORY,
+    MODEL_FILE,
+    SAVED_MODEL,
+    Manifest,
+    ModelError,
+    load_manifest,
+)
 
 __all__ = ["DEFAULT_DIRECTORY", "LiteRTPredictor", "Predictor", "SavedModelPredictor", "load_predictor"]
 
-MODEL_FILE = "model.tflite"
-SAVED_MODEL = "saved_model"
 
 # What a SavedModel may be made of: arithmetic, and what restores variables. TensorFlow has operators that
 # read and write any file or call Python, and some of a graph runs as soon as it is loaded.

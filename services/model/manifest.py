@@ -10,6 +10,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 MANIFEST = "model.json"
+# The forms that are served: for LiteRT, in 8-bit integers; for TensorFlow.
+MODEL_FILE = "model.tflite"
+SAVED_MODEL = "saved_model"
 
 # The model that ships with the repository.
 DEFAULT_DIRECTORY = Path(__file__).parent / "default"

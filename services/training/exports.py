@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from services.model.familiarity import FAMILIARITY_FILE
-from services.model.manifest import digests, load_manifest, save_manifest
+from services.model.manifest import MODEL_FILE, SAVED_MODEL, digests, load_manifest, save_manifest
 from services.model.network import build_served
 from services.model.weights import Weights
 
@@ -19,9 +19,7 @@ type Pixels = NDArray[np.uint8]
 type Logits = dict[str, NDArray[np.float32]]
 type Run = Callable[[Pixels], Logits]
 
-MODEL_FILE = "model.tflite"
 FLOAT16_FILE = "model_float16.tflite"
-SAVED_MODEL = "saved_model"
 EXPORTS = (MODEL_FILE, FLOAT16_FILE, SAVED_MODEL)
 WEIGHTS_FILE = "weights.npz"
 # What goes with each form of a model.

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from services.model import network
 from services.model.calibration import fit_temperature, fit_threshold, softmax
 from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
-from services.model.manifest import Manifest, digests, save_manifest
+from services.model.manifest import MODEL_FILE, SAVED_MODEL, Manifest, digests, save_manifest
 from services.model.weights import Weights, pretrained_checkpoint, quantize
 from services.shared.ports import Objects
 from services.training import exports, measures, snapshot
@@ -36,8 +36,6 @@ from services.training.examples import UNKNOWN, Side, Source
 from services.training.exports import (
     EXPORTS,
     FLOAT16_FILE,
-    MODEL_FILE,
-    SAVED_MODEL,
     WEIGHTS_FILE,
     ExportError,
     Run,

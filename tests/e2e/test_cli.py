@@ -18,11 +18,11 @@ from services import local
 from services.local.cloud import LocalCloud
 from services.model.calibration import softmax
 from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
-from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
+from services.model.manifest import DEFAULT_DIRECTORY, MODEL_FILE, load_manifest
 from services.model.preprocessing import to_array
 from services.shared.images import decode
 from services.shared.styles import COLUMNS
-from services.training.exports import MODEL_FILE, of_litert
+from services.training.exports import of_litert
 from tests.e2e.plain import Outsider, new_job
 from tests.unit.photos import jpeg
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from services.inference.predictors import load_predictor
-from services.model.manifest import load_manifest
+from services.model.manifest import SAVED_MODEL, load_manifest
 from services.model.registry import Registry
 from services.shared.memory import MemoryObjects
 from services.training import demo, job
 from services.training.config import Config
-from services.training.exports import SAVED_MODEL, ExportError, export_saved_model
+from services.training.exports import ExportError, export_saved_model
 from services.training.measures import Evaluation
 from services.training.snapshot import SnapshotError
 from tests.unit.test_training_demo import few_photos

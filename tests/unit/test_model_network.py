@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from services.model import network
 from services.model.familiarity import EMBEDDING
+from services.model.manifest import MODEL_FILE
 from services.model.preprocessing import to_array
 from services.model.weights import Weights, pretrained_checkpoint, quantize
 from services.training import exports
@@ -87,7 +88,7 @@ def test_rounding_moves_the_answers_little_and_litert_hardly_at_all(
     trainable: tf_keras.Model, served: tf_keras.Model, photos: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     exact, rounded = _logits(trainable, photos), _logits(served, photos)
-    path = tmp_path / exports.MODEL_FILE
+    path = tmp_path / MODEL_FILE
     path.write_bytes(exports.integers(served))
     integers = exports.of_litert(path)(photos)
 
