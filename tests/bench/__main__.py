@@ -22,7 +22,7 @@ from rich.table import Table
 
 from services.inference.predictors import LiteRTPredictor
 from services.local.cloud import LocalCloud, down, up
-from services.model.manifest import DEFAULT_DIRECTORY
+from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
 from tests.conftest import free_ports
 from tests.e2e.plain import Outsider, new_job, until
 from tests.integration.pubsub_servers import (
@@ -125,7 +125,12 @@ def predictors(table: Table) -> None:
     from services.model.weights import Weights
 
     served = LiteRTPredictor(DEFAULT_DIRECTORY)
-    network = build_served(served.labels, served.image_size, Weights.load(DEFAULT_DIRECTORY / "weights.npz"))
+    network = build_served(
+        served.labels,
+        served.image_size,
+        Weights.load(DEFAULT_DIRECTORY / "weights.npz"),
+        small_photos=load_manifest(DEFAULT_DIRECTORY).small_photos,
+    )
     photo = np.random.default_rng(0).integers(0, 256, (1, served.image_size, served.image_size, 3), np.uint8)
 
     def seconds_each(predict: Callable[[], object], count: int) -> Callable[[], float]:
