@@ -52,6 +52,7 @@ def train(
     try:
         from services.shared.styles import StylesError
         from services.training.catalogue import DatasetError
+        from services.training.deepfashion import FormatError
         from services.training.exports import ExportError
         from services.training.fitting import FittingError
         from services.training.folder import FolderObjects
@@ -79,7 +80,7 @@ def train(
             command=shlex.join(["vitrine", "train", configuration, "--seed", str(config.seed)]),
             revision=_revision(),
         )
-    except (StylesError, DatasetError, SnapshotError, FittingError, ExportError) as error:
+    except (StylesError, FormatError, DatasetError, SnapshotError, FittingError, ExportError) as error:
         raise ClientError(str(error)) from error
     if publish:
         from services.model.registry import Registry
@@ -93,17 +94,20 @@ def _source(config: "Config", options: Options, run: str) -> "Source":
     """The data that the configuration names; a catalogue's labels are counted already.
 
     Raises:
-        StylesError, DatasetError: nothing can be learnt from it.
+        StylesError, FormatError, DatasetError: nothing can be learnt from it.
 
     """
     from services.training.catalogue import CatalogueSource
-    from services.training.config import DemoData
+    from services.training.config import DeepFashionData, DemoData
+    from services.training.deepfashion import DeepFashionSource
     from services.training.demo import DemoSource
     from services.training.fashion_products import folder_source
 
     data = config.data
     if isinstance(data, DemoData):
         return DemoSource(data.validate_photos, data.tinted, data.drawings, data.tested)
+    if isinstance(data, DeepFashionData):
+        return DeepFashionSource(data.folder)
     if data.folder is not None:
         return folder_source(
             data.folder,

@@ -47,6 +47,13 @@ class CatalogueData(_Settings):
     validate_share: float = Field(default=0.1, gt=0, lt=1)
 
 
+class DeepFashionData(_Settings):
+    """`services.training.deepfashion.DeepFashionSource`."""
+
+    kind: Literal["deepfashion"]
+    folder: Path
+
+
 class Augmentation(_Settings):
     """How far training photos are varied; each a share between 0 and 1."""
 
@@ -83,7 +90,7 @@ class Config(_Settings):
     """What to train on, how, and what the result has to hold."""
 
     name: Identifier
-    data: Annotated[DemoData | CatalogueData, Field(discriminator="kind")]
+    data: Annotated[DemoData | CatalogueData | DeepFashionData, Field(discriminator="kind")]
     # Pixels of a side of the square that the network is given.
     image_size: int = Field(default=112, ge=32, le=512)
     # As `services.model.network.build`: for photos of few pixels.

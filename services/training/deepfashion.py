@@ -16,7 +16,7 @@ The first line of each file counts its rows, the second names its columns. The f
 the same order, so that they are read side by side and memory does not grow with the number of photos.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import zip_longest
@@ -28,10 +28,14 @@ from numpy.typing import NDArray
 
 from services.model.fashionnet import LANDMARKS, UNKNOWN, Category, ClothesType
 from services.model.preprocessing import to_array
+from services.shared.errors import ImageError
 from services.shared.images import decode
+from services.training import examples as training
+from services.training.examples import LeftOut, Side
 
 type Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+LISTED = 5  # photos that are left out
 
 # Clothes type -> where its landmarks, as they are listed, stand among LANDMARKS.
 POSITIONS = {
@@ -111,7 +115,7 @@ class Benchmark:
         coarse = folder / "Anno_coarse"
         self._lists = coarse if coarse.is_dir() else folder / "Anno"
         self._partition = folder / "Eval" / "list_eval_partition.txt"
-        self._photos = folder / "Img" if (folder / "Img").is_dir() else folder
+        self.photos = folder / "Img" if (folder / "Img").is_dir() else folder
         self.categories = tuple(
             Category(row.name, ClothesType(row.integer(-1, "a clothes type", 1, 3)))
             for row in _rows(self._lists / "list_category_cloth.txt", "category_name")
@@ -141,7 +145,7 @@ class Benchmark:
             category, attributes, box, landmarks, partition = _of_one_photo(files, number, found)
             clothes_type, places = _landmarks(landmarks, first_landmark)
             yield Annotation(
-                photo=self._photos / category.fields[0],
+                photo=self.photos / category.fields[0],
                 split=_split(partition),
                 category=category.integer(1, "the number of a category", 1, len(self.categories)) - 1,
                 attributes=_attributes(attributes, len(self.attributes)),
@@ -184,6 +188,58 @@ def example(annotation: Annotation, size: int) -> Example:
     return Example(to_array(image.crop(box), size), landmarks, visibility)
 
 
+class DeepFashionSource:
+    """As `services.training.examples.Source`: category and clothes type, on the published split.
+
+    The attributes are a thousand questions of yes and no, which no head answers: FashionNet has them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Read the names of the categories; no photo is opened.
+
+        Raises:
+            FormatError: a list of names is missing or not as published.
+
+        """
+        self._benchmark = Benchmark(folder)
+        self._unusable: dict[str, list[str]] = {}
+        self.heads: Mapping[str, Sequence[str]] = {
+            "category": [category.name for category in self._benchmark.categories],
+            "clothes_type": [clothes_type.name.lower() for clothes_type in ClothesType],
+        }
+        self.description: Mapping[str, str] = {"kind": "deepfashion"}
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """Photos that cannot be used; complete when `examples` has been read to its end."""
+        return [
+            LeftOut(f"{', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''}", len(names), why)
+            for why, names in sorted(self._unusable.items())
+        ]
+
+    def examples(self, image_size: int) -> Iterator[tuple[Side, training.Example]]:
+        """Streams the garments, cut out of their photos, in the order of the files.
+
+        Raises:
+            FormatError: a file is missing or not as published.
+
+        """
+        self._unusable = {}
+        for annotation in self._benchmark.annotations():
+            key = annotation.photo.relative_to(self._benchmark.photos).as_posix()
+            try:
+                pixels = example(annotation, image_size).pixels
+            except FileNotFoundError:
+                self._unusable.setdefault("photo-missing", []).append(key)
+                continue
+            except ImageError as unusable:
+                self._unusable.setdefault(unusable.code, []).append(key)
+                continue
+            labels = {"category": annotation.category, "clothes_type": annotation.clothes_type - 1}
+            yield _SIDES[annotation.split], training.Example(key, pixels, labels, "photo", None)
+
+
+_SIDES: Mapping[Split, Side] = {"train": "train", "val": "validate", "test": "test"}
 _FIRST_ROW = 3  # the line behind count and header
 _ATTRIBUTE_LABELS = {"1": 1, "-1": 0, "0": UNKNOWN}
 

@@ -15,11 +15,13 @@ from services.training.deepfashion import (
     Attribute,
     Benchmark,
     Box,
+    DeepFashionSource,
     FormatError,
     Landmark,
     Visibility,
     example,
 )
+from services.training.examples import LeftOut
 
 SHIRT, JEANS, DRESS = (f"img/{name}/img_0000000{index}.jpg" for index, name in enumerate(("A_Tee", "B", "C")))
 COLUMNS = "landmark_visibility_{0} landmark_location_x_{0} landmark_location_y_{0}"
@@ -255,3 +257,31 @@ def test_a_photo_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"<html>")
     with pytest.raises(ImageError, match="photo-not-an-image"):
         example(_annotation(tmp_path / "photo.jpg", Box(0, 0, 9, 9)), 32)
+
+
+def test_it_is_a_source_of_examples_on_the_published_split(tmp_path: Path) -> None:
+    _write(tmp_path)
+    for name, size in ((SHIRT, (300, 300)), (DRESS, (300, 200))):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("RGB", size, "navy").save(tmp_path / name)
+    (tmp_path / JEANS).parent.mkdir(parents=True)
+    (tmp_path / JEANS).write_bytes(b"no photo")
+
+    source = DeepFashionSource(tmp_path)
+    found = list(source.examples(32))
+
+    assert [(side, each.key) for side, each in found] == [("train", SHIRT), ("test", DRESS)]
+    said = [{head: source.heads[head][index] for head, index in each.labels.items()} for _, each in found]
+    assert said == [
+        {"category": "Tee", "clothes_type": "upper"},
+        {"category": "Dress", "clothes_type": "full"},
+    ]
+    assert all(each.pixels.shape == (32, 32, 3) for _, each in found)
+    assert source.left_out == [LeftOut(JEANS, 1, "photo-not-an-image")]
+
+
+def test_a_photo_that_is_not_there_is_left_out_by_name(tmp_path: Path) -> None:
+    source = DeepFashionSource(_write(tmp_path))
+
+    assert list(source.examples(32)) == []
+    assert source.left_out == [LeftOut(f"{SHIRT}, {JEANS}, {DRESS}", 3, "photo-missing")]
