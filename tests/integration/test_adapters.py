@@ -473,6 +473,8 @@ def prediction(number: int, **columns: Any) -> dict[str, Any]:
         "model": "m",
         "model_version": "1",
         "heads": heads,
+        "abstained": ["article_type"],
+        "unfamiliar": True,
         "error": None,
         "predicted_at": NOON,
         "latency_ms": 1.5,
@@ -481,6 +483,8 @@ def prediction(number: int, **columns: Any) -> dict[str, Any]:
 
 FAILED: dict[str, Any] = {
     "heads": [],
+    "abstained": [],
+    "unfamiliar": None,
     "error": "photo-missing",
     "job_id": None,
     "image_id": None,
@@ -569,7 +573,7 @@ def test_a_load_of_files_that_do_not_stand_fails_and_can_be_repeated(tables: Wor
 
 
 def test_appended_rows_are_there_at_once_as_they_were(tables: World) -> None:
-    rows = [prediction(1), prediction(2, **FAILED), prediction(3, heads=[])]
+    rows = [prediction(1), prediction(2, **FAILED), prediction(3, heads=[], abstained=[])]
     tables.warehouse.append("predictions", rows[:2])
     tables.warehouse.append("predictions", rows[2:])
     assert by_id(tables.rows("predictions")) == rows
