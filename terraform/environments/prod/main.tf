@@ -1,0 +1,39 @@
+# The catalogue's own: protected from deletion, kept for ever, watched.
+terraform {
+  backend "gcs" {
+    # `make plan ENV=prod` names the bucket that `make bootstrap ENV=prod` made: -backend-config=bucket=...
+    prefix = "vitrine"
+  }
+}
+
+provider "google" {
+  project = var.project_id
+  region  = var.region
+}
+
+module "pipeline" {
+  source               = "../../pipeline"
+  environment          = "prod"
+  project_id           = var.project_id
+  project_number       = var.project_number
+  region               = var.region
+  location             = var.location
+  images               = var.images
+  gpu                  = var.gpu
+  deletion_protection  = true
+  gpu_zonal_redundancy = var.gpu_zonal_redundancy
+  min_instances        = var.min_instances
+  max_instances        = var.max_instances
+  request_publishers   = var.request_publishers
+  uploaders            = var.uploaders
+  readers              = var.readers
+  promoters            = var.promoters
+  kms_key_name         = var.kms_key_name
+  vpc_connector        = var.vpc_connector
+  labels               = var.labels
+}
+
+output "environment" {
+  description = "What `vitrine` needs to know to use this environment."
+  value       = module.pipeline.environment
+}

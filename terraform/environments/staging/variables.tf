@@ -1,0 +1,89 @@
+variable "gpu" {
+  description = "Whether inference has a GPU. Without one the same service runs the 8-bit model on CPUs."
+  type        = bool
+  default     = false
+}
+
+variable "images" {
+  description = "The container images, each by digest: <registry>/<image>@sha256:<digest>."
+  type = object({
+    cpu           = string
+    inference     = string
+    inference_gpu = optional(string)
+  })
+}
+
+variable "kms_key_name" {
+  description = "The customer-managed key for messages, objects, tables and images; null: Google's."
+  type        = string
+  default     = null
+}
+
+variable "labels" {
+  description = "Labels of everything, beside system and environment."
+  type        = map(string)
+  default     = {}
+}
+
+variable "location" {
+  description = "Where photos and rows are kept: the region, or the multi-region that it is in, such as EU; null: the region."
+  type        = string
+  default     = null
+}
+
+variable "max_instances" {
+  description = "Stage => instances at most, where it is to differ from the stage's own number."
+  type        = map(number)
+  default     = {}
+}
+
+variable "min_instances" {
+  description = "Stage => instances that always run. What is not named has none while there is nothing to do."
+  type        = map(number)
+  default     = {}
+}
+
+variable "project_id" {
+  description = "The project: one an environment."
+  type        = string
+}
+
+variable "project_number" {
+  description = "The project's number."
+  type        = string
+}
+
+variable "promoters" {
+  description = "Who may publish and promote models: any name => the member."
+  type        = map(string)
+  default     = {}
+}
+
+variable "readers" {
+  description = "Who may query the results: any name => the member."
+  type        = map(string)
+  default     = {}
+}
+
+variable "region" {
+  description = "Where the services run, such as europe-west4."
+  type        = string
+}
+
+variable "request_publishers" {
+  description = "Who may ask for a classification: any name => the member."
+  type        = map(string)
+  default     = {}
+}
+
+variable "uploaders" {
+  description = "Who may drop photos in the upload bucket: any name => the member."
+  type        = map(string)
+  default     = {}
+}
+
+variable "vpc_connector" {
+  description = "The VPC connector that the services reach private addresses through; null: none."
+  type        = string
+  default     = null
+}

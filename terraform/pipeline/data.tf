@@ -1,0 +1,84 @@
+# What the stages work on: the bucket of photos, jobs and models; the bucket that photos are dropped in; the
+# dataset.
+
+locals {
+  # No stage replaces or deletes an object: each writes what is not there yet.
+  stage_bucket_members = merge([
+    for name in keys(local.stages) : {
+      "${name}-reads"  = { role = "roles/storage.objectViewer", member = local.members[name], prefix = null }
+      "${name}-writes" = { role = "roles/storage.objectCreator", member = local.members[name], prefix = null }
+    }
+  ]...)
+  # Whoever promotes a model moves a pointer, and so must be able to replace it.
+  promoters = {
+    for name, member in var.promoters :
+    "${name}-promotes" => { role = "roles/storage.objectUser", member = member, prefix = "models/" }
+  }
+}
+
+module "bucket" {
+  source           = "../modules/bucket"
+  project_id       = var.project_id
+  name             = local.bucket
+  location         = local.location
+  force_destroy    = !var.deletion_protection
+  versioning       = var.deletion_protection
+  soft_delete_days = var.deletion_protection ? 30 : 7
+  kms_key_name     = var.kms_key_name
+  labels           = local.labels
+  members          = merge(local.stage_bucket_members, local.promoters)
+  # A message is not delivered again after its retention, so that nobody asks for older marks.
+  expiry_days = merge(
+    { "handled/" = 31, "training/" = 90 },
+    var.job_expiry_days == null ? {} : { "jobs/" = var.job_expiry_days },
+  )
+}
+
+module "uploads" {
+  source           = "../modules/bucket"
+  project_id       = var.project_id
+  name             = local.uploads
+  location         = local.location
+  force_destroy    = !var.deletion_protection
+  soft_delete_days = var.deletion_protection ? 30 : 7
+  kms_key_name     = var.kms_key_name
+  labels           = local.labels
+  members = merge(
+    { for name, member in var.uploaders : "${name}-writes" => { role = "roles/storage.objectCreator", member = member } },
+    {
+      for name, stage in local.stages : "${name}-reads" => {
+        role = "roles/storage.objectViewer", member = local.members[name]
+      } if stage.reads_uploads
+    },
+  )
+  notified_topics = {
+    for name, topic in local.topics : name => module.topics[name].id if contains(topic.producers, "cloud-storage")
+  }
+}
+
+module "warehouse" {
+  source              = "../modules/warehouse"
+  project_id          = var.project_id
+  location            = local.location
+  schemas             = "${local.root}/schemas"
+  deletion_protection = var.deletion_protection
+  kms_key_name        = var.kms_key_name
+  labels              = local.labels
+  readers             = var.readers
+  described_to = {
+    for name, stage in local.stages : name => local.members[name] if length(stage.tables) > 0
+  }
+  members = merge([
+    for name, stage in local.stages : {
+      for table, access in stage.tables :
+      "${name}-${access}s-${table}" => { table = table, access = access, member = local.members[name] }
+    }
+  ]...)
+}
+
+resource "google_project_iam_member" "reader" {
+  for_each = var.readers
+  project  = var.project_id
+  role     = "roles/bigquery.jobUser"
+  member   = each.value
+}

@@ -1,0 +1,141 @@
+variable "deletion_protection" {
+  description = "Whether Terraform refuses to delete services, tables and buckets with what is in them."
+  type        = bool
+  default     = true
+}
+
+variable "environment" {
+  description = "The environment's name; a label of everything."
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,20}$", var.environment))
+    error_message = "environment: write a short lower-case name such as dev."
+  }
+}
+
+variable "gpu" {
+  description = "Whether inference has a GPU. Without one the same service runs the 8-bit model on CPUs."
+  type        = bool
+  default     = false
+  validation {
+    # https://cloud.google.com/run/docs/configuring/services/gpu
+    condition     = !var.gpu || contains(["asia-south1", "asia-southeast1", "europe-west1", "europe-west4", "us-central1", "us-east4"], var.region)
+    error_message = "gpu: Cloud Run has the L4 in asia-south1, asia-southeast1, europe-west1, europe-west4, us-central1 and us-east4. Choose one of them as region, or write gpu = false."
+  }
+  validation {
+    condition     = !var.gpu || try(var.images.inference_gpu, null) != null
+    error_message = "gpu: write images.inference_gpu too, or gpu = false."
+  }
+}
+
+variable "gpu_zonal_redundancy" {
+  description = "Whether Cloud Run keeps GPUs for us in a second zone; it costs more and has a quota of its own."
+  type        = bool
+  default     = false
+}
+
+variable "images" {
+  description = "The container images, each by digest: <registry>/<image>@sha256:<digest>."
+  type = object({
+    cpu           = string
+    inference     = string
+    inference_gpu = optional(string)
+  })
+}
+
+variable "job_expiry_days" {
+  description = "Days after which a job's copies of photos, variants and prediction files are deleted; null: never. Its rows in BigQuery stay."
+  type        = number
+  default     = null
+}
+
+variable "kms_key_name" {
+  description = "The customer-managed key for messages, objects, tables and images; null: Google's."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.kms_key_name == null || can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key_name))
+    error_message = "kms_key_name: write projects/<project>/locations/<location>/keyRings/<ring>/cryptoKeys/<key>, or null."
+  }
+}
+
+variable "labels" {
+  description = "Labels of everything, beside system and environment."
+  type        = map(string)
+  default     = {}
+}
+
+variable "location" {
+  description = "Where photos and rows are kept: the region, or the multi-region that it is in, such as EU; null: the region."
+  type        = string
+  default     = null
+}
+
+variable "max_instances" {
+  description = "Stage => instances at most, where it is to differ from the stage's own number."
+  type        = map(number)
+  default     = {}
+}
+
+variable "min_instances" {
+  description = "Stage => instances that always run. What is not named has none while there is nothing to do."
+  type        = map(number)
+  default     = {}
+}
+
+variable "project_id" {
+  description = "The project: one an environment."
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "project_id: write the project's id, 6 to 30 lower-case letters, digits and dashes; not its name or number."
+  }
+}
+
+variable "project_number" {
+  description = "The project's number."
+  type        = string
+  validation {
+    condition     = can(regex("^[0-9]+$", var.project_number))
+    error_message = "project_number: write what `gcloud projects describe <project> --format='value(projectNumber)'` prints."
+  }
+}
+
+variable "promoters" {
+  description = "Who may publish and promote models: any name => the member."
+  type        = map(string)
+  default     = {}
+}
+
+variable "readers" {
+  description = "Who may query the results: any name => the member."
+  type        = map(string)
+  default     = {}
+}
+
+variable "region" {
+  description = "Where the services run, such as europe-west4."
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "region: write a region such as europe-west4."
+  }
+}
+
+variable "request_publishers" {
+  description = "Who may ask for a classification: any name => the member."
+  type        = map(string)
+  default     = {}
+}
+
+variable "uploaders" {
+  description = "Who may drop photos in the upload bucket: any name => the member."
+  type        = map(string)
+  default     = {}
+}
+
+variable "vpc_connector" {
+  description = "The VPC connector that the services reach private addresses through; null: none."
+  type        = string
+  default     = null
+}
