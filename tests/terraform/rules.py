@@ -1,0 +1,470 @@
+"""What holds of every environment's plan. Each rule takes a plan and yields what is wrong with it."""
+
+import ast
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
+from services.shared.wiring import SCHEMAS, load_wiring
+from tests.terraform.plans import DIGEST, NUMBER, ROOT, Plan, Values
+
+type Rule = Callable[[Plan], Iterator[str]]
+
+WIRING = load_wiring()
+SERVICES = ROOT / "services"
+PUBSUB_AGENT = f"serviceAccount:service-{NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
+STORAGE_AGENT = f"serviceAccount:service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
+PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
+PUBLIC = {"allUsers", "allAuthenticatedUsers"}
+BUCKET_SUFFIXES = ("vitrine", "vitrine-uploads")
+
+
+def worker(plan: Plan, service: str) -> str:
+    """The member that a service works as."""
+    return f"serviceAccount:{service}-worker@{plan.variables['project_id']}.iam.gserviceaccount.com"
+
+
+def invoker(plan: Plan) -> str:
+    """What Pub/Sub pushes as."""
+    return f"pubsub-invoker@{plan.variables['project_id']}.iam.gserviceaccount.com"
+
+
+def topic_path(plan: Plan, name: str) -> str:
+    """A topic's full name."""
+    return f"projects/{plan.variables['project_id']}/topics/{name}"
+
+
+def url(service: str) -> str:
+    """Where Cloud Run serves it."""
+    return f"https://{service}-{NUMBER}.europe-west4.run.app"
+
+
+def stage(name: str) -> Mapping[str, Any]:
+    """What a stage asks for."""
+    asked: Mapping[str, Any] = yaml.safe_load((SERVICES / name / "stage.yaml").read_text())
+    return asked
+
+
+def one(values: Values, block: str) -> Values:
+    """A block that may stand once; empty where it does not."""
+    blocks = values.get(block) or [{}]
+    found: Values = blocks[0]
+    return found
+
+
+def environment_of(service: Values) -> dict[str, str]:
+    """A Cloud Run service's environment variables."""
+    return {each["name"]: each["value"] for each in container(service)["env"]}
+
+
+def container(service: Values) -> Values:
+    """A Cloud Run service's only container."""
+    return one(one(service, "template"), "containers")
+
+
+def granted(plan: Plan) -> Iterator[tuple[str, str, str]]:
+    """Every grant: what it is on, the role, the member."""
+    for resource in plan.resources:
+        values = resource.values
+        if "role" not in values or "_iam_" not in resource.type:
+            continue
+        on = next(
+            (
+                f"{kind} {values[kind]}"
+                for kind in ("topic", "subscription", "bucket", "table_id", "dataset_id", "name")
+                if values.get(kind)
+            ),
+            resource.type,
+        )
+        for member in [values["member"]] if "member" in values else values["members"]:
+            yield on, values["role"], member
+
+
+# ---- wiring ----------------------------------------------------------------------------------------------
+
+
+def topics_are_those_of_the_wiring(plan: Plan) -> Iterator[str]:
+    """With their schemas."""
+    planned = plan.by_name("google_pubsub_topic")
+    yield from (
+        f"topic {name}: only in the plan or only in topics.yaml" for name in set(planned) ^ {*WIRING.topics}
+    )
+    schemas = plan.by_name("google_pubsub_schema")
+    for name, topic in WIRING.topics.items():
+        held = one(planned.get(name, {}), "schema_settings")
+        if topic.schema_kind == "none":
+            if held or name in schemas:
+                yield f"topic {name}: holds messages to a schema, and topics.yaml has none"
+            continue
+        expected = SCHEMAS / "events" / f"{_snake(topic.event)}.proto"
+        if schemas.get(name, {}).get("definition") != expected.read_text():
+            yield f"topic {name}: its schema is not {expected.name}"
+        path = f"projects/{plan.variables['project_id']}/schemas/{name}"
+        if (held.get("schema"), held.get("encoding")) != (path, "JSON"):
+            yield f"topic {name}: does not hold messages to its schema, in JSON"
+
+
+def subscriptions_are_those_of_the_wiring(plan: Plan) -> Iterator[str]:
+    """Whom they push, what they filter, when they give up."""
+    planned = plan.by_name("google_pubsub_subscription")
+    wired = WIRING.subscriptions()
+    yield from (
+        f"subscription {name}: only in the plan or only in topics.yaml" for name in set(planned) ^ {*wired}
+    )
+    for name, (topic, service, options) in wired.items():
+        values = planned.get(name)
+        if values is None:
+            continue
+        expected: dict[str, object] = {
+            "topic": topic,
+            "filter": options.filter,
+            "ack_deadline_seconds": options.ack_deadline,
+        }
+        for key, value in expected.items():
+            if values[key] != value:
+                yield f"subscription {name}: {key} is {values[key]!r}, not {value!r}"
+        if one(values, "expiration_policy").get("ttl") != "":
+            yield f"subscription {name}: expires when it is not used"
+        push = one(values, "push_config")
+        if options.pull:
+            if push:
+                yield f"subscription {name}: is pushed"
+            continue
+        if push.get("push_endpoint") != url(service):
+            yield f"subscription {name}: pushes to {push.get('push_endpoint')}, not to {url(service)}"
+        token = one(push, "oidc_token")
+        if (token.get("service_account_email"), token.get("audience")) != (invoker(plan), url(service)):
+            yield f"subscription {name}: does not authenticate as the invoker, for the service that it pushes to"
+        dead = one(values, "dead_letter_policy")
+        given_up = (topic_path(plan, options.dead_letter), options.attempts)
+        if (dead.get("dead_letter_topic"), dead.get("max_delivery_attempts")) != given_up:
+            yield f"subscription {name}: does not dead-letter to {options.dead_letter} after {options.attempts}"
+        pauses = one(values, "retry_policy")
+        shortest, longest = options.backoff
+        if (pauses.get("minimum_backoff"), pauses.get("maximum_backoff")) != (f"{shortest}s", f"{longest}s"):
+            yield f"subscription {name}: does not back off from {shortest} to {longest} seconds"
+
+
+def a_push_ends_before_it_is_delivered_again(plan: Plan) -> Iterator[str]:
+    """The ack deadline is above the service's timeout."""
+    services = plan.by_name("google_cloud_run_v2_service")
+    for name, values in plan.by_name("google_pubsub_subscription").items():
+        if not one(values, "push_config"):
+            continue
+        for service, run in services.items():
+            if one(values, "push_config")["push_endpoint"] == url(service):
+                timeout = int(one(run, "template")["timeout"].removesuffix("s"))
+                if values["ack_deadline_seconds"] <= timeout:
+                    yield f"subscription {name}: its ack deadline is not above {service}'s timeout of {timeout} s"
+
+
+def stages_are_those_of_the_wiring(plan: Plan) -> Iterator[str]:
+    """Of services/, of topics.yaml and of the plan."""
+    planned = {*plan.by_name("google_cloud_run_v2_service")}
+    folders = {path.parent.name for path in SERVICES.glob("*/main.py")}
+    yield from (
+        f"stage {name}: only in the plan or only in topics.yaml" for name in planned ^ {*WIRING.services()}
+    )
+    yield from (f"stage {name}: only in the plan or only in services/" for name in planned ^ folders)
+
+
+def uploads_are_told(plan: Plan) -> Iterator[str]:
+    """Every new object of the upload bucket, and of no other."""
+    told = [resource.values for resource in plan.of("google_storage_notification")]
+    expected = {
+        "bucket": f"{plan.variables['project_id']}-vitrine-uploads",
+        "topic": topic_path(plan, "image-uploaded"),
+        "event_types": ["OBJECT_FINALIZE"],
+        "payload_format": "JSON_API_V1",
+    }
+    if [{key: values[key] for key in expected} for values in told] != [expected]:
+        yield f"notifications: {told}, not {expected}"
+
+
+# ---- rights ----------------------------------------------------------------------------------------------
+
+
+def grants_are_the_least(plan: Plan) -> Iterator[str]:
+    """Exactly those that the wiring and the stages need: one more is one too many."""
+    yield from (
+        f"{grant} is {'missing' if difference < 0 else 'too much'}"
+        for grant, difference in _difference(Counter(granted(plan)), Counter(_expected_grants(plan))).items()
+    )
+
+
+def nothing_is_public(plan: Plan) -> Iterator[str]:
+    """No member of any grant is everybody."""
+    yield from (
+        f"{resource.address}: {member}"
+        for resource in plan.resources
+        for member in PUBLIC
+        if member in json.dumps(resource.values)
+    )
+
+
+def no_role_is_primitive(plan: Plan) -> Iterator[str]:
+    """Nobody is owner, editor or viewer of the project."""
+    yield from (f"{on}: {member} has {role}" for on, role, member in granted(plan) if role in PRIMITIVE)
+
+
+def each_service_works_as_itself(plan: Plan) -> Iterator[str]:
+    """An identity of its own, that is made here, and never the default one."""
+    made = {
+        f"{values['account_id']}@{plan.variables['project_id']}.iam.gserviceaccount.com"
+        for values in plan.by_name("google_service_account", "account_id").values()
+    }
+    for name, values in plan.by_name("google_cloud_run_v2_service").items():
+        email = one(values, "template").get("service_account")
+        if f"serviceAccount:{email}" != worker(plan, name) or email not in made:
+            yield f"service {name}: works as {email}"
+
+
+def buckets_are_closed(plan: Plan) -> Iterator[str]:
+    """Uniform access, never public, what is deleted can be restored."""
+    buckets = plan.by_name("google_storage_bucket")
+    expected = {f"{plan.variables['project_id']}-{suffix}" for suffix in BUCKET_SUFFIXES}
+    yield from (f"bucket {name}: unexpected or missing" for name in {*buckets} ^ expected)
+    for name, values in buckets.items():
+        if values["uniform_bucket_level_access"] is not True:
+            yield f"bucket {name}: objects have access lists of their own"
+        if values["public_access_prevention"] != "enforced":
+            yield f"bucket {name}: could be made public"
+        if one(values, "soft_delete_policy").get("retention_duration_seconds", 0) < 7 * 24 * 3600:
+            yield f"bucket {name}: what is deleted is gone at once"
+
+
+# ---- services --------------------------------------------------------------------------------------------
+
+
+def environments_are_what_settings_read(plan: Plan) -> Iterator[str]:
+    """Every variable that a service requires is set, and none that it does not know."""
+    model = load_manifest(DEFAULT_DIRECTORY)
+    project = plan.variables["project_id"]
+    values = {
+        "GOOGLE_CLOUD_PROJECT": project,
+        "VITRINE_BUCKET": f"{project}-vitrine",
+        "VITRINE_DATASET": "vitrine",
+        "VITRINE_MODEL": model.name,
+        "VITRINE_MODEL_VERSION": model.version,
+        "VITRINE_REQUIRE_GPU": "true" if plan.variables["gpu"] else "false",
+    }
+    for name, service in plan.by_name("google_cloud_run_v2_service").items():
+        required, known = _settings(name)
+        told = environment_of(service)
+        yield from (f"service {name}: {variable} is not set" for variable in required - set(told))
+        yield from (f"service {name}: does not know {variable}" for variable in set(told) - known)
+        yield from (
+            f"service {name}: {variable} is {value!r}, not {values[variable]!r}"
+            for variable, value in told.items()
+            if values.get(variable) != value
+        )
+
+
+def images_are_by_digest(plan: Plan) -> Iterator[str]:
+    """And of the kind that the stage asks for."""
+    for name, service in plan.by_name("google_cloud_run_v2_service").items():
+        asked = stage(name)
+        kind = asked["gpu"]["image"] if plan.variables["gpu"] and "gpu" in asked else asked["image"]
+        if container(service)["image"] != plan.variables["images"][kind]:
+            yield f"service {name}: runs {container(service)['image']}, not {kind} by its digest {DIGEST}"
+        if container(service)["args"] != [name]:
+            yield f"service {name}: its container is started as {container(service)['args']}"
+
+
+def services_are_looked_after(plan: Plan) -> Iterator[str]:
+    """Probes, limits and who may reach them."""
+    for name, service in plan.by_name("google_cloud_run_v2_service").items():
+        asked, template = stage(name), one(service, "template")
+        for probe in ("startup_probe", "liveness_probe"):
+            if one(one(container(service), probe), "http_get").get("path") != "/healthz":
+                yield f"service {name}: has no {probe} on /healthz"
+        if service["ingress"] != asked.get("ingress", "INGRESS_TRAFFIC_INTERNAL_ONLY"):
+            yield f"service {name}: is reached from {service['ingress']}"
+        least = plan.variables.get("min_instances", {}).get(name, 0)
+        if one(template, "scaling").get("min_instance_count") != least:
+            yield f"service {name}: does not keep {least} instances"
+        if not one(template, "scaling").get("max_instance_count"):
+            yield f"service {name}: grows without limit"
+        if service["custom_audiences"] != [url(name)]:
+            yield f"service {name}: does not take the tokens that are made for it"
+
+
+def a_gpu_is_where_it_was_asked_for(plan: Plan) -> Iterator[str]:
+    """With what Cloud Run wants beside it; and the service refuses to start without it."""
+    for name, service in plan.by_name("google_cloud_run_v2_service").items():
+        template, limits = one(service, "template"), one(container(service), "resources")["limits"]
+        has = one(template, "node_selector").get("accelerator")
+        wanted = bool(plan.variables["gpu"]) and "gpu" in stage(name)
+        if not wanted:
+            if has or "nvidia.com/gpu" in limits:
+                yield f"service {name}: has a GPU that nobody asked for"
+            continue
+        if has != "nvidia-l4" or limits.get("nvidia.com/gpu") != "1":
+            yield f"service {name}: has no L4"
+        if int(limits["cpu"]) < 4 or int(limits["memory"].removesuffix("Gi")) < 16:
+            yield f"service {name}: has less CPU or memory than Cloud Run wants beside an L4: {limits}"
+        if one(container(service), "resources")["cpu_idle"]:
+            yield f"service {name}: its CPU is taken away between requests, which a GPU forbids"
+        if template["gpu_zonal_redundancy_disabled"] is not True:
+            yield f"service {name}: keeps a second GPU in reserve that nobody asked for"
+        probe = one(container(service), "startup_probe")
+        if probe["period_seconds"] * probe["failure_threshold"] < 240:
+            yield f"service {name}: is given up on before its model is loaded"
+
+
+# ---- data ------------------------------------------------------------------------------------------------
+
+
+def tables_are_those_of_the_schemas(plan: Plan) -> Iterator[str]:
+    """Columns, partitions, clusters, and the views."""
+    layouts = yaml.safe_load((SCHEMAS / "tables.yaml").read_text())
+    views = {path.stem: path for path in (SCHEMAS / "views").glob("*.sql")}
+    planned = plan.by_name("google_bigquery_table", "table_id")
+    yield from (f"table {name}: unexpected or missing" for name in {*planned} ^ {*layouts, *views})
+    for name, layout in layouts.items():
+        table = planned.get(name, {})
+        columns = json.loads((SCHEMAS / "tables" / f"{name}.json").read_text())
+        if json.loads(table.get("schema") or "null") != columns:
+            yield f"table {name}: its columns are not those of {name}.json"
+        if table.get("clustering") != layout["cluster_by"]:
+            yield f"table {name}: is not clustered by {layout['cluster_by']}"
+        if one(table, "time_partitioning").get("field") != layout.get("partition_by"):
+            yield f"table {name}: is not partitioned by {layout.get('partition_by')}"
+    for name, path in views.items():
+        query = path.read_text().format(project=plan.variables["project_id"], dataset="vitrine")
+        if one(planned.get(name, {}), "view").get("query") != query:
+            yield f"view {name}: is not {path.name}"
+
+
+def what_is_done_with_is_cleared_away(plan: Plan) -> Iterator[str]:
+    """Marks of handled messages and training runs; jobs where it was asked for."""
+    bucket = plan.by_name("google_storage_bucket").get(f"{plan.variables['project_id']}-vitrine", {})
+    found = {
+        one(rule, "condition")["matches_prefix"][0]: one(rule, "condition")["age"]
+        for rule in bucket.get("lifecycle_rule", [])
+        if one(rule, "condition").get("matches_prefix")
+    }
+    expected = {"handled/": 31, "training/": 90} | ({} if plan.environment == "prod" else {"jobs/": 30})
+    if found != expected:
+        yield f"bucket: clears away {found}, not {expected}"
+
+
+def what_must_last_is_protected(plan: Plan) -> Iterator[str]:
+    """In staging and prod nothing is deleted by a mistake; dev may be destroyed."""
+    lasts = plan.environment != "dev"
+    for resource in plan.of("google_cloud_run_v2_service", "google_bigquery_table"):
+        view = bool(resource.values.get("view"))
+        if resource.values["deletion_protection"] is not (lasts and not view):
+            yield f"{resource.address}: deletion_protection is {resource.values['deletion_protection']}"
+    for resource in plan.of("google_storage_bucket"):
+        if resource.values["force_destroy"] is lasts:
+            yield f"{resource.address}: force_destroy is {resource.values['force_destroy']}"
+    for resource in plan.of("google_bigquery_dataset"):
+        if resource.values["delete_contents_on_destroy"] is lasts:
+            yield f"{resource.address}: its tables are deleted with it"
+
+
+def a_key_of_ones_own_is_used_throughout(plan: Plan) -> Iterator[str]:
+    """Where there is one."""
+    key = plan.variables.get("kms_key_name")
+    places = {
+        "google_pubsub_topic": lambda values: values.get("kms_key_name"),
+        "google_storage_bucket": lambda values: one(values, "encryption").get("default_kms_key_name"),
+        "google_bigquery_dataset": lambda values: one(values, "default_encryption_configuration").get(
+            "kms_key_name"
+        ),
+        "google_cloud_run_v2_service": lambda values: one(values, "template").get("encryption_key"),
+    }
+    for kind, used in places.items():
+        for resource in plan.of(kind):
+            if used(resource.values) != key:
+                yield f"{resource.address}: is encrypted with {used(resource.values)}, not with {key}"
+
+
+RULES: tuple[Rule, ...] = (
+    topics_are_those_of_the_wiring,
+    subscriptions_are_those_of_the_wiring,
+    a_push_ends_before_it_is_delivered_again,
+    stages_are_those_of_the_wiring,
+    uploads_are_told,
+    grants_are_the_least,
+    nothing_is_public,
+    no_role_is_primitive,
+    each_service_works_as_itself,
+    buckets_are_closed,
+    environments_are_what_settings_read,
+    images_are_by_digest,
+    services_are_looked_after,
+    a_gpu_is_where_it_was_asked_for,
+    tables_are_those_of_the_schemas,
+    what_is_done_with_is_cleared_away,
+    what_must_last_is_protected,
+    a_key_of_ones_own_is_used_throughout,
+)
+
+
+def _expected_grants(plan: Plan) -> Iterator[tuple[str, str, str]]:
+    project, team = plan.variables["project_id"], f"group:{plan.environment}@example.com"
+    acts = {"you": team, "pubsub": PUBSUB_AGENT, "cloud-storage": STORAGE_AGENT}
+    for name, topic in WIRING.topics.items():
+        for producer in topic.producers:
+            yield f"topic {name}", "roles/pubsub.publisher", acts.get(producer) or worker(plan, producer)
+    for name, (_, _, options) in WIRING.subscriptions().items():
+        if not options.pull:
+            # Dead-lettering is a publication there and an acknowledgement here.
+            yield f"subscription {name}", "roles/pubsub.subscriber", PUBSUB_AGENT
+    for name in WIRING.services():
+        asked = stage(name)
+        yield f"name {name}", "roles/run.invoker", f"serviceAccount:{invoker(plan)}"
+        yield f"bucket {project}-vitrine", "roles/storage.objectViewer", worker(plan, name)
+        yield f"bucket {project}-vitrine", "roles/storage.objectCreator", worker(plan, name)
+        if asked.get("reads_uploads"):
+            yield f"bucket {project}-vitrine-uploads", "roles/storage.objectViewer", worker(plan, name)
+        roles = {"read": "roles/bigquery.dataViewer", "write": "roles/bigquery.dataEditor"}
+        for table, access in asked.get("tables", {}).items():
+            yield f"table_id {table}", roles[access], worker(plan, name)
+        if asked.get("tables"):
+            yield "dataset_id vitrine", "roles/bigquery.metadataViewer", worker(plan, name)
+            yield "google_project_iam_member", "roles/bigquery.jobUser", worker(plan, name)
+    yield f"bucket {project}-vitrine-uploads", "roles/storage.objectCreator", team
+    yield f"bucket {project}-vitrine", "roles/storage.objectUser", team
+    yield "dataset_id vitrine", "roles/bigquery.dataViewer", team
+    yield "google_project_iam_member", "roles/bigquery.jobUser", team
+    yield "google_service_account_iam_member", "roles/iam.serviceAccountTokenCreator", PUBSUB_AGENT
+
+
+def _difference(one_: Counter[Any], other: Counter[Any]) -> dict[Any, int]:
+    return {key: one_[key] - other[key] for key in one_.keys() | other.keys() if one_[key] != other[key]}
+
+
+def _settings(service: str) -> tuple[set[str], set[str]]:
+    """The environment variables that a service's Settings require, and all that they know."""
+    required, known = set(), set()
+    for path in (SERVICES / "shared" / "settings.py", SERVICES / service / "main.py"):
+        (settings,) = [
+            node
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.ClassDef) and node.name == "Settings"
+        ]
+        for node in settings.body:
+            if not isinstance(node, ast.AnnAssign):
+                continue
+            aliases = [
+                word.value.value
+                for word in ast.walk(node.annotation)
+                if isinstance(word, ast.keyword)
+                and word.arg == "alias"
+                and isinstance(word.value, ast.Constant)
+            ]
+            known |= set(aliases)
+            if node.value is None:
+                required |= set(aliases)
+    return required, known
+
+
+def _snake(event: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in event).lstrip("_")

@@ -1,0 +1,57 @@
+"""Every environment's plan, held to every rule."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.terraform.plans import DIGEST, ENVIRONMENTS, Plan, copied, plan
+from tests.terraform.rules import RULES, Rule
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copied(tmp_path_factory.mktemp("vitrine"))
+
+
+@pytest.fixture(scope="module")
+def plans(copy: Path) -> dict[str, Plan]:
+    return {environment: plan(copy, environment) for environment in ENVIRONMENTS}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_an_environment_keeps_the_rule(plans: dict[str, Plan], environment: str, rule: Rule) -> None:
+    assert list(rule(plans[environment])) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("project_id", "Acme Dev", "project_id: write the project's id"),
+        ("project_number", "acme-dev", "project_number: write what `gcloud projects describe"),
+        ("region", "europe", "region: write a region such as europe-west4"),
+        (
+            "images",
+            {"cpu": "vitrine/cpu:latest", "inference": f"i@{DIGEST}"},
+            "image: write <registry>/<image>@sha256",
+        ),
+        ("request_publishers", {"all": "allUsers"}, "the public may not publish"),
+        ("uploaders", {"all": "allAuthenticatedUsers"}, "the bucket is never public"),
+        ("readers", {"all": "allUsers"}, "no table is public"),
+        ("kms_key_name", "vitrine", "kms_key_name: write projects/<project>/locations"),
+        ("max_instances", {"staging": 0}, "max_instances: write at least 1"),
+    ],
+)
+def test_a_wrong_variable_is_refused_in_words(copy: Path, field: str, value: Any, expected: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        plan(copy, "dev", **{field: value})
+    assert expected in " ".join(refused.value.stderr.split())
+
+
+def test_a_region_without_the_gpu_is_refused_in_words(copy: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        plan(copy, "dev", gpu=True, region="europe-north1")
+    assert "Cloud Run has the L4 in" in " ".join(refused.value.stderr.split())
+    plan(copy, "dev", gpu=True, region="europe-west1")

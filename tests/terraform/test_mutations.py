@@ -1,0 +1,114 @@
+"""The rules themselves: each of these changes to a copy of the tree is caught, by Terraform or by a rule."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.terraform.plans import copied, plan
+from tests.terraform.rules import RULES
+
+TOPIC = "terraform/modules/topic/main.tf"
+STAGE = "terraform/modules/stage/main.tf"
+BUCKET = "terraform/modules/bucket/main.tf"
+WAREHOUSE = "terraform/modules/warehouse/main.tf"
+PIPELINE = "terraform/pipeline/main.tf"
+DATA = "terraform/pipeline/data.tf"
+PROD = "terraform/environments/prod/main.tf"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A change of one file, and what finds it: the name of a rule, or what Terraform says."""
+
+    file: str
+    old: str
+    new: str
+    caught_by: str
+
+
+MUTATIONS = [
+    # Attributes
+    Mutation(TOPIC, 'encoding = "JSON"', 'encoding = "BINARY"', "topics_are_those"),
+    Mutation(TOPIC, 'ttl = ""', 'ttl = "2678400s"', "subscriptions_are_those"),
+    Mutation(TOPIC, "each.value.filter", '""', "subscriptions_are_those"),
+    Mutation(TOPIC, "${retry_policy.value[0]}s", "0s", "subscriptions_are_those"),
+    Mutation(STAGE, "${var.timeout}s", "600s", "a_push_ends"),
+    Mutation(STAGE, "= var.ingress", '= "INGRESS_TRAFFIC_ALL"', "services_are_looked_after"),
+    Mutation(STAGE, 'path = "/healthz"', 'path = "/"', "services_are_looked_after"),
+    Mutation(STAGE, "node_selector.value\n", '"nvidia-tesla-t4"\n', "a_gpu_is"),
+    Mutation(STAGE, "max_instance_count = var.max_instances", "", "services_are_looked_after"),
+    Mutation(STAGE, "encryption_key                   = var.kms_key_name", "", "a_key_of_ones_own"),
+    Mutation(BUCKET, '"enforced"', '"inherited"', "buckets_are_closed"),
+    Mutation(BUCKET, "uniform_bucket_level_access = true", "", "buckets_are_closed"),
+    Mutation(BUCKET, "OBJECT_FINALIZE", "OBJECT_DELETE", "uploads_are_told"),
+    Mutation(WAREHOUSE, "each.value.cluster_by", "null", "tables_are_those"),
+    Mutation(WAREHOUSE, '"{dataset}", var.dataset_id', '"{dataset}", "other"', "tables_are_those"),
+    Mutation(PROD, "deletion_protection  = true", "deletion_protection  = false", "what_must_last"),
+    Mutation(DATA, '"handled/" = 31, ', "", "what_is_done_with"),
+    # Wiring
+    Mutation("schemas/topics.yaml", "      staging: {}", "      recording: {}", "subscriptions_are_those"),
+    Mutation("schemas/topics.yaml", "  attempts: 12", "  attempts: 3", "attempts between 5 and 100"),
+    Mutation("schemas/topics.yaml", "  job-completed:", "  job-done:", "topics_are_those"),
+    Mutation("schemas/events/batch_staged.proto", "string job_id", "string job", "topics_are_those"),
+    Mutation("schemas/tables/jobs.json", '"job_id"', '"job"', "tables_are_those"),
+    Mutation("services/recording/stage.yaml", "VITRINE_DATASET]", "VITRINE_MODEL]", "environments_are_what"),
+    Mutation("services/staging/stage.yaml", "VITRINE_BUCKET]", "VITRINE_BUCKETS]", "VITRINE_BUCKETS"),
+    Mutation("services/staging/stage.yaml", "image: cpu", "image: inference", "images_are_by_digest"),
+    Mutation(
+        PIPELINE, "module.stages[service].url", 'module.stages["selection"].url', "subscriptions_are_those"
+    ),
+    Mutation(PIPELINE, "topics/${each.dead_letter}", "topics/${name}", "subscriptions_are_those"),
+    Mutation(PIPELINE, "[each.key]\n  environment", "null\n  environment", "images_are_by_digest"),
+    # Rights
+    Mutation(PIPELINE, "local.workers[each.key]", "local.invoker", "each_service_works"),
+    Mutation(PIPELINE, '"roles/bigquery.jobUser"', '"roles/editor"', "no_role_is_primitive"),
+    Mutation(PIPELINE, '{ pubsub = "serviceAccount:${local.invoker}" }', "{}", "grants_are_the_least"),
+    Mutation(
+        PIPELINE, "service_account = local.invoker", 'service_account = "x@y.z"', "subscriptions_are_those"
+    ),
+    Mutation(TOPIC, "for_each     = local.dead_lettering", "for_each     = {}", "grants_are_the_least"),
+    Mutation(TOPIC, '"roles/pubsub.publisher"', '"roles/pubsub.editor"', "grants_are_the_least"),
+    Mutation(STAGE, "member   = each.value", 'member   = "allUsers"', "nothing_is_public"),
+    Mutation(DATA, '"roles/storage.objectCreator"', '"roles/storage.objectAdmin"', "grants_are_the_least"),
+    Mutation(DATA, "if stage.reads_uploads", "", "grants_are_the_least"),
+    Mutation(
+        WAREHOUSE, "local.roles[each.value.access]", '"roles/bigquery.dataOwner"', "grants_are_the_least"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """What is found of each mutation, all of prod, several at a time: Terraform mostly waits for itself."""
+    original = copied(tmp_path_factory.mktemp("original"))
+    numbers = count()
+    folder = tmp_path_factory.mktemp("mutated")
+
+    def find(mutation: Mutation) -> str:
+        copy = folder / str(next(numbers))
+        shutil.copytree(original, copy, symlinks=True)
+        file = copy / mutation.file
+        text = file.read_text()
+        assert mutation.old in text, f"{mutation.file} has no {mutation.old!r} to change"
+        file.write_text(text.replace(mutation.old, mutation.new))
+        try:
+            mutated = plan(copy, "prod")
+        except subprocess.CalledProcessError as error:
+            return " ".join(error.stderr.split())
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
+        return "\n".join(f"{rule.__name__}: {wrong}" for rule in RULES for wrong in rule(mutated))
+
+    with ThreadPoolExecutor(4) as threads:
+        yield list(threads.map(find, MUTATIONS))
+
+
+@pytest.mark.parametrize("number", range(len(MUTATIONS)), ids=lambda number: MUTATIONS[number].new[:30])
+def test_a_broken_environment_is_caught(findings: list[str], number: int) -> None:
+    assert MUTATIONS[number].caught_by in findings[number], MUTATIONS[number]
