@@ -103,6 +103,11 @@ class Builder:
                 self.run(name, argument)
         return root
 
+    @staticmethod
+    def commands(name: str) -> list[str]:
+        """What a stage itself runs of uv."""
+        return [line for line in lineage(name)[-1].arguments("RUN") if line.startswith("uv ")]
+
     def run(self, name: str, command: str) -> str:
         """Runs a command as in a stage's RUN; what it says."""
         inherited = {key: value for key, value in os.environ.items() if INHERITED.fullmatch(key)}
