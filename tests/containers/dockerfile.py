@@ -17,7 +17,11 @@ from string import Template
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "services" / "Dockerfile"
-INHERITED = re.compile(r"HOME|.*PROXY|(UV|PIP|SSL)_.*", re.IGNORECASE)  # how packages are reached from here
+# How packages are reached from here. Nothing that says where to install, which is the Dockerfile's to say: a
+# UV_PYTHON would have `uv pip install` fill that Python and not the stage's `.venv`.
+INHERITED = re.compile(
+    r"HOME|.*_PROXY|SSL_.*|UV_(.*INDEX.*|.*CERT.*|CACHE_DIR|FIND_LINKS|NATIVE_TLS|OFFLINE)", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,7 @@ class Builder:
             cwd=self.folder / name / "app",
             env={
                 **inherited,
-                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-                "UV_PYTHON": f"{sys.base_prefix}/bin/python3.13",
+                "PATH": f"{Path(sys.executable).parent}:{sys.base_prefix}/bin:{os.environ['PATH']}",
                 **environment(name),
             },
             stdout=subprocess.PIPE,
