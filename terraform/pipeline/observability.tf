@@ -27,6 +27,7 @@ locals {
 module "observability" {
   source               = "../modules/observability"
   project_id           = var.project_id
+  region               = var.region
   environment          = var.environment
   alert_emails         = var.alert_emails
   metrics              = local.metrics

@@ -33,7 +33,7 @@ locals {
       query    = "sum by (subscription_id) (increase({\"pubsub.googleapis.com/subscription/dead_letter_message_count\", ${local.pushed}}[10m])) > 0"
       means    = "A message failed as often as it may, and moved to the dead-letter topic. The job that it belongs to does not complete."
       look     = "Why its stage failed: the errors of that stage. Once the cause is gone, replay what was given up."
-      command  = "vitrine rejected, then vitrine replay ID"
+      command  = "vitrine rejected\n    vitrine replay ID"
     }
     messages-unrecorded = {
       severity = "CRITICAL"
@@ -59,7 +59,7 @@ locals {
       duration = "600s"
       query    = "sum by (service_name) (increase({\"run.googleapis.com/request_count\", ${local.run}, response_code_class=\"5xx\"}[10m])) / sum by (service_name) (increase({\"run.googleapis.com/request_count\", ${local.run}}[10m])) > 0.05"
       means    = "More than one in twenty requests to a service ends with 5xx. Its messages are delivered again, so that nothing is lost yet."
-      look     = "500 is the stage's own error and is in its log with a stack trace. 503 and 504 come from Cloud Run: no instance started, was killed for its memory, or answered in time."
+      look     = "500 is the stage's own error and is in its log with a stack trace. 503 and 504 come from Cloud Run: no instance started or answered in time, or one was killed for its memory."
       command  = "gcloud logging read 'resource.type=\"cloud_run_revision\" (severity>=ERROR OR httpRequest.status>=500)' --project=${var.project_id} --freshness=1h --limit=20"
     }
     requests-slow = {
@@ -82,7 +82,7 @@ locals {
       ])
       means   = "For an hour as many instances with a GPU run as may. What comes meanwhile waits."
       look    = "The oldest unacknowledged message of the service's subscriptions: while it falls, a large job is simply being worked off. If it grows, raise max_instances, as far as the GPU quota goes."
-      command = "gcloud run services describe ${join(" ", keys(local.gpus))} --project=${var.project_id} --region=REGION"
+      command = "gcloud run services describe ${join(" ", keys(local.gpus))} --project=${var.project_id} --region=${var.region}"
     }
     gpus-idle = {
       severity = "WARNING"
@@ -116,6 +116,11 @@ resource "google_monitoring_alert_policy" "alert" {
       evaluation_interval       = "60s"
       disable_metric_validation = true
     }
+  }
+
+  # Without data there is nothing to be alarmed at; an incident is not to stay open for a week.
+  alert_strategy {
+    auto_close = "3600s"
   }
 
   documentation {

@@ -92,6 +92,10 @@ resource "google_monitoring_alert_policy" "burning" {
     }
   }
 
+  alert_strategy {
+    auto_close = "3600s"
+  }
+
   documentation {
     mime_type = "text/markdown"
     content = join("\n", [
@@ -103,7 +107,7 @@ resource "google_monitoring_alert_policy" "burning" {
       "",
       "If it began with a new revision of the stage, send its traffic back to the one before:",
       "",
-      "    gcloud run services update-traffic STAGE --to-revisions=REVISION=100 --project=${var.project_id} --region=REGION",
+      "    gcloud run services update-traffic STAGE --to-revisions=REVISION=100 --project=${var.project_id} --region=${var.region}",
     ])
   }
 

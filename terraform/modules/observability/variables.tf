@@ -22,8 +22,9 @@ variable "goal_handled" {
   type        = number
   default     = 0.99
   validation {
-    condition     = var.goal_handled > 0 && var.goal_handled <= 0.9999
-    error_message = "goal_handled: write a share above 0 and at most 0.9999, such as 0.99."
+    # With a goal of 0.9 or less nothing can be missed ten times too often, and the fast alert would never come.
+    condition     = var.goal_handled > 0.9 && var.goal_handled <= 0.9999
+    error_message = "goal_handled: write a share above 0.9 and at most 0.9999, such as 0.99."
   }
 }
 
@@ -32,8 +33,9 @@ variable "goal_in_time" {
   type        = number
   default     = 0.95
   validation {
-    condition     = var.goal_in_time > 0 && var.goal_in_time <= 0.9999
-    error_message = "goal_in_time: write a share above 0 and at most 0.9999, such as 0.95."
+    # With a goal of 0.9 or less nothing can be missed ten times too often, and the fast alert would never come.
+    condition     = var.goal_in_time > 0.9 && var.goal_in_time <= 0.9999
+    error_message = "goal_in_time: write a share above 0.9 and at most 0.9999, such as 0.95."
   }
 }
 
@@ -114,6 +116,15 @@ variable "oldest_unacked_seconds" {
 variable "project_id" {
   description = "The project."
   type        = string
+}
+
+variable "region" {
+  description = "The region of the services, for the commands that alerts name."
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "region: write a region such as europe-west4."
+  }
 }
 
 variable "services" {
