@@ -105,7 +105,7 @@ def questions(plan: Plan) -> Iterator[Question]:
 
 
 def metrics_are_those_of_the_code(plan: Plan) -> Iterator[str]:
-    """Each that services/shared/metrics.py names and no other, with the values and labels that are counted."""
+    """Those that services/shared/metrics.py names, with the values and labels that are counted."""
     planned = plan.by_name("google_logging_metric")
     names = set(get_args(Metric))
     yield from (f"metric {name}: only in the plan or only in metrics.py" for name in planned.keys() ^ names)
@@ -149,8 +149,8 @@ def only_metrics_that_exist_are_asked_for(plan: Plan) -> Iterator[str]:
         if told != kinds:
             yield f"{question.asked_by}: asks {sorted(told)}, not {sorted(kinds)}"
         for name in asked:
-            # A service's name and a label of a metric that has none would select nothing, and alarm nobody.
-            labels = set(re.findall(r"\b(?:by \(|, )(code|subscription)\b", question.text))
+            # A label that a metric does not have selects nothing, and would alarm nobody.
+            labels = set(re.findall(r"(?:by \(|, )(code|subscription)\b", question.text))
             if name.startswith(USER) and question.promql:
                 base = re.sub(r"_(bucket|count|sum)$", "", name.removeprefix(USER))
                 if missing := labels - counted().get(base, ("", frozenset()))[1]:
@@ -158,7 +158,7 @@ def only_metrics_that_exist_are_asked_for(plan: Plan) -> Iterator[str]:
 
 
 def every_subscription_is_watched(plan: Plan) -> Iterator[str]:
-    """Those that give up after a while for what waits and what is given up, those that keep it for anything."""
+    """For what waits and what is given up; where nothing is given up, for anything at all."""
     pushed = {name for name, (_, _, options) in WIRING.subscriptions().items() if not options.pull}
     kept = WIRING.subscriptions().keys() - pushed
     uploads = {
@@ -217,11 +217,20 @@ def alerts_reach_those_who_asked(plan: Plan) -> Iterator[str]:
 
 def objectives_can_be_missed(plan: Plan) -> Iterator[str]:
     """Goals are shares, and each is watched by an alert at a rate that can be reached."""
+    types = {
+        name: one(values, "metric_descriptor")["value_type"]
+        for name, values in plan.by_name("google_logging_metric").items()
+    }
     goals = {}
     for objective in plan.of("google_monitoring_slo"):
         values = objective.values
         path = f"projects/{values['project']}/services/{values['service']}/serviceLevelObjectives/"
         goals[path + values["slo_id"]] = values["goal"]
+        indicator = one(values, "request_based_sli")
+        wanted = "DISTRIBUTION" if indicator["distribution_cut"] else "INT64"
+        asked = set(re.findall(rf'metric.type="{USER}(\w+)"', json.dumps(indicator).replace("\\", "")))
+        if {types[name] for name in asked} != {wanted}:
+            yield f"objective {values['slo_id']}: {sorted(asked)} are not all of the type {wanted}"
         if not 0 < values["goal"] < 1 or values["rolling_period_days"] != 28:
             yield f"objective {values['slo_id']}: {values['goal']} in {values['rolling_period_days']} days"
     speeds: dict[str, int] = {}
