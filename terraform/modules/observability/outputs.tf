@@ -1,6 +1,6 @@
 output "alerts" {
   description = "The names of the alert policies."
-  value       = concat(keys(local.alerts), keys(local.burning))
+  value       = sort(concat(keys(local.alerts), keys(local.burning)))
   depends_on  = [google_monitoring_alert_policy.alert, google_monitoring_alert_policy.burning]
 }
 
