@@ -138,11 +138,11 @@ def subscriptions_are_those_of_the_wiring(plan: Plan) -> Iterator[str]:
             yield f"subscription {name}: pushes to {push.get('push_endpoint')}, not to {url(service)}"
         token = one(push, "oidc_token")
         if (token.get("service_account_email"), token.get("audience")) != (invoker(plan), url(service)):
-            yield f"subscription {name}: does not authenticate as the invoker, for the service that it pushes to"
+            yield f"subscription {name}: does not authenticate as the invoker, for where it pushes to"
         dead = one(values, "dead_letter_policy")
         given_up = (topic_path(plan, options.dead_letter), options.attempts)
         if (dead.get("dead_letter_topic"), dead.get("max_delivery_attempts")) != given_up:
-            yield f"subscription {name}: does not dead-letter to {options.dead_letter} after {options.attempts}"
+            yield f"subscription {name}: does not give up to {options.dead_letter} after {options.attempts}"
         pauses = one(values, "retry_policy")
         shortest, longest = options.backoff
         if (pauses.get("minimum_backoff"), pauses.get("maximum_backoff")) != (f"{shortest}s", f"{longest}s"):
@@ -159,7 +159,7 @@ def a_push_ends_before_it_is_delivered_again(plan: Plan) -> Iterator[str]:
             if one(values, "push_config")["push_endpoint"] == url(service):
                 timeout = int(one(run, "template")["timeout"].removesuffix("s"))
                 if values["ack_deadline_seconds"] <= timeout:
-                    yield f"subscription {name}: its ack deadline is not above {service}'s timeout of {timeout} s"
+                    yield f"subscription {name}: its ack deadline is not above {service}'s {timeout} s"
 
 
 def stages_are_those_of_the_wiring(plan: Plan) -> Iterator[str]:
@@ -443,7 +443,8 @@ def _difference(one_: Counter[Any], other: Counter[Any]) -> dict[Any, int]:
 
 def _settings(service: str) -> tuple[set[str], set[str]]:
     """The environment variables that a service's Settings require, and all that they know."""
-    required, known = set(), set()
+    required: set[str] = set()
+    known: set[str] = set()
     for path in (SERVICES / "shared" / "settings.py", SERVICES / service / "main.py"):
         (settings,) = [
             node
@@ -459,6 +460,7 @@ def _settings(service: str) -> tuple[set[str], set[str]]:
                 if isinstance(word, ast.keyword)
                 and word.arg == "alias"
                 and isinstance(word.value, ast.Constant)
+                and isinstance(word.value.value, str)
             ]
             known |= set(aliases)
             if node.value is None:
