@@ -74,7 +74,7 @@ def widgets(plan: Plan) -> list[Mapping[str, Any]]:
     """The dashboard's tiles."""
     (dashboard,) = plan.of("google_monitoring_dashboard")
     tiles: list[Mapping[str, Any]] = json.loads(dashboard.values["dashboard_json"])["mosaicLayout"]["tiles"]
-    return tiles
+    return [{"xPos": 0, "yPos": 0} | tile for tile in tiles]
 
 
 def questions(plan: Plan) -> Iterator[Question]:
@@ -248,10 +248,13 @@ def objectives_can_be_missed(plan: Plan) -> Iterator[str]:
 
 
 def tiles_do_not_overlap(plan: Plan) -> Iterator[str]:
-    """Within 48 columns, without gaps in a row."""
+    """Within 48 columns, without holes; what stands at 0 does not say so, or each plan would change it."""
     tiles = widgets(plan)
+    (dashboard,) = plan.of("google_monitoring_dashboard")
+    if re.search(r'"[xy]Pos":0\b', dashboard.values["dashboard_json"]):
+        yield "a chart says that it stands at 0"
     for tile in tiles:
-        if tile["xPos"] < 0 or tile["width"] < 1 or tile["xPos"] + tile["width"] > 48:
+        if tile["xPos"] < 0 or tile["yPos"] < 0 or tile["width"] < 1 or tile["xPos"] + tile["width"] > 48:
             yield f"chart {tile['widget']['title']}: stands beyond the dashboard's edge"
     for left, right in combinations(tiles, 2):
         if all(

@@ -132,16 +132,14 @@ locals {
     ],
   )
 
-  # Cloud Monitoring's mosaic has 48 columns; a row's charts share them.
+  # Cloud Monitoring's mosaic has 48 columns; a row's charts share them. A position of 0 is left out, as Cloud
+  # Monitoring does: otherwise every plan would change the dashboard.
   tiles = flatten([
     for y, row in local.rows : [
-      for x, widget in row : {
-        xPos   = x * 48 / length(row)
-        yPos   = y * 16
-        width  = 48 / length(row)
-        height = 16
-        widget = widget
-      }
+      for x, widget in row : merge(
+        { width = 48 / length(row), height = 16, widget = widget },
+        { for key, position in { xPos = x * 48 / length(row), yPos = y * 16 } : key => position if position > 0 },
+      )
     ]
   ])
 }

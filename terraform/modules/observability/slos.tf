@@ -28,6 +28,15 @@ resource "google_monitoring_custom_service" "pipeline" {
   user_labels  = var.labels
 }
 
+# An objective cannot be made of a metric that Cloud Monitoring does not know yet, and it learns of a new one late.
+resource "terraform_data" "known" {
+  triggers_replace = keys(google_logging_metric.metric)
+
+  provisioner "local-exec" {
+    command = "sleep ${var.wait_seconds}"
+  }
+}
+
 # A rejected message counts neither way: it was answered, and nothing here could have made it right.
 resource "google_monitoring_slo" "handled" {
   project             = var.project_id
@@ -45,7 +54,7 @@ resource "google_monitoring_slo" "handled" {
     }
   }
 
-  depends_on = [google_logging_metric.metric]
+  depends_on = [terraform_data.known]
 }
 
 resource "google_monitoring_slo" "in_time" {
@@ -67,7 +76,7 @@ resource "google_monitoring_slo" "in_time" {
     }
   }
 
-  depends_on = [google_logging_metric.metric]
+  depends_on = [terraform_data.known]
 }
 
 resource "google_monitoring_alert_policy" "burning" {
