@@ -73,8 +73,8 @@ def policies(plan: Plan) -> Mapping[str, Mapping[str, Any]]:
 def widgets(plan: Plan) -> list[Mapping[str, Any]]:
     """The dashboard's tiles."""
     (dashboard,) = plan.of("google_monitoring_dashboard")
-    tiles: list[Mapping[str, Any]] = json.loads(dashboard.values["dashboard_json"])["mosaicLayout"]["tiles"]
-    return [{"xPos": 0, "yPos": 0} | tile for tile in tiles]
+    tiles: list[dict[str, Any]] = json.loads(dashboard.values["dashboard_json"])["mosaicLayout"]["tiles"]
+    return [dict[str, Any](xPos=0, yPos=0) | tile for tile in tiles]
 
 
 def questions(plan: Plan) -> Iterator[Question]:
