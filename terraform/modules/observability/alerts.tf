@@ -38,18 +38,24 @@ locals {
     messages-unrecorded = {
       severity = "CRITICAL"
       duration = "0s"
-      query    = "max by (subscription_id) ({\"pubsub.googleapis.com/subscription/num_undelivered_messages\", monitored_resource=\"pubsub_subscription\", subscription_id=~\"${join("|", var.kept_subscriptions)}\"}) > 0"
-      means    = "Even the record of a rejected message could not be written. The messages are kept for seven days and then lost."
-      look     = "Whether recording may still write to its tables, and whether their columns are those of schemas/tables. Without --auto-ack the messages stay."
-      command  = "gcloud pubsub subscriptions pull ${join(" ", var.kept_subscriptions)} --project=${var.project_id} --limit=10"
+      query = join("", [
+        "max by (subscription_id) ({\"pubsub.googleapis.com/subscription/num_undelivered_messages\", ",
+        "monitored_resource=\"pubsub_subscription\", subscription_id=~\"${join("|", var.kept_subscriptions)}\"}) > 0",
+      ])
+      means   = "Even the record of a rejected message could not be written. The messages are kept for seven days and then lost."
+      look    = "Whether recording may still write to its tables, and whether their columns are those of schemas/tables. Without --auto-ack the messages stay."
+      command = "gcloud pubsub subscriptions pull ${join(" ", var.kept_subscriptions)} --project=${var.project_id} --limit=10"
     }
     uploads-fail = {
       severity = "ERROR"
       duration = "300s"
-      query    = "sum(increase({\"logging.googleapis.com/user/messages_failed\", ${local.run}, subscription=~\"${join("|", var.upload_subscriptions)}\"}[15m])) > (sum(increase({\"logging.googleapis.com/user/messages_handled\", ${local.run}, subscription=~\"${join("|", var.upload_subscriptions)}\"}[15m])) or vector(0))"
-      means    = "Of the photos that are dropped in the upload bucket more fail than are classified. A photo that is merely broken does not count: it is classified as an error."
-      look     = "The errors of inference: may it read the upload bucket, is its model loaded, does it have the memory that it needs?"
-      command  = "gcloud logging read 'resource.type=\"cloud_run_revision\" labels.subscription=~\"^(${join("|", var.upload_subscriptions)})$\" severity>=ERROR' --project=${var.project_id} --freshness=1h --limit=20"
+      query = join(" > ", [
+        "sum(increase({\"logging.googleapis.com/user/messages_failed\", ${local.run}, ${local.uploads}}[15m]))",
+        "(sum(increase({\"logging.googleapis.com/user/messages_handled\", ${local.run}, ${local.uploads}}[15m])) or vector(0))",
+      ])
+      means   = "Of the photos that are dropped in the upload bucket more fail than are classified. A photo that is merely broken does not count: it is classified as an error."
+      look    = "The errors of inference: may it read the upload bucket, is its model loaded, does it have the memory that it needs?"
+      command = "gcloud logging read 'resource.type=\"cloud_run_revision\" labels.subscription=~\"^(${join("|", var.upload_subscriptions)})$\" severity>=ERROR' --project=${var.project_id} --freshness=1h --limit=20"
     }
   }
 
@@ -57,10 +63,13 @@ locals {
     requests-fail = {
       severity = "ERROR"
       duration = "600s"
-      query    = "sum by (service_name) (increase({\"run.googleapis.com/request_count\", ${local.run}, response_code_class=\"5xx\"}[10m])) / sum by (service_name) (increase({\"run.googleapis.com/request_count\", ${local.run}}[10m])) > 0.05"
-      means    = "More than one in twenty requests to a service ends with 5xx. Its messages are delivered again, so that nothing is lost yet."
-      look     = "500 is the stage's own error and is in its log with a stack trace. 503 and 504 come from Cloud Run: no instance started or answered in time, or one was killed for its memory."
-      command  = "gcloud logging read 'resource.type=\"cloud_run_revision\" (severity>=ERROR OR httpRequest.status>=500)' --project=${var.project_id} --freshness=1h --limit=20"
+      query = join(" / ", [
+        "sum by (service_name) (increase({\"run.googleapis.com/request_count\", ${local.run}, response_code_class=\"5xx\"}[10m]))",
+        "sum by (service_name) (increase({\"run.googleapis.com/request_count\", ${local.run}}[10m])) > 0.05",
+      ])
+      means   = "More than one in twenty requests to a service ends with 5xx. Its messages are delivered again, so that nothing is lost yet."
+      look    = "500 is the stage's own error and is in its log with a stack trace. 503 and 504 come from Cloud Run: no instance started or answered in time, or one was killed for its memory."
+      command = "gcloud logging read 'resource.type=\"cloud_run_revision\" (severity>=ERROR OR httpRequest.status>=500)' --project=${var.project_id} --freshness=1h --limit=20"
     }
     requests-slow = {
       severity = "WARNING"
@@ -90,7 +99,10 @@ locals {
       # Those that always run are meant to.
       query = join(" or ", [
         for name, service in local.gpus :
-        "sum by (service_name) ({\"run.googleapis.com/container/instance_count\", ${local.run}, service_name=\"${name}\"}) > ${service.min_instances} unless on () sum(increase({\"logging.googleapis.com/user/images_classified_sum\", ${local.run}}[1h])) > 0"
+        join(" unless on () ", [
+          "sum by (service_name) ({\"run.googleapis.com/container/instance_count\", ${local.run}, service_name=\"${name}\"}) > ${service.min_instances}",
+          "sum(increase({\"logging.googleapis.com/user/images_classified_sum\", ${local.run}}[1h])) > 0",
+        ])
       ])
       means   = "For an hour instances with a GPU run beyond those that always do, and none of them classifies a photo. They cost as much as busy ones."
       look    = "What keeps them: requests that hang, or start again and again before they are ready. GPU utilisation on the dashboard says whether they do anything at all."
