@@ -229,7 +229,7 @@ def objectives_can_be_missed(plan: Plan) -> Iterator[str]:
         indicator = one(values, "request_based_sli")
         wanted = "DISTRIBUTION" if indicator["distribution_cut"] else "INT64"
         asked = set(re.findall(rf'metric.type="{USER}(\w+)"', json.dumps(indicator).replace("\\", "")))
-        if {types[name] for name in asked} != {wanted}:
+        if {types.get(name) for name in asked} != {wanted}:
             yield f"objective {values['slo_id']}: {sorted(asked)} are not all of the type {wanted}"
         if not 0 < values["goal"] < 1 or values["rolling_period_days"] != 28:
             yield f"objective {values['slo_id']}: {values['goal']} in {values['rolling_period_days']} days"
@@ -277,7 +277,7 @@ def gpus_are_watched_where_there_are_any(plan: Plan) -> Iterator[str]:
         yield f"{charts} charts and the alerts {sorted(alerts)} look at GPUs"
     for service in plan.of("google_cloud_run_v2_service"):
         template = one(service.values, "template")
-        most = one(template, "scaling")["max_instance_count"]
+        most = one(template, "scaling").get("max_instance_count")
         query = f'service_name="{service.values["name"]}"}}) >= {most}'
         told = any(query in question.text for question in questions(plan))
         if told is not bool(template.get("node_selector")):
