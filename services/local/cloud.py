@@ -34,7 +34,6 @@ from services.shared.wiring import SCHEMAS, load_wiring
 FIRST_PORT = 18080
 START_TIMEOUT = 20.0  # seconds for each process
 WATCH_INTERVAL = 0.5  # seconds between looks at whether all still run
-SERVICE_THREADS = 8
 ROOT = SCHEMAS.parent
 ERROR = "error: "  # what the supervisor's last words begin with
 
@@ -116,7 +115,7 @@ class LocalCloud:
                 *("-event.pubsub-project-id", self.environment["GOOGLE_CLOUD_PROJECT"]),
                 *("-event.pubsub-topic", "image-uploaded"),
             ],
-        } | {service: self._gunicorn(service) for service in load_wiring().services()}
+        } | {service: self._serve(service) for service in load_wiring().services()}
         model = load_manifest(DEFAULT_DIRECTORY)
         environment = self.environment | {
             "VITRINE_MODEL": model.name,
@@ -155,21 +154,10 @@ class LocalCloud:
         finally:
             self._stop()
 
-    def _gunicorn(self, service: str) -> list[str]:
-        # As in the containers. functions-framework's own command line would import the source before forking.
+    def _serve(self, service: str) -> list[str]:
         return [
-            *(sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port(service)}"),
-            *(
-                "--workers",
-                "1",
-                "--threads",
-                str(SERVICE_THREADS),
-                "--timeout",
-                "0",
-                "--graceful-timeout",
-                "5",
-            ),
-            f'functions_framework:create_app("main", "{ROOT}/services/{service}/main.py")',
+            *(sys.executable, "-m", "services.shared.serve", service),
+            *("--host", "127.0.0.1", "--port", str(self.port(service))),
         ]
 
     def _check_ports(self) -> None:

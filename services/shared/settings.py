@@ -9,6 +9,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$")]
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,1024}$")]
 
+# Of all exit codes the one at which gunicorn gives up too, and does not start its worker again for ever.
+CANNOT_START = 3
+
 
 class Settings(BaseSettings):
     """What every service needs. A stage's own settings add to it."""
@@ -25,7 +28,7 @@ def read[S: Settings](settings: type[S]) -> S:
     """Reads a service's settings.
 
     Raises:
-        SystemExit: with every missing or malformed variable named.
+        SystemExit: after every missing or malformed variable was named on stderr.
 
     """
     try:
@@ -35,4 +38,5 @@ def read[S: Settings](settings: type[S]) -> S:
             f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
             for problem in error.errors(include_url=False)
         )
-        sys.exit(f"{settings.__module__} cannot start, its environment is not complete:\n{problems}")
+        sys.stderr.write(f"{settings.service} cannot start, its environment is not complete:\n{problems}\n")
+        sys.exit(CANNOT_START)

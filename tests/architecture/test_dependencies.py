@@ -50,7 +50,7 @@ INSTALLED_WITH = {
     "augmentation": ["augmentation"],
     "inference": ["inference", "inference-gpu"],
     "recording": ["recording"],
-    "training": ["training"],
+    "training": ["training", "training-gpu"],
     "client": ["client"],
     "local": ["local"],
 }

@@ -138,11 +138,11 @@ def subscriptions_are_those_of_the_wiring(plan: Plan) -> Iterator[str]:
             yield f"subscription {name}: pushes to {push.get('push_endpoint')}, not to {url(service)}"
         token = one(push, "oidc_token")
         if (token.get("service_account_email"), token.get("audience")) != (invoker(plan), url(service)):
-            yield f"subscription {name}: does not authenticate as the invoker, for where it pushes to"
+            yield f"subscription {name}: does not authenticate as the invoker to what it pushes to"
         dead = one(values, "dead_letter_policy")
         given_up = (topic_path(plan, options.dead_letter), options.attempts)
         if (dead.get("dead_letter_topic"), dead.get("max_delivery_attempts")) != given_up:
-            yield f"subscription {name}: does not give up to {options.dead_letter} after {options.attempts}"
+            yield f"subscription {name}: is not given up to {options.dead_letter} in {options.attempts}"
         pauses = one(values, "retry_policy")
         shortest, longest = options.backoff
         if (pauses.get("minimum_backoff"), pauses.get("maximum_backoff")) != (f"{shortest}s", f"{longest}s"):
@@ -157,9 +157,9 @@ def a_push_ends_before_it_is_delivered_again(plan: Plan) -> Iterator[str]:
             continue
         for service, run in services.items():
             if one(values, "push_config")["push_endpoint"] == url(service):
-                timeout = int(one(run, "template")["timeout"].removesuffix("s"))
-                if values["ack_deadline_seconds"] <= timeout:
-                    yield f"subscription {name}: its ack deadline is not above {service}'s {timeout} s"
+                timeout = int((one(run, "template").get("timeout") or "600s").removesuffix("s"))
+                if (values["ack_deadline_seconds"] or 0) <= timeout:
+                    yield f"subscription {name}: its ack deadline is not above {timeout} s, as {service} has"
 
 
 def stages_are_those_of_the_wiring(plan: Plan) -> Iterator[str]:
@@ -312,7 +312,7 @@ def a_gpu_is_where_it_was_asked_for(plan: Plan) -> Iterator[str]:
         if template["gpu_zonal_redundancy_disabled"] is not True:
             yield f"service {name}: keeps a second GPU in reserve that nobody asked for"
         probe = one(container(service), "startup_probe")
-        if probe["period_seconds"] * probe["failure_threshold"] < 240:
+        if (probe.get("period_seconds") or 0) * (probe.get("failure_threshold") or 0) < 240:
             yield f"service {name}: is given up on before its model is loaded"
 
 
@@ -455,12 +455,11 @@ def _settings(service: str) -> tuple[set[str], set[str]]:
             if not isinstance(node, ast.AnnAssign):
                 continue
             aliases = [
-                word.value.value
+                str(word.value.value)
                 for word in ast.walk(node.annotation)
                 if isinstance(word, ast.keyword)
                 and word.arg == "alias"
                 and isinstance(word.value, ast.Constant)
-                and isinstance(word.value.value, str)
             ]
             known |= set(aliases)
             if node.value is None:
