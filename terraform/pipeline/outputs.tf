@@ -1,6 +1,16 @@
+output "alert_channels" {
+  description = "E-mail address => the channel that alerts reach it through."
+  value       = module.observability.notification_channels
+}
+
 output "bucket" {
   description = "The bucket of photos, jobs and models."
   value       = module.bucket.name
+}
+
+output "dashboard" {
+  description = "The dashboard, as projects/<project number>/dashboards/<id>."
+  value       = module.observability.dashboard_id
 }
 
 output "dataset" {

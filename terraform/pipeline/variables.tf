@@ -1,3 +1,9 @@
+variable "alert_emails" {
+  description = "Who is told of alerts; none: they are only to be seen in Cloud Monitoring."
+  type        = set(string)
+  default     = []
+}
+
 variable "deletion_protection" {
   description = "Whether Terraform refuses to delete services, tables and buckets with what is in them."
   type        = bool

@@ -50,6 +50,7 @@ def variables(environment: str) -> dict[str, Any]:
             "kms_key_name": f"{location}/keyRings/vitrine/cryptoKeys/vitrine",
             "vpc_connector": f"{location}/connectors/vitrine",
             "min_instances": {"inference": 1},
+            "alert_emails": ["oncall@example.com", "catalogue@example.com"],
         }
     return common | {"gpu": False}
 

@@ -6,18 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.terraform.plans import DIGEST, ENVIRONMENTS, Plan, copied, plan
+from tests.terraform.plans import DIGEST, ENVIRONMENTS, Plan, plan
 from tests.terraform.rules import RULES, Rule
-
-
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copied(tmp_path_factory.mktemp("vitrine"))
-
-
-@pytest.fixture(scope="module")
-def plans(copy: Path) -> dict[str, Plan]:
-    return {environment: plan(copy, environment) for environment in ENVIRONMENTS}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

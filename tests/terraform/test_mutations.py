@@ -10,6 +10,7 @@ import pytest
 
 from tests.terraform.plans import copied, plan
 from tests.terraform.rules import RULES
+from tests.terraform.watching import WATCHING
 
 TOPIC = "terraform/modules/topic/main.tf"
 STAGE = "terraform/modules/stage/main.tf"
@@ -18,6 +19,11 @@ WAREHOUSE = "terraform/modules/warehouse/main.tf"
 PIPELINE = "terraform/pipeline/main.tf"
 DATA = "terraform/pipeline/data.tf"
 PROD = "terraform/environments/prod/main.tf"
+METRICS = "terraform/modules/observability/metrics.tf"
+SLOS = "terraform/modules/observability/slos.tf"
+ALERTS = "terraform/modules/observability/alerts.tf"
+DASHBOARD = "terraform/modules/observability/dashboard.tf"
+OBSERVABILITY = "terraform/pipeline/observability.tf"
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,35 @@ MUTATIONS = [
     Mutation(
         WAREHOUSE, "local.roles[each.value.access]", '"roles/bigquery.dataOwner"', "grants_are_the_least"
     ),
+    # What is watched
+    Mutation(METRICS, "jsonPayload.metric=", "jsonPayload.name=", "metrics_are_those"),
+    Mutation(METRICS, '"EXTRACT(jsonPayload.value)"', '"EXTRACT(jsonPayload.amount)"', "metrics_are_those"),
+    Mutation(METRICS, 'unit = "ms"', 'unit = "s"', "metrics_are_those"),
+    Mutation(OBSERVABILITY, 'labels = ["code"]', 'labels = ["reason"]', "metrics_are_those"),
+    Mutation(
+        OBSERVABILITY,
+        "    jobs_completed ",
+        "    jobs_done ",
+        "metrics: write messages_handled",
+        refused=True,
+    ),
+    Mutation(
+        OBSERVABILITY, "if !each.pull]", 'if name != "batch-selected-to-staging"]', "every_subscription"
+    ),
+    Mutation(ALERTS, "user/messages_rejected", "user/messages_refused", "only_metrics_that_exist"),
+    Mutation(ALERTS, "request_latencies_bucket", "request_latencies", "only_metrics_that_exist"),
+    Mutation(ALERTS, "sum by (subscription) (", "sum by (code) (", "only_metrics_that_exist"),
+    Mutation(ALERTS, "= local.channels", "= []", "alerts_reach"),
+    Mutation(ALERTS, "= true\n", "= false\n", "alerts_say"),
+    Mutation(ALERTS, "**Look first at.**", "", "alerts_say"),
+    Mutation(SLOS, "rate = 10,", "rate = 20,", "objectives_can_be_missed"),
+    Mutation(SLOS, "serviceLevelObjectives/${objective}", "slos/${objective}", "objectives_can_be_missed"),
+    Mutation(SLOS, "user/messages_failed", "user/handle_ms", "objectives_can_be_missed"),
+    Mutation(DASHBOARD, " if position > 0", "", "tiles_do_not_overlap"),
+    Mutation(DASHBOARD, "y * 16", "y * 12", "tiles_do_not_overlap"),
+    Mutation(DASHBOARD, "gpu/utilizations", "gpu/utilization", "only_metrics_that_exist"),
+    Mutation(DASHBOARD, "if length(local.gpus) > 0", "if length(local.gpus) > 1", "gpus_are_watched"),
+    Mutation(OBSERVABILITY, "lookup(var.max_instances, name, stage.max_instances)", "2", "gpus_are_watched"),
 ]
 
 
@@ -125,7 +160,9 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Mutation, str]
             mutated = plan(copy, "prod")
         except subprocess.CalledProcessError as error:
             return " ".join(error.stderr.split())
-        return "\n".join(f"{rule.__name__}: {wrong}" for rule in RULES for wrong in rule(mutated))
+        return "\n".join(
+            f"{rule.__name__}: {wrong}" for rule in (*RULES, *WATCHING) for wrong in rule(mutated)
+        )
 
     with ThreadPoolExecutor(2) as threads:
         found = threads.map(find, batches())

@@ -29,6 +29,7 @@ module "pipeline" {
   readers              = var.readers
   promoters            = var.promoters
   kms_key_name         = var.kms_key_name
+  alert_emails         = var.alert_emails
   vpc_connector        = var.vpc_connector
   labels               = var.labels
 }

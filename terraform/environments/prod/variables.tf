@@ -1,3 +1,12 @@
+variable "alert_emails" {
+  description = "Who is told of alerts."
+  type        = set(string)
+  validation {
+    condition     = length(var.alert_emails) > 0
+    error_message = "alert_emails: write at least one address, such as oncall@example.com; what happens in prod is to reach somebody."
+  }
+}
+
 variable "gpu" {
   description = "Whether inference has a GPU. Without one the same service runs the 8-bit model on CPUs."
   type        = bool

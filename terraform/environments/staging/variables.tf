@@ -1,3 +1,9 @@
+variable "alert_emails" {
+  description = "Who is told of alerts; none: they are only to be seen in Cloud Monitoring."
+  type        = set(string)
+  default     = []
+}
+
 variable "gpu" {
   description = "Whether inference has a GPU. Without one the same service runs the 8-bit model on CPUs."
   type        = bool
