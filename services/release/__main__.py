@@ -29,9 +29,7 @@ def main() -> None:
     # A build that is cancelled is asked to stop: then, too, traffic goes back to where it was.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     project, region = told["GOOGLE_CLOUD_PROJECT"], told["VITRINE_REGION"]
-    target = Target(
-        project, told["VITRINE_BUCKET"], told["VITRINE_UPLOAD_BUCKET"], told["VITRINE_DATASET"]
-    )
+    target = Target(project, told["VITRINE_BUCKET"], told["VITRINE_UPLOAD_BUCKET"], told["VITRINE_DATASET"])
     target.activate()
     say = partial(print, flush=True)
     token = tokens(told["VITRINE_INVOKER"], told["VITRINE_INFERENCE_URL"])

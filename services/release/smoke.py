@@ -1,4 +1,4 @@
-"""The test of a revision of inference: one photo, pushed as Pub/Sub would, followed until its row is in BigQuery."""
+"""The test of a revision of inference: a photo, pushed as Pub/Sub would, and followed to its row in BigQuery."""
 
 import base64
 import json
@@ -26,8 +26,8 @@ class SmokeError(Exception):
 def classify_photo(url: str, vitrine: Vitrine, project: str, token: Callable[[], str]) -> str:
     """Sends a photo to one revision; what it was called.
 
-    The photo is put into the pipeline's own bucket, where no notification tells of it, so that no other revision
-    answers for this one.
+    The photo is put into the pipeline's own bucket, where no notification tells of it, so that no other
+    revision answers for this one.
 
     Args:
         url: the revision's.

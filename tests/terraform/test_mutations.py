@@ -114,7 +114,7 @@ MUTATIONS = [
     Mutation(ALERTS, "**Look first at.**", "", "alerts_say"),
     Mutation(SLOS, "rate = 10,", "rate = 20,", "objectives_can_be_missed"),
     Mutation(SLOS, "serviceLevelObjectives/${objective}", "slos/${objective}", "objectives_can_be_missed"),
-    Mutation(SLOS, "user/messages_failed", "user/handle_ms", "objectives_can_be_missed"),
+    Mutation(SLOS, "keys(var.services)", '["inference"]', "objectives_can_be_missed"),
     Mutation(DASHBOARD, " if position > 0", "", "tiles_do_not_overlap"),
     Mutation(DASHBOARD, "y * 16", "y * 12", "tiles_do_not_overlap"),
     Mutation(DASHBOARD, "gpu/utilizations", "gpu/utilization", "only_metrics_that_exist"),

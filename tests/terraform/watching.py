@@ -97,7 +97,7 @@ def questions(plan: Plan) -> Iterator[Question]:
         indicator = one(objective.values, "request_based_sli")
         for text in (
             one(indicator, "good_total_ratio").get("good_service_filter"),
-            one(indicator, "good_total_ratio").get("bad_service_filter"),
+            one(indicator, "good_total_ratio").get("total_service_filter"),
             one(indicator, "distribution_cut").get("distribution_filter"),
         ):
             if text:
@@ -217,20 +217,19 @@ def alerts_reach_those_who_asked(plan: Plan) -> Iterator[str]:
 
 def objectives_can_be_missed(plan: Plan) -> Iterator[str]:
     """Goals are shares, and each is watched by an alert at a rate that can be reached."""
-    types = {
-        name: one(values, "metric_descriptor")["value_type"]
-        for name, values in plan.by_name("google_logging_metric").items()
-    }
     goals = {}
     for objective in plan.of("google_monitoring_slo"):
         values = objective.values
         path = f"projects/{values['project']}/services/{values['service']}/serviceLevelObjectives/"
         goals[path + values["slo_id"]] = values["goal"]
         indicator = one(values, "request_based_sli")
-        wanted = "DISTRIBUTION" if indicator["distribution_cut"] else "INT64"
-        asked = set(re.findall(rf'metric.type="{USER}(\w+)"', json.dumps(indicator).replace("\\", "")))
-        if {types.get(name) for name in asked} != {wanted}:
-            yield f"objective {values['slo_id']}: {sorted(asked)} are not all of the type {wanted}"
+        wanted = DISTRIBUTIONS if indicator["distribution_cut"] else NUMBERS
+        text = json.dumps(indicator).replace("\\", "")
+        if not set(re.findall(r'metric.type="([^"]+)"', text)) <= wanted:
+            yield f"objective {values['slo_id']}: is not made of {sorted(wanted)}"
+        for names in re.findall(r"service_name=one_of\(([^)]*)\)", text) or [""]:
+            if set(re.findall(r'"([^"]+)"', names)) != {*WIRING.services()}:
+                yield f"objective {values['slo_id']}: is about {names}, not about every stage"
         if not 0 < values["goal"] < 1 or values["rolling_period_days"] != 28:
             yield f"objective {values['slo_id']}: {values['goal']} in {values['rolling_period_days']} days"
     speeds: dict[str, int] = {}

@@ -11,6 +11,7 @@ locals {
     fast = { rate = 10, long = "3600s", short = "300s", severity = "CRITICAL" }
     slow = { rate = 2, long = "86400s", short = "7200s", severity = "WARNING" }
   }
+  stages = "resource.type=\"cloud_run_revision\" resource.label.service_name=one_of(${join(", ", [for name in keys(var.services) : "\"${name}\""])})"
   burning = merge([
     for objective, promise in local.objectives : {
       for speed, burn in local.burns : "${objective}-burns-${speed}" => merge(burn, {
@@ -28,16 +29,8 @@ resource "google_monitoring_custom_service" "pipeline" {
   user_labels  = var.labels
 }
 
-# An objective cannot be made of a metric that Cloud Monitoring does not know yet, and it learns of a new one late.
-resource "terraform_data" "known" {
-  triggers_replace = keys(google_logging_metric.metric)
-
-  provisioner "local-exec" {
-    command = "sleep ${var.wait_seconds}"
-  }
-}
-
-# A rejected message counts neither way: it was answered, and nothing here could have made it right.
+# By what Cloud Run itself counts, a push being a request: an objective cannot be made of a metric that nothing was
+# logged for yet. A rejected message counts as handled: it was answered, and nothing here could have made it right.
 resource "google_monitoring_slo" "handled" {
   project             = var.project_id
   service             = google_monitoring_custom_service.pipeline.service_id
@@ -49,12 +42,10 @@ resource "google_monitoring_slo" "handled" {
 
   request_based_sli {
     good_total_ratio {
-      good_service_filter = "metric.type=\"logging.googleapis.com/user/messages_handled\" resource.type=\"cloud_run_revision\""
-      bad_service_filter  = "metric.type=\"logging.googleapis.com/user/messages_failed\" resource.type=\"cloud_run_revision\""
+      good_service_filter  = "metric.type=\"run.googleapis.com/request_count\" metric.label.response_code_class=\"2xx\" ${local.stages}"
+      total_service_filter = "metric.type=\"run.googleapis.com/request_count\" ${local.stages}"
     }
   }
-
-  depends_on = [terraform_data.known]
 }
 
 resource "google_monitoring_slo" "in_time" {
@@ -68,15 +59,13 @@ resource "google_monitoring_slo" "in_time" {
 
   request_based_sli {
     distribution_cut {
-      distribution_filter = "metric.type=\"logging.googleapis.com/user/handle_ms\" resource.type=\"cloud_run_revision\""
+      distribution_filter = "metric.type=\"run.googleapis.com/request_latencies\" ${local.stages}"
       range {
         min = 0
         max = var.handle_seconds * 1000
       }
     }
   }
-
-  depends_on = [terraform_data.known]
 }
 
 resource "google_monitoring_alert_policy" "burning" {

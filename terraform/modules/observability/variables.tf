@@ -157,13 +157,3 @@ variable "upload_subscriptions" {
     error_message = "upload_subscriptions: write at least one of subscriptions."
   }
 }
-
-variable "wait_seconds" {
-  description = "How long Terraform waits, when metrics are new, before it makes objectives of them."
-  type        = number
-  default     = 300
-  validation {
-    condition     = var.wait_seconds >= 0 && var.wait_seconds <= 900 && floor(var.wait_seconds) == var.wait_seconds
-    error_message = "wait_seconds: write whole seconds between 0 and 900."
-  }
-}

@@ -100,7 +100,6 @@ run "without_addresses_alerts_stand_and_reach_nobody" {
 run "every_alert_reaches_every_address" {
   variables {
     alert_emails = ["catalogue@example.com", "oncall@example.com"]
-    wait_seconds = 0
   }
   assert {
     condition     = keys(output.notification_channels) == ["catalogue@example.com", "oncall@example.com"]
@@ -312,12 +311,4 @@ run "uploads_by_an_unknown_subscription_are_refused" {
     upload_subscriptions = ["image-uploaded-to-staging"]
   }
   expect_failures = [var.upload_subscriptions]
-}
-
-run "a_wait_without_end_is_refused" {
-  command = plan
-  variables {
-    wait_seconds = 3600
-  }
-  expect_failures = [var.wait_seconds]
 }
