@@ -29,12 +29,12 @@ def tables(module: Path) -> tuple[str, str]:
             f"`{name}`",
             f"`{_line(each.get('type', 'any'))}`",
             f"`{_line(each['default'])}`" if "default" in each else "required",
-            json.loads(each["description"]),
+            _words(each),
         )
         for name, each in blocks(module / "variables.tf", "variable")
     )
     outputs = "".join(
-        _row(f"`{name}`", json.loads(each["description"]))
+        _row(f"`{name}`", _words(each))
         for name, each in blocks(module / "outputs.tf", "output")
     )
     return INPUTS + inputs, OUTPUTS + outputs
@@ -51,6 +51,11 @@ def renew(text: str, module: Path) -> str:
         # A table is its head and all the lines below it that are rows.
         text = re.sub(rf"{re.escape(head)}(\|.*\n)*", lambda _, table=table: table, text)
     return text
+
+
+def _words(block: Mapping[str, str]) -> str:
+    # Outside of code, <email> would be taken for HTML.
+    return re.sub(r"(`[^`]*`)|<", lambda found: found[1] or r"\<", json.loads(block["description"]))
 
 
 def _row(*cells: str) -> str:
