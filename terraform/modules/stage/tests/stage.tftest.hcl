@@ -208,11 +208,9 @@ run "wrong_words_are_refused" {
   variables {
     concurrency     = 0
     cpu             = 3
-    gpu             = { type = "nvidia-tesla-t4" }
     image           = "inference:latest"
     ingress         = "ALL"
     invokers        = { all = "allUsers" }
-    max_instances   = 0
     memory          = "512MB"
     min_instances   = -1
     name            = "Inference"
@@ -223,8 +221,7 @@ run "wrong_words_are_refused" {
     timeout         = 3601
   }
   expect_failures = [
-    var.concurrency, var.cpu, var.gpu, var.image, var.ingress, var.invokers, var.max_instances, var.memory,
-    var.min_instances, var.name, var.project_number, var.region, var.service_account, var.startup_seconds,
+    var.concurrency, var.cpu, var.image, var.ingress, var.invokers, var.memory, var.min_instances, var.name, var.project_number, var.region, var.service_account, var.startup_seconds,
     var.timeout,
   ]
 }
@@ -237,6 +234,17 @@ run "a_gpu_with_too_little_memory_and_a_limit_below_the_least_are_refused" {
     gpu           = {}
     min_instances = 4
     max_instances = 3
+  }
+  expect_failures = [var.gpu, var.max_instances]
+}
+
+run "another_gpu_and_no_instance_are_refused" {
+  command = plan
+  variables {
+    cpu           = 4
+    memory        = "16Gi"
+    gpu           = { type = "nvidia-tesla-t4" }
+    max_instances = 0
   }
   expect_failures = [var.gpu, var.max_instances]
 }

@@ -23,17 +23,16 @@ run "tables_are_as_the_schemas_say" {
   assert {
     condition = (
       google_bigquery_table.table["predictions"].time_partitioning[0].type == "DAY" &&
-      google_bigquery_table.table["predictions"].time_partitioning[0].field == "predicted_at" &&
-      google_bigquery_table.table["predictions"].time_partitioning[0].expiration_ms == null
+      google_bigquery_table.table["predictions"].time_partitioning[0].field == "predicted_at"
     )
-    error_message = "The table is not partitioned by day, or its rows expire."
+    error_message = "The table is not partitioned by day."
   }
   assert {
     condition     = length(google_bigquery_table.table["jobs"].time_partitioning) == 0
     error_message = "A table is partitioned that is not to be."
   }
   assert {
-    condition     = output.dataset_id == "vitrine" && output.tables == tolist(["jobs", "predictions", "latest"])
+    condition     = output.dataset_id == "vitrine" && output.tables == ["jobs", "predictions", "latest"]
     error_message = "Not all tables and views are told."
   }
 }
