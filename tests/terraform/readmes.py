@@ -17,7 +17,9 @@ OUTPUTS = "| name | what it is |\n| --- | --- |\n"
 
 def blocks(file: Path, kind: str) -> Iterator[tuple[str, Mapping[str, str]]]:
     """The blocks of a kind in a file that `terraform fmt` leaves alone: name, and attributes as written."""
-    for name, body in re.findall(rf'^{kind} "(\w+)" {{\n(.*?)^}}$', file.read_text(), re.MULTILINE | re.DOTALL):
+    for name, body in re.findall(
+        rf'^{kind} "(\w+)" {{\n(.*?)^}}$', file.read_text(), re.MULTILINE | re.DOTALL
+    ):
         # An attribute begins two spaces from the left, and ends where the next one or a block does.
         yield name, dict(re.findall(r"^  (\w+) += (.*?)\n(?=^  [\w#]|\Z)", body, re.MULTILINE | re.DOTALL))
 
@@ -34,8 +36,7 @@ def tables(module: Path) -> tuple[str, str]:
         for name, each in blocks(module / "variables.tf", "variable")
     )
     outputs = "".join(
-        _row(f"`{name}`", _words(each))
-        for name, each in blocks(module / "outputs.tf", "output")
+        _row(f"`{name}`", _words(each)) for name, each in blocks(module / "outputs.tf", "output")
     )
     return INPUTS + inputs, OUTPUTS + outputs
 

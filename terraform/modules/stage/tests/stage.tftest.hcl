@@ -221,8 +221,8 @@ run "wrong_words_are_refused" {
     timeout         = 3601
   }
   expect_failures = [
-    var.concurrency, var.cpu, var.image, var.ingress, var.invokers, var.memory, var.min_instances, var.name, var.project_number, var.region, var.service_account, var.startup_seconds,
-    var.timeout,
+    var.concurrency, var.cpu, var.image, var.ingress, var.invokers, var.memory, var.min_instances,
+    var.name, var.project_number, var.region, var.service_account, var.startup_seconds, var.timeout,
   ]
 }
 
