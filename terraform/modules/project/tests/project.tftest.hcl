@@ -108,5 +108,13 @@ run "wrong_words_are_refused" {
     project_number = "acme-prod"
     services       = ["run"]
   }
-  expect_failures = [var.audited, var.encrypting, var.kms_key_name, var.project_number, var.services]
+  expect_failures = [var.encrypting, var.kms_key_name, var.project_number, var.services]
+}
+
+run "the_audit_of_an_api_that_is_off_is_refused" {
+  command = plan
+  variables {
+    services = ["run.googleapis.com"]
+  }
+  expect_failures = [var.audited]
 }
