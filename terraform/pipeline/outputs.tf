@@ -14,7 +14,7 @@ output "environment" {
     GOOGLE_CLOUD_PROJECT  = var.project_id
     VITRINE_BUCKET        = module.bucket.name
     VITRINE_DATASET       = module.warehouse.dataset_id
-    VITRINE_REQUEST_TOPIC = one([for name, topic in local.topics : name if contains(topic.producers, "you")])
+    VITRINE_REQUEST_TOPIC = local.request_topic
     VITRINE_UPLOAD_BUCKET = module.uploads.name
   }
 }

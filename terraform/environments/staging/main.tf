@@ -31,6 +31,8 @@ module "pipeline" {
   kms_key_name        = var.kms_key_name
   vpc_connector       = var.vpc_connector
   labels              = var.labels
+  budget              = var.budget
+  schedules           = var.schedules
 }
 
 output "environment" {

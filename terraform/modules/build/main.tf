@@ -4,21 +4,32 @@ locals {
   member = "serviceAccount:${google_service_account.build.account_id}@${var.project_id}.iam.gserviceaccount.com"
   # What `terraform apply` of an environment needs, and no more: each role is one kind of thing that is made there.
   # Nobody is owner or editor, and no environment's role is held in another one or here.
-  roles = {
-    "roles/bigquery.dataOwner"             = "the dataset, its tables and who may read and write which"
-    "roles/cloudscheduler.admin"           = "requests that are made again and again"
-    "roles/iam.serviceAccountAdmin"        = "the stages' identities, and that Pub/Sub's agent makes tokens of one"
-    "roles/iam.serviceAccountUser"         = "to let a stage work as its identity; those do not stand yet when this is granted"
-    "roles/logging.configWriter"           = "metrics that are counted from logs"
-    "roles/monitoring.editor"              = "alerts, objectives and the dashboard"
-    "roles/pubsub.admin"                   = "topics, schemas, subscriptions and who may publish"
-    "roles/run.admin"                      = "services and who may call them"
-    "roles/serviceusage.serviceUsageAdmin" = "the APIs of all these"
-    "roles/storage.admin"                  = "buckets and who may use them, and the state of Terraform itself"
-  }
+  roles = [
+    # The dataset, its tables and who may read and write which.
+    "roles/bigquery.dataOwner",
+    # Requests that are made again and again.
+    "roles/cloudscheduler.admin",
+    # The stages' identities, and that Pub/Sub's agent makes tokens of one.
+    "roles/iam.serviceAccountAdmin",
+    # To let a stage work as its identity. On the whole project, as those identities do not stand before it is
+    # applied; who manages them could grant it to himself anyway.
+    "roles/iam.serviceAccountUser",
+    # Metrics that are counted from logs.
+    "roles/logging.configWriter",
+    # Alerts, objectives and the dashboard.
+    "roles/monitoring.editor",
+    # Topics, schemas, subscriptions and who may publish.
+    "roles/pubsub.admin",
+    # Services and who may call them.
+    "roles/run.admin",
+    # The APIs of all these.
+    "roles/serviceusage.serviceUsageAdmin",
+    # Buckets and who may use them, and the state of Terraform itself.
+    "roles/storage.admin",
+  ]
   grants = merge([
     for name, environment in var.environments : {
-      for role in keys(local.roles) : "${name} ${role}" => { project_id = environment.project_id, role = role }
+      for role in local.roles : "${name} ${role}" => { project_id = environment.project_id, role = role }
     }
   ]...)
   grantable = join(", ", [for role in sort(var.granted_roles) : "'${role}'"])
