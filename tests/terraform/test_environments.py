@@ -1,5 +1,7 @@
 """Every environment's plan, held to every rule."""
 
+import base64
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.terraform.plans import DIGEST, ENVIRONMENTS, Plan, copied, plan
-from tests.terraform.rules import RULES, Rule
+from tests.terraform.rules import RULES, Rule, one, topic_path
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +57,25 @@ def test_a_region_without_the_gpu_is_refused_in_words(copy: Path) -> None:
         plan(copy, "dev", gpu=True, region="europe-north1")
     assert "Cloud Run has the L4 in" in " ".join(refused.value.stderr.split())
     plan(copy, "dev", gpu=True, region="europe-west1")
+
+
+def test_requests_are_scheduled_and_a_budget_is_kept(copy: Path) -> None:
+    asked = {"gender": ["Women"], "classify": "originals"}
+    planned = plan(
+        copy,
+        "dev",
+        budget={"amount": 500, "billing_account": "012345-6789AB-CDEF01"},
+        schedules={"weekly": {"cron": "0 5 * * 1", "request": json.dumps(asked)}},
+    )
+    (job,) = planned.of("google_cloud_scheduler_job")
+    target = one(job.values, "pubsub_target")
+    assert target["topic_name"] == topic_path(planned, "classification-requested")
+    assert json.loads(base64.b64decode(target["data"])) == asked
+    (budget,) = planned.of("google_billing_budget")
+    assert budget.values["display_name"] == "vitrine-dev"
+
+
+def test_a_request_that_is_no_json_is_refused_in_words(copy: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        plan(copy, "dev", schedules={"weekly": {"cron": "0 5 * * 1", "request": "everything"}})
+    assert "schedules.request: write JSON" in " ".join(refused.value.stderr.split())
