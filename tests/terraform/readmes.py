@@ -50,7 +50,7 @@ def renew(text: str, module: Path) -> str:
     """A README's text with the module's tables."""
     for head, table in zip((INPUTS, OUTPUTS), tables(module), strict=True):
         # A table is its head and all the lines below it that are rows.
-        text = re.sub(rf"{re.escape(head)}(\|.*\n)*", lambda _, table=table: table, text)
+        text = table.join(re.split(rf"{re.escape(head)}(?:\|.*\n)*", text))
     return text
 
 

@@ -10,13 +10,14 @@ from tests.terraform.rules import granted, no_role_is_primitive, nothing_is_publ
 
 BUILD = "serviceAccount:vitrine-build@acme-build.iam.gserviceaccount.com"
 KEYS = "projects/acme-keys/locations/europe-west4/keyRings/vitrine/cryptoKeys"
+CONNECTIONS = "projects/acme-build/locations/europe-west4/connections"
 RUN_AGENT = "serviceAccount:service-{}@serverless-robot-prod.iam.gserviceaccount.com"
 TOLD: dict[str, Any] = {
     "project_id": "acme-build",
     "project_number": NUMBER,
     "region": "europe-west4",
     "repository": "acme/vitrine",
-    "connected_repository": "projects/acme-build/locations/europe-west4/connections/github/repositories/vitrine",
+    "connected_repository": f"{CONNECTIONS}/github/repositories/vitrine",
     "kms_key_name": f"{KEYS}/images",
     "environments": {
         name: {"project_id": f"acme-{name}", "project_number": f"{number}00", "approval": name != "dev"}

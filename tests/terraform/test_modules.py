@@ -14,12 +14,11 @@ from tests.terraform.readmes import INPUTS, MODULES, OUTPUTS, blocks, examples, 
 
 NAMES = [module.name for module in MODULES]
 # Those that `copied` does not initialise.
-ROOTS = sorted(
-    str(file.parent.relative_to(ROOT / "terraform"))
-    for file in (ROOT / "terraform").rglob("versions.tf")
-    if file.parent.parent.name != "environments"
-)
+ROOTS = ["build", "pipeline"]
 EXAMPLES = "examples"
+TESTED = [EXAMPLES, *(f"modules/{name}" for name in NAMES)]
+# A module is validated by its tests.
+VALIDATED = [*ROOTS, *(f"environments/{name}" for name in ENVIRONMENTS)]
 TEST_OF_EXAMPLES = 'mock_provider "google" {}\nrun "examples" {\n  command = plan\n}\n'
 
 type Findings = dict[tuple[str, str], Future[str]]
@@ -37,7 +36,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (shown / "examples.tftest.hcl").write_text(TEST_OF_EXAMPLES)
     # What was downloaded once is not downloaded for every module.
     downloaded = copy / "environments" / ENVIRONMENTS[0] / ".terraform" / "providers"
-    for root in (*ROOTS, EXAMPLES):
+    for root in (*ROOTS, *TESTED):
         init(copy / root, "-backend=false", *([f"-plugin-dir={downloaded}"] if downloaded.is_dir() else []))
     return copy
 
@@ -54,11 +53,9 @@ def findings(copy: Path) -> Iterator[Findings]:
         return ""
 
     with ThreadPoolExecutor(4) as threads:
-        validated = (*ROOTS, *(f"environments/{name}" for name in ENVIRONMENTS))
-        tested = (EXAMPLES, *(f"modules/{name}" for name in NAMES))
         yield {
             (root, command): threads.submit(find, root, command)
-            for command, roots in (("validate", validated), ("test", tested))
+            for command, roots in (("validate", VALIDATED), ("test", TESTED))
             for root in roots
         }
 
@@ -115,16 +112,13 @@ def test_each_validation_is_seen_to_refuse(module: Path) -> None:
         assert refused.count(name) >= body.count("  validation {\n"), f"a validation of {name} is not tested"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_tests_of_a_module_pass(findings: Findings, name: str) -> None:
-    assert findings[f"modules/{name}", "test"].result() == ""
+# The examples of all READMEs, and each module.
+@pytest.mark.parametrize("root", TESTED)
+def test_what_is_to_be_planned_is_planned(findings: Findings, root: str) -> None:
+    assert findings[root, "test"].result() == ""
 
 
-def test_the_examples_of_all_readmes_are_planned(findings: Findings) -> None:
-    assert findings[EXAMPLES, "test"].result() == ""
-
-
-@pytest.mark.parametrize("root", [*ROOTS, *(f"environments/{name}" for name in ENVIRONMENTS)])
+@pytest.mark.parametrize("root", VALIDATED)
 def test_a_root_is_valid(findings: Findings, root: str) -> None:
     assert findings[root, "validate"].result() == ""
 
