@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.terraform.plans import ENVIRONMENTS, ROOT, copied, init, terraform
+from tests.terraform.plans import ENVIRONMENTS, copied, init, terraform
 from tests.terraform.readmes import INPUTS, MODULES, OUTPUTS, blocks, examples, renew
 
 NAMES = [module.name for module in MODULES]
