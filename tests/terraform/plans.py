@@ -20,6 +20,13 @@ DIGEST = "sha256:" + "0" * 64
 type Values = Mapping[str, Any]
 
 
+class _Planned(dict[str, Any]):
+    """A JSON object of a plan: what is left to the provider is not in it, and counts as null."""
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+
 def variables(environment: str) -> dict[str, Any]:
     """What a team would write into its terraform.tfvars; prod asks for everything that there is."""
     members = {"team": f"group:{environment}@example.com"}
@@ -152,7 +159,7 @@ def plan_of(root: Path, told: Values) -> Plan:
     """
     (root / "test.auto.tfvars.json").write_text(json.dumps(told))
     terraform(root, "plan", "-input=false", "-no-color", "-lock=false", "-out=test.tfplan")
-    document: Values = json.loads(terraform(root, "show", "-json", "test.tfplan"))
+    document: Values = json.loads(terraform(root, "show", "-json", "test.tfplan"), object_hook=_Planned)
     return Plan(root.name, told, document)
 
 

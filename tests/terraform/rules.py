@@ -140,11 +140,11 @@ def subscriptions_are_those_of_the_wiring(plan: Plan) -> Iterator[str]:
             yield f"subscription {name}: pushes to {push.get('push_endpoint')}, not to {url(service)}"
         token = one(push, "oidc_token")
         if (token.get("service_account_email"), token.get("audience")) != (invoker(plan), url(service)):
-            yield f"subscription {name}: does not authenticate as the invoker, for the service that it pushes to"
+            yield f"subscription {name}: does not authenticate as the invoker to what it pushes to"
         dead = one(values, "dead_letter_policy")
         given_up = (topic_path(plan, options.dead_letter), options.attempts)
         if (dead.get("dead_letter_topic"), dead.get("max_delivery_attempts")) != given_up:
-            yield f"subscription {name}: does not dead-letter to {options.dead_letter} after {options.attempts}"
+            yield f"subscription {name}: is not given up to {options.dead_letter} in {options.attempts}"
         pauses = one(values, "retry_policy")
         shortest, longest = options.backoff
         if (pauses.get("minimum_backoff"), pauses.get("maximum_backoff")) != (f"{shortest}s", f"{longest}s"):
@@ -159,9 +159,9 @@ def a_push_ends_before_it_is_delivered_again(plan: Plan) -> Iterator[str]:
             continue
         for service, run in services.items():
             if one(values, "push_config")["push_endpoint"] == url(service):
-                timeout = int(one(run, "template")["timeout"].removesuffix("s"))
-                if values["ack_deadline_seconds"] <= timeout:
-                    yield f"subscription {name}: its ack deadline is not above {service}'s timeout of {timeout} s"
+                timeout = int((one(run, "template").get("timeout") or "600s").removesuffix("s"))
+                if (values["ack_deadline_seconds"] or 0) <= timeout:
+                    yield f"subscription {name}: its ack deadline is not above {timeout} s, as {service} has"
 
 
 def stages_are_those_of_the_wiring(plan: Plan) -> Iterator[str]:
@@ -314,7 +314,7 @@ def a_gpu_is_where_it_was_asked_for(plan: Plan) -> Iterator[str]:
         if template["gpu_zonal_redundancy_disabled"] is not True:
             yield f"service {name}: keeps a second GPU in reserve that nobody asked for"
         probe = one(container(service), "startup_probe")
-        if probe["period_seconds"] * probe["failure_threshold"] < 240:
+        if (probe.get("period_seconds") or 0) * (probe.get("failure_threshold") or 0) < 240:
             yield f"service {name}: is given up on before its model is loaded"
 
 
@@ -448,7 +448,8 @@ def _difference(one_: Counter[Any], other: Counter[Any]) -> dict[Any, int]:
 
 def _settings(service: str) -> tuple[set[str], set[str]]:
     """The environment variables that a service's Settings require, and all that they know."""
-    required, known = set(), set()
+    required: set[str] = set()
+    known: set[str] = set()
     for path in (SERVICES / "shared" / "settings.py", SERVICES / service / "main.py"):
         (settings,) = [
             node
@@ -459,7 +460,7 @@ def _settings(service: str) -> tuple[set[str], set[str]]:
             if not isinstance(node, ast.AnnAssign):
                 continue
             aliases = [
-                word.value.value
+                str(word.value.value)
                 for word in ast.walk(node.annotation)
                 if isinstance(word, ast.keyword)
                 and word.arg == "alias"
