@@ -27,14 +27,17 @@ module "project" {
   encrypting     = ["artifactregistry"]
   # Who pushed and pulled which image.
   audited = ["artifactregistry.googleapis.com"]
+  # With those that the build calls for an environment's sake, but that count as called from the caller's project.
   services = [
     "artifactregistry.googleapis.com",
+    "billingbudgets.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudresourcemanager.googleapis.com",
     "containerscanning.googleapis.com",
     "iam.googleapis.com",
     "iamcredentials.googleapis.com",
     "logging.googleapis.com",
+    "serviceusage.googleapis.com",
     "storage.googleapis.com",
     "sts.googleapis.com",
   ]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.terraform.plans import ENVIRONMENTS, copied, init, terraform
+from tests.terraform.plans import ENVIRONMENTS, ROOT, copied, init, terraform
 from tests.terraform.readmes import INPUTS, MODULES, OUTPUTS, blocks, examples, renew
 
 NAMES = [module.name for module in MODULES]
-# Those that `copied` does not initialise.
-ROOTS = ["build", "pipeline"]
+# Beside the environments, which `copied` initialises.
+ROOTS = sorted(file.parent.name for file in (ROOT / "terraform").glob("*/versions.tf"))
 EXAMPLES = "examples"
 TESTED = [EXAMPLES, *(f"modules/{name}" for name in NAMES)]
 # A module is validated by its tests.

@@ -1,6 +1,6 @@
 # A request that is published again and again, at times that cron describes.
 #
-# Nobody is granted anything here: a topic of its own project Cloud Scheduler's service agent may publish to, by
+# Nobody is granted anything here: Cloud Scheduler's service agent may publish to every topic of its own project, by
 # roles/cloudscheduler.serviceAgent, which it is given when the API is switched on and must not lose.
 
 resource "google_cloud_scheduler_job" "job" {
@@ -12,7 +12,7 @@ resource "google_cloud_scheduler_job" "job" {
   time_zone   = var.time_zone
   paused      = var.paused
 
-  # The topic is there or it is not: what matters is that one who is away for a moment is asked again.
+  # For a topic that cannot be reached for a moment.
   retry_config {
     retry_count          = var.retries
     min_backoff_duration = "5s"
