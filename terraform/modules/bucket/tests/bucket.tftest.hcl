@@ -101,6 +101,14 @@ run "members_have_their_role_in_all_or_below_a_prefix" {
     condition     = google_storage_bucket_iam_member.member["promotes"].condition[0].expression == "resource.name.startsWith(\"projects/_/buckets/acme-dev-vitrine/objects/models/\")"
     error_message = "The right is not held to the prefix."
   }
+  assert {
+    condition = (
+      google_storage_bucket.bucket.project == "acme-dev" &&
+      google_storage_bucket.bucket.location == "europe-west4" &&
+      alltrue([for each in google_storage_bucket_iam_member.member : each.bucket == "acme-dev-vitrine"])
+    )
+    error_message = "It is, or its members are, elsewhere."
+  }
 }
 
 run "topics_are_told_of_new_objects" {

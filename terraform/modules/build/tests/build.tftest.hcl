@@ -32,6 +32,14 @@ run "only_one_branch_of_one_repository_builds" {
     condition     = output.workload_identity_provider == "projects/210987654321/locations/global/workloadIdentityPools/vitrine-github/providers/github"
     error_message = "The provider is not told."
   }
+  assert {
+    condition = (
+      google_service_account.build.project == "acme-build" &&
+      google_iam_workload_identity_pool.github.project == "acme-build" &&
+      google_iam_workload_identity_pool_provider.github.project == "acme-build"
+    )
+    error_message = "It is in another project."
+  }
 }
 
 run "any_branch_builds_where_it_was_asked_for" {
@@ -131,6 +139,15 @@ run "a_push_is_built_and_waits_for_approval_where_it_is_asked_for" {
       each.repository_event_config[0].repository == var.connected_repository && each.repository_event_config[0].push[0].branch == "^main$"
     ])
     error_message = "It builds another repository or branch."
+  }
+  assert {
+    condition = (
+      google_cloudbuild_trigger.environment["dev"].name == "vitrine-dev" &&
+      alltrue([
+        for each in google_cloudbuild_trigger.environment : each.project == "acme-build" && each.location == "europe-west4"
+      ])
+    )
+    error_message = "It builds elsewhere, or is called otherwise."
   }
 }
 

@@ -22,6 +22,13 @@ run "the_pipelines_apis_are_on_and_stay_on" {
     condition     = output.id == "acme-prod"
     error_message = "The project is not told."
   }
+  assert {
+    condition = (
+      alltrue([for each in google_project_service.service : each.project == "acme-prod"]) &&
+      alltrue([for each in google_project_iam_audit_config.audit : each.project == "acme-prod"])
+    )
+    error_message = "It is another project."
+  }
 }
 
 run "reads_and_writes_are_audited" {

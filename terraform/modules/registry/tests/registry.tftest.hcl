@@ -64,6 +64,17 @@ run "readers_read_and_writers_write" {
     }
     error_message = "Members have other roles."
   }
+  assert {
+    condition = (
+      google_artifact_registry_repository.registry.project == "acme-build" &&
+      google_artifact_registry_repository.registry.location == "europe-west4" &&
+      alltrue([
+        for each in google_artifact_registry_repository_iam_member.member :
+        each.project == "acme-build" && each.location == "europe-west4" && each.repository == "vitrine"
+      ])
+    )
+    error_message = "It is, or its members are, elsewhere."
+  }
 }
 
 run "what_is_asked_for_is_used" {

@@ -31,6 +31,14 @@ run "the_request_is_published_at_its_time" {
     condition     = output.name == "weekly"
     error_message = "The name is not told."
   }
+  assert {
+    condition = (
+      google_cloud_scheduler_job.job.project == "acme-prod" &&
+      google_cloud_scheduler_job.job.region == "europe-west4" &&
+      google_cloud_scheduler_job.job.name == "weekly"
+    )
+    error_message = "It is elsewhere, or called otherwise."
+  }
 }
 
 run "what_is_asked_for_is_used" {
@@ -54,6 +62,13 @@ run "what_is_asked_for_is_used" {
       google_cloud_scheduler_job.job.time_zone == "Europe/Amsterdam"
     )
     error_message = "Something is not as it was asked for."
+  }
+  assert {
+    condition = (
+      google_cloud_scheduler_job.job.retry_config[0].min_backoff_duration == "5s" &&
+      google_cloud_scheduler_job.job.retry_config[0].max_backoff_duration == "300s"
+    )
+    error_message = "The pauses between tries are others."
   }
 }
 

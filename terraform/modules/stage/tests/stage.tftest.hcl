@@ -139,6 +139,23 @@ run "it_is_watched_by_probes" {
     )
     error_message = "It has not the time to start that was asked for."
   }
+  assert {
+    condition = (
+      google_cloud_run_v2_service.service.template[0].containers[0].ports[0].container_port == 8080 &&
+      google_cloud_run_v2_service.service.template[0].containers[0].startup_probe[0].http_get[0].port == 8080 &&
+      google_cloud_run_v2_service.service.template[0].containers[0].liveness_probe[0].http_get[0].port == 8080
+    )
+    error_message = "The probes ask at another port than it answers."
+  }
+  assert {
+    condition = (
+      google_cloud_run_v2_service.service.template[0].containers[0].startup_probe[0].timeout_seconds == 5 &&
+      google_cloud_run_v2_service.service.template[0].containers[0].liveness_probe[0].timeout_seconds == 30 &&
+      google_cloud_run_v2_service.service.template[0].containers[0].liveness_probe[0].period_seconds == 60 &&
+      google_cloud_run_v2_service.service.template[0].containers[0].liveness_probe[0].failure_threshold == 3
+    )
+    error_message = "A busy instance is killed for answering late."
+  }
 }
 
 run "what_is_asked_for_is_used" {
@@ -200,6 +217,15 @@ run "what_is_asked_for_is_used" {
       google_cloud_run_v2_service.service.labels == tomap({ system = "vitrine" })
     )
     error_message = "Protection, ingress or labels are not the given ones."
+  }
+  assert {
+    condition = (
+      google_cloud_run_v2_service.service.project == "acme-dev" &&
+      google_cloud_run_v2_service.service.location == "europe-west4" &&
+      google_cloud_run_v2_service_iam_member.invoker["pubsub"].project == "acme-dev" &&
+      google_cloud_run_v2_service_iam_member.invoker["pubsub"].location == "europe-west4"
+    )
+    error_message = "It is elsewhere."
   }
 }
 

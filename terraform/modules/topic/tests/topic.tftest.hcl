@@ -65,6 +65,16 @@ run "messages_are_held_to_a_schema" {
     condition     = google_pubsub_topic.topic.schema_settings[0].encoding == "JSON"
     error_message = "Messages are not in JSON."
   }
+  assert {
+    condition = (
+      google_pubsub_schema.schema["batch-selected"].project == "acme-dev" &&
+      google_pubsub_topic.topic.project == "acme-dev" &&
+      google_pubsub_topic_iam_member.publisher["selection"].project == "acme-dev" &&
+      google_pubsub_subscription.subscription["pushed"].project == "acme-dev" &&
+      google_pubsub_subscription_iam_member.dead_lettering["pushed"].project == "acme-dev"
+    )
+    error_message = "Something is in another project."
+  }
 }
 
 run "only_publishers_publish" {

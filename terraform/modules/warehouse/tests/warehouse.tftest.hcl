@@ -152,6 +152,15 @@ run "what_is_asked_for_is_used" {
     )
     error_message = "The labels are missing."
   }
+  assert {
+    condition = (
+      google_bigquery_table.view["latest"].labels == tomap({ system = "vitrine" }) &&
+      google_bigquery_dataset.dataset.project == "acme-dev" &&
+      alltrue([for each in google_bigquery_table.table : each.project == "acme-dev" && each.dataset_id == "catalogue"]) &&
+      alltrue([for each in google_bigquery_table.view : each.project == "acme-dev" && each.dataset_id == "catalogue"])
+    )
+    error_message = "Something is in another project or dataset, or has no labels."
+  }
 }
 
 run "wrong_words_are_refused" {
