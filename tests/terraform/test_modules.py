@@ -28,12 +28,7 @@ type Findings = dict[tuple[str, str], Future[str]]
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy in which everything is initialised, and the examples of all READMEs are one root."""
     copy = copied(tmp_path_factory.mktemp("vitrine")) / "terraform"
-    shown = copy / EXAMPLES
-    shown.mkdir()
-    for module in MODULES:
-        (shown / f"{module.name}.tf").write_text("\n".join(examples(module)))
-    shutil.copy(MODULES[0] / "versions.tf", shown)
-    (shown / "examples.tftest.hcl").write_text(TEST_OF_EXAMPLES)
+    _show_examples(copy / EXAMPLES)
     # What was downloaded once is not downloaded for every module.
     downloaded = copy / "environments" / ENVIRONMENTS[0] / ".terraform" / "providers"
     for root in (*ROOTS, *TESTED):
@@ -123,5 +118,17 @@ def test_a_root_is_valid(findings: Findings, root: str) -> None:
     assert findings[root, "validate"].result() == ""
 
 
-def test_everything_is_in_terraforms_form(copy: Path) -> None:
-    terraform(copy, "fmt", "-check", "-recursive", "-diff")
+def test_everything_is_in_terraforms_form(tmp_path: Path) -> None:
+    everything = shutil.copytree(
+        ROOT / "terraform", tmp_path / "terraform", ignore=shutil.ignore_patterns(".terraform*")
+    )
+    _show_examples(everything / EXAMPLES)
+    terraform(everything, "fmt", "-check", "-recursive", "-diff")
+
+
+def _show_examples(root: Path) -> None:
+    root.mkdir()
+    for module in MODULES:
+        (root / f"{module.name}.tf").write_text("\n".join(examples(module)))
+    shutil.copy(MODULES[0] / "versions.tf", root)
+    (root / "examples.tftest.hcl").write_text(TEST_OF_EXAMPLES)
