@@ -36,9 +36,9 @@ resource "google_project_iam_audit_config" "audit" {
   }
 }
 
-# These two agents are made when they are first asked for.
+# These two agents are made when they are first asked for; Cloud Storage's publishes what is uploaded, key or not.
 data "google_storage_project_service_account" "agent" {
-  count      = contains(local.encrypting, "storage") ? 1 : 0
+  count      = contains(var.services, "storage.googleapis.com") ? 1 : 0
   project    = var.project_id
   depends_on = [google_project_service.service]
 }

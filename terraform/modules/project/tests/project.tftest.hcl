@@ -61,6 +61,10 @@ run "reads_and_writes_are_audited" {
 run "without_a_key_nobody_is_granted_one" {
   command = plan
   assert {
+    condition     = length(data.google_storage_project_service_account.agent) == 1 && length(data.google_bigquery_default_service_account.agent) == 0
+    error_message = "Cloud Storage's agent is not made, or BigQuery's is made for nothing."
+  }
+  assert {
     condition     = length(google_kms_crypto_key_iam_member.encrypter) == 0
     error_message = "Somebody may use a key that is not there."
   }
