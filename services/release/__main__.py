@@ -1,6 +1,6 @@
 """`python -m services.release`: rolls out the revision of inference that Terraform has made.
 
-It is told of the environment by the variables of `terraform output -json environment`, in a file.
+It is told of the environment by what `terraform output -json rollout` prints, in a file.
 """
 
 import argparse
@@ -24,15 +24,14 @@ SERVICE = "inference"
 def main() -> None:
     """Exits with 1 where the revision was taken back."""
     parser = argparse.ArgumentParser(prog="python -m services.release", description=__doc__)
-    parser.add_argument("environment", type=Path, help="what `terraform output -json environment` printed")
-    told = json.loads(parser.parse_args().environment.read_text())
+    parser.add_argument("told", type=Path, help="what `terraform output -json rollout` printed")
+    told = json.loads(parser.parse_args().told.read_text())
+    project, region = told["project"], told["region"]
     # A build that is cancelled is asked to stop: then, too, traffic goes back to where it was.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
-    project, region = told["GOOGLE_CLOUD_PROJECT"], told["VITRINE_REGION"]
-    target = Target(project, told["VITRINE_BUCKET"], told["VITRINE_UPLOAD_BUCKET"], told["VITRINE_DATASET"])
-    target.activate()
+    target = Target(project, told["bucket"], told["upload_bucket"], told["dataset"])
     say = partial(print, flush=True)
-    token = tokens(told["VITRINE_INVOKER"], told["VITRINE_INFERENCE_URL"])
+    token = tokens(told["invoker"], told["url"])
     vitrine = Vitrine.connect(target)
     try:
         roll_out(

@@ -1,7 +1,7 @@
-"""Rolling out a revision: tested without traffic, then given a tenth of it, then all; taken back if it fails.
+"""Rolling out a revision: tested without traffic, given a tenth of it, then all; taken back if it fails.
 
-Terraform makes revisions and leaves traffic alone; this moves traffic and leaves revisions alone. It ends with
-all traffic pinned to one revision by name, so that the next one that Terraform makes gets none.
+Terraform makes revisions and leaves traffic alone; this moves traffic and leaves revisions alone. It ends
+with all traffic pinned to one revision by name, so that the next one that Terraform makes gets none.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The test of a revision of inference: a photo, pushed as Pub/Sub would, and followed to its row in BigQuery."""
+"""The test of a revision of inference: a photo, pushed as by Pub/Sub, and followed to its row in BigQuery."""
 
 import base64
 import json

@@ -18,7 +18,7 @@ locals {
 
 module "bucket" {
   source           = "../modules/bucket"
-  project_id       = var.project_id
+  project_id       = local.project_id
   name             = local.bucket
   location         = local.location
   force_destroy    = !var.deletion_protection
@@ -36,7 +36,7 @@ module "bucket" {
 
 module "uploads" {
   source           = "../modules/bucket"
-  project_id       = var.project_id
+  project_id       = local.project_id
   name             = local.uploads
   location         = local.location
   force_destroy    = !var.deletion_protection
@@ -58,7 +58,7 @@ module "uploads" {
 
 module "warehouse" {
   source              = "../modules/warehouse"
-  project_id          = var.project_id
+  project_id          = local.project_id
   location            = local.location
   schemas             = "${local.root}/schemas"
   deletion_protection = var.deletion_protection
@@ -78,7 +78,7 @@ module "warehouse" {
 
 resource "google_project_iam_member" "reader" {
   for_each = var.readers
-  project  = var.project_id
+  project  = local.project_id
   role     = "roles/bigquery.jobUser"
   member   = each.value
 }

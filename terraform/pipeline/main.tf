@@ -6,8 +6,8 @@ locals {
   location = coalesce(var.location, var.region)
   wiring   = yamldecode(file("${local.root}/schemas/topics.yaml"))
   model    = jsondecode(file("${local.root}/services/model/default/model.json"))
-  bucket   = "${var.project_id}-vitrine"
-  uploads  = "${var.project_id}-vitrine-uploads"
+  bucket   = "${local.project_id}-vitrine"
+  uploads  = "${local.project_id}-vitrine-uploads"
   labels   = merge(var.labels, { system = "vitrine", environment = var.environment })
 
   # Who acts for Google's services in this project.
@@ -37,7 +37,7 @@ locals {
   }
   # Every environment variable that a stage may ask for.
   values = {
-    GOOGLE_CLOUD_PROJECT  = var.project_id
+    GOOGLE_CLOUD_PROJECT  = local.project_id
     VITRINE_BUCKET        = module.bucket.name
     VITRINE_DATASET       = module.warehouse.dataset_id
     VITRINE_MODEL         = local.model.name
@@ -80,7 +80,7 @@ locals {
         backoff      = each.pull ? null : each.backoff
         dead_letter = each.pull ? null : {
           attempts = each.attempts
-          topic    = "projects/${var.project_id}/topics/${each.dead_letter}"
+          topic    = "projects/${local.project_id}/topics/${each.dead_letter}"
         }
         push = each.pull ? null : {
           endpoint        = module.stages[service].url
@@ -99,7 +99,7 @@ locals {
   # ---- identities -----------------------------------------------------------------------------------------
 
   # Written out, and not asked of the provider, so that a plan shows who gets what.
-  domain  = "${var.project_id}.iam.gserviceaccount.com"
+  domain  = "${local.project_id}.iam.gserviceaccount.com"
   invoker = "${google_service_account.invoker.account_id}@${local.domain}"
   workers = { for name, account in google_service_account.worker : name => "${account.account_id}@${local.domain}" }
   members = { for name, email in local.workers : name => "serviceAccount:${email}" }
@@ -108,7 +108,7 @@ locals {
 # What each stage works as.
 resource "google_service_account" "worker" {
   for_each     = local.stages
-  project      = var.project_id
+  project      = local.project_id
   account_id   = "${each.key}-worker"
   display_name = "What ${each.key} works as"
 }
@@ -116,14 +116,14 @@ resource "google_service_account" "worker" {
 # To read or write a table is one right, to run a query or load job another.
 resource "google_project_iam_member" "bigquery" {
   for_each = { for name, stage in local.stages : name => stage if length(stage.tables) > 0 }
-  project  = var.project_id
+  project  = local.project_id
   role     = "roles/bigquery.jobUser"
   member   = local.members[each.key]
 }
 
 # What Pub/Sub pushes as. It may call the stages, and nothing else.
 resource "google_service_account" "invoker" {
-  project      = var.project_id
+  project      = local.project_id
   account_id   = "pubsub-invoker"
   display_name = "What Pub/Sub calls the stages as"
 }
@@ -138,7 +138,7 @@ module "stages" {
   source              = "../modules/stage"
   for_each            = local.deployed
   name                = each.key
-  project_id          = var.project_id
+  project_id          = local.project_id
   project_number      = var.project_number
   region              = var.region
   image               = var.images[each.value.image]
@@ -168,7 +168,7 @@ module "kept_topics" {
   source        = "../modules/topic"
   for_each      = local.kept
   name          = each.value
-  project_id    = var.project_id
+  project_id    = local.project_id
   pubsub_agent  = local.agents.pubsub
   publishers    = local.publishers[each.value]
   subscriptions = local.subscriptions[each.value]
@@ -181,7 +181,7 @@ module "dead_letter_topics" {
   source        = "../modules/topic"
   for_each      = setsubtract(local.dead_letters, local.kept)
   name          = each.value
-  project_id    = var.project_id
+  project_id    = local.project_id
   pubsub_agent  = local.agents.pubsub
   publishers    = local.publishers[each.value]
   subscriptions = local.subscriptions[each.value]
@@ -195,7 +195,7 @@ module "topics" {
   source        = "../modules/topic"
   for_each      = setsubtract(keys(local.topics), local.dead_letters)
   name          = each.value
-  project_id    = var.project_id
+  project_id    = local.project_id
   pubsub_agent  = local.agents.pubsub
   publishers    = local.publishers[each.value]
   subscriptions = local.subscriptions[each.value]

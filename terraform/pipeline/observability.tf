@@ -26,7 +26,7 @@ locals {
 
 module "observability" {
   source               = "../modules/observability"
-  project_id           = var.project_id
+  project_id           = local.project_id
   region               = var.region
   environment          = var.environment
   alert_emails         = var.alert_emails

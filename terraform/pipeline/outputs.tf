@@ -24,8 +24,21 @@ output "environment" {
     GOOGLE_CLOUD_PROJECT  = var.project_id
     VITRINE_BUCKET        = module.bucket.name
     VITRINE_DATASET       = module.warehouse.dataset_id
-    VITRINE_REQUEST_TOPIC = one([for name, topic in local.topics : name if contains(topic.producers, "you")])
+    VITRINE_REQUEST_TOPIC = local.request_topic
     VITRINE_UPLOAD_BUCKET = module.uploads.name
+  }
+}
+
+output "rollout" {
+  description = "What `python -m services.release` needs to know to roll out inference."
+  value = {
+    project       = var.project_id
+    region        = var.region
+    bucket        = module.bucket.name
+    upload_bucket = module.uploads.name
+    dataset       = module.warehouse.dataset_id
+    invoker       = local.invoker
+    url           = module.stages["inference"].url
   }
 }
 

@@ -132,7 +132,7 @@ def copied(target: Path) -> Path:
         root = target / "terraform" / "environments" / environment
         (root / "local_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
         (root / "test.auto.tfvars.json").write_text(json.dumps(variables(environment)))
-        _init(root)
+        init(root)
     return target
 
 
@@ -148,17 +148,26 @@ def plan(copy: Path, environment: str, **overrides: Any) -> Plan:
         subprocess.CalledProcessError: Terraform refuses the configuration.
 
     """
-    root = copy / "terraform" / "environments" / environment
-    told = variables(environment) | overrides
+    return plan_of(copy / "terraform" / "environments" / environment, variables(environment) | overrides)
+
+
+def plan_of(root: Path, told: Values) -> Plan:
+    """The plan of a root that is initialised, on an empty project.
+
+    Raises:
+        subprocess.CalledProcessError: Terraform refuses the configuration.
+
+    """
     (root / "test.auto.tfvars.json").write_text(json.dumps(told))
     terraform(root, "plan", "-input=false", "-no-color", "-lock=false", "-out=test.tfplan")
     document: Values = json.loads(terraform(root, "show", "-json", "test.tfplan"), object_hook=_Planned)
-    return Plan(environment, told, document)
+    return Plan(root.name, told, document)
 
 
-def _init(root: Path) -> None:
+def init(root: Path, *options: str) -> None:
+    """Initialises a root; skips the test where the provider cannot be had."""
     try:
-        terraform(root, "init", "-input=false", "-no-color")
+        terraform(root, "init", "-input=false", "-no-color", *options)
     except subprocess.CalledProcessError as error:
         # Served by a process that runs already, a provider cannot be out of reach.
         if "TF_REATTACH_PROVIDERS" not in os.environ and "Failed to query available provider" in error.stderr:

@@ -18,6 +18,8 @@ WIRING = load_wiring()
 SERVICES = ROOT / "services"
 PUBSUB_AGENT = f"serviceAccount:service-{NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
 STORAGE_AGENT = f"serviceAccount:service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
+BIGQUERY_AGENT = f"serviceAccount:bq-{NUMBER}@bigquery-encryption.iam.gserviceaccount.com"
+RUN_AGENT = f"serviceAccount:service-{NUMBER}@serverless-robot-prod.iam.gserviceaccount.com"
 PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
 BUCKET_SUFFIXES = ("vitrine", "vitrine-uploads")
@@ -435,6 +437,9 @@ def _expected_grants(plan: Plan) -> Iterator[tuple[str, str, str]]:
     yield "dataset_id vitrine", "roles/bigquery.dataViewer", team
     yield "google_project_iam_member", "roles/bigquery.jobUser", team
     yield "google_service_account_iam_member", "roles/iam.serviceAccountTokenCreator", PUBSUB_AGENT
+    if plan.variables.get("kms_key_name"):
+        for agent in (PUBSUB_AGENT, STORAGE_AGENT, BIGQUERY_AGENT, RUN_AGENT):
+            yield "google_kms_crypto_key_iam_member", "roles/cloudkms.cryptoKeyEncrypterDecrypter", agent
 
 
 def _difference(one_: Counter[Any], other: Counter[Any]) -> dict[Any, int]:

@@ -1,5 +1,7 @@
 """Every environment's plan, held to every rule."""
 
+import base64
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.terraform.plans import DIGEST, ENVIRONMENTS, Plan, plan
-from tests.terraform.rules import RULES, Rule
+from tests.terraform.rules import RULES, Rule, one, topic_path
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -32,6 +34,7 @@ def test_an_environment_keeps_the_rule(plans: dict[str, Plan], environment: str,
         ("readers", {"all": "allUsers"}, "no table is public"),
         ("kms_key_name", "vitrine", "kms_key_name: write projects/<project>/locations"),
         ("max_instances", {"staging": 0}, "max_instances: write at least 1"),
+        ("schedules", {"all": {"cron": "0 5 * * 1", "request": "all"}}, "schedules.request: write JSON"),
     ],
 )
 def test_a_wrong_variable_is_refused_in_words(copy: Path, field: str, value: Any, expected: str) -> None:
@@ -45,3 +48,19 @@ def test_a_region_without_the_gpu_is_refused_in_words(copy: Path) -> None:
         plan(copy, "dev", gpu=True, region="europe-north1")
     assert "Cloud Run has the L4 in" in " ".join(refused.value.stderr.split())
     plan(copy, "dev", gpu=True, region="europe-west1")
+
+
+def test_requests_are_scheduled_and_a_budget_is_kept(copy: Path) -> None:
+    asked = {"gender": ["Women"], "classify": "originals"}
+    planned = plan(
+        copy,
+        "dev",
+        budget={"amount": 500, "billing_account": "012345-6789AB-CDEF01"},
+        schedules={"weekly": {"cron": "0 5 * * 1", "request": json.dumps(asked)}},
+    )
+    (job,) = planned.of("google_cloud_scheduler_job")
+    target = one(job.values, "pubsub_target")
+    assert target["topic_name"] == topic_path(planned, "classification-requested")
+    assert json.loads(base64.b64decode(target["data"])) == asked
+    (budget,) = planned.of("google_billing_budget")
+    assert budget.values["display_name"] == "vitrine-dev"

@@ -32,9 +32,16 @@ module "pipeline" {
   alert_emails        = var.alert_emails
   vpc_connector       = var.vpc_connector
   labels              = var.labels
+  budget              = var.budget
+  schedules           = var.schedules
 }
 
 output "environment" {
   description = "What `vitrine` needs to know to use this environment."
   value       = module.pipeline.environment
+}
+
+output "rollout" {
+  description = "What `python -m services.release` needs to know to roll out inference."
+  value       = module.pipeline.rollout
 }

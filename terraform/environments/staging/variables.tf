@@ -4,6 +4,16 @@ variable "alert_emails" {
   default     = []
 }
 
+variable "budget" {
+  description = "What a month may cost, in whole units of the billing account's currency before those who get alerts are told; null: no budget. Whoever applies needs roles/billing.costsManager on the billing account."
+  type = object({
+    amount          = number
+    billing_account = string
+    currency        = optional(string)
+  })
+  default = null
+}
+
 variable "gpu" {
   description = "Whether inference has a GPU. Without one the same service runs the 8-bit model on CPUs."
   type        = bool
@@ -80,6 +90,17 @@ variable "request_publishers" {
   description = "Who may ask for a classification: any name => the member."
   type        = map(string)
   default     = {}
+}
+
+variable "schedules" {
+  description = "Requests that are made again and again: any name => when, by cron's five fields and a time zone, and the request as JSON, without a job_id."
+  type = map(object({
+    cron        = string
+    description = optional(string)
+    request     = string
+    time_zone   = optional(string, "Etc/UTC")
+  }))
+  default = {}
 }
 
 variable "uploaders" {

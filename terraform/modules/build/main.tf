@@ -1,0 +1,149 @@
+# What builds the images and applies the environments: one identity, who may act as it, and when it does.
+
+locals {
+  member = "serviceAccount:${google_service_account.build.account_id}@${var.project_id}.iam.gserviceaccount.com"
+  # What `terraform apply` of an environment and the test of its inference need, and no more: each role is one kind of thing that is made there.
+  # Nobody is owner or editor, and no environment's role is held in another one or here.
+  roles = [
+    # The dataset, its tables and who may read and write which.
+    "roles/bigquery.dataOwner",
+    # To read the row that tells of a new revision's test.
+    "roles/bigquery.jobUser",
+    # Requests that are made again and again.
+    "roles/cloudscheduler.admin",
+    # The stages' identities, and that Pub/Sub's agent makes tokens of one.
+    "roles/iam.serviceAccountAdmin",
+    # To test a new revision as Pub/Sub would call it.
+    "roles/iam.serviceAccountOpenIdTokenCreator",
+    # To let a stage work as its identity. On the whole project, as those identities do not stand before it is
+    # applied; who manages them could grant it to himself anyway.
+    "roles/iam.serviceAccountUser",
+    # Metrics that are counted from logs.
+    "roles/logging.configWriter",
+    # Alerts, objectives and the dashboard.
+    "roles/monitoring.editor",
+    # Topics, schemas, subscriptions and who may publish.
+    "roles/pubsub.admin",
+    # Services and who may call them.
+    "roles/run.admin",
+    # The APIs of all these.
+    "roles/serviceusage.serviceUsageAdmin",
+    # Buckets and who may use them, and the state of Terraform itself.
+    "roles/storage.admin",
+  ]
+  grants = merge([
+    for name, environment in var.environments : {
+      for role in local.roles : "${name} ${role}" => { project_id = environment.project_id, role = role }
+    }
+  ]...)
+  grantable = join(", ", [for role in sort(var.granted_roles) : "'${role}'"])
+  # GitHub says which repository a token was made for, and of which branch.
+  condition = join(" && ", compact([
+    "assertion.repository == '${var.repository}'",
+    var.branch == null ? null : "assertion.ref == 'refs/heads/${var.branch}'",
+  ]))
+}
+
+resource "google_service_account" "build" {
+  project      = var.project_id
+  account_id   = "vitrine-build"
+  display_name = "What builds Vitrine's images and applies its environments"
+}
+
+# ---- what it may do ---------------------------------------------------------------------------------------
+
+# Its builds' own logs.
+resource "google_project_iam_member" "logs" {
+  project = var.project_id
+  role    = "roles/logging.logWriter"
+  member  = local.member
+}
+
+resource "google_project_iam_member" "deployer" {
+  for_each = local.grants
+  project  = each.value.project_id
+  role     = each.value.role
+  member   = local.member
+}
+
+# It grants roles of the project, but no other than these: whoever could grant any could make himself its owner.
+resource "google_project_iam_member" "granter" {
+  for_each = var.environments
+  project  = each.value.project_id
+  role     = "roles/resourcemanager.projectIamAdmin"
+  member   = local.member
+
+  condition {
+    title       = "only what the pipeline grants"
+    description = "May grant and revoke ${join(", ", sort(var.granted_roles))}."
+    expression  = "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([${local.grantable}])"
+  }
+}
+
+# It sees who may use an environment's key, but grants it to nobody: that would be a right to every message and photo.
+# So an environment with a key of its own is applied by people once; afterwards its plans have nothing to change there.
+resource "google_kms_crypto_key_iam_member" "reviewer" {
+  for_each      = { for name, environment in var.environments : name => environment if environment.kms_key_name != null }
+  crypto_key_id = each.value.kms_key_name
+  role          = "roles/iam.securityReviewer"
+  member        = local.member
+}
+
+# ---- who may act as it ------------------------------------------------------------------------------------
+
+# GitHub's workflows, without a key that could be lost.
+resource "google_iam_workload_identity_pool" "github" {
+  project                   = var.project_id
+  workload_identity_pool_id = "vitrine-github"
+  display_name              = "Vitrine's workflows on GitHub"
+}
+
+resource "google_iam_workload_identity_pool_provider" "github" {
+  project                            = var.project_id
+  workload_identity_pool_id          = google_iam_workload_identity_pool.github.workload_identity_pool_id
+  workload_identity_pool_provider_id = "github"
+  display_name                       = "GitHub"
+  # Every repository of the world has its tokens from the same issuer.
+  attribute_condition = local.condition
+  attribute_mapping = {
+    "google.subject"       = "assertion.sub"
+    "attribute.ref"        = "assertion.ref"
+    "attribute.repository" = "assertion.repository"
+  }
+
+  oidc {
+    issuer_uri = "https://token.actions.githubusercontent.com"
+  }
+}
+
+resource "google_service_account_iam_member" "github" {
+  service_account_id = google_service_account.build.name
+  role               = "roles/iam.workloadIdentityUser"
+  member             = "principalSet://iam.googleapis.com/projects/${var.project_number}/locations/global/workloadIdentityPools/${google_iam_workload_identity_pool.github.workload_identity_pool_id}/attribute.repository/${var.repository}"
+}
+
+# ---- when it does -----------------------------------------------------------------------------------------
+
+# Cloud Build's triggers, where the repository is connected: each push builds; where approval is asked for, it then
+# waits for somebody with roles/cloudbuild.builds.approver.
+resource "google_cloudbuild_trigger" "environment" {
+  for_each        = var.connected_repository == null ? {} : var.environments
+  project         = var.project_id
+  location        = var.region
+  name            = "vitrine-${each.key}"
+  description     = "Builds what was pushed and applies ${each.key}"
+  filename        = "cloudbuild.yaml"
+  service_account = "projects/${var.project_id}/serviceAccounts/${google_service_account.build.account_id}@${var.project_id}.iam.gserviceaccount.com"
+  substitutions   = { _ENVIRONMENT = each.key }
+
+  repository_event_config {
+    repository = var.connected_repository
+    push {
+      branch = "^${coalesce(var.branch, "main")}$"
+    }
+  }
+
+  approval_config {
+    approval_required = each.value.approval
+  }
+}
