@@ -3,9 +3,12 @@ PYTHON ?= $(shell command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 SERVICE ?= inference
+# Which environment on Google Cloud; terraform/README.md says how one comes to be.
+ENV ?=
 DEMO_JOB := demo-$(shell date +%s)
 .DEFAULT_GOAL := help
 .PHONY: help demo up down logs training test lint format test-data bench lock clean
+.PHONY: bootstrap plan apply rollout deploy destroy
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,8 +26,13 @@ up: $(VENV)/.local ## start the local cloud; returns when everything is ready
 down: ## stop the local cloud; its state stays in .vitrine
 	$(BIN)/vitrine down
 
-logs: ## follow one process's log: make logs SERVICE=inference
+logs: ## follow one process's log: make logs SERVICE=inference, or of an environment: ENV=dev
+ifeq ($(ENV),)
 	$(BIN)/vitrine logs $(SERVICE) --follow
+else
+	gcloud logging read 'resource.type="cloud_run_revision" resource.labels.service_name="$(SERVICE)"' \
+		--project=$(PROJECT) --freshness=1h --limit=100 --format='value(timestamp, severity, jsonPayload.message)'
+endif
 
 training: $(VENV)/.training ## install what `vitrine train` needs
 
@@ -56,12 +64,49 @@ lock: $(VENV)/bin/uv ## renew requirements.lock from pyproject.toml
 clean: down ## forget the local cloud's state and the environment
 	rm -rf .vitrine $(VENV)
 
+# ---- Google Cloud: ENV is dev, staging or prod, or build, which is what builds them ----
+
+ROOT = terraform/$(if $(filter build,$(ENV)),build,environments/$(ENV))
+told = $(shell sed -n 's/^$(1) *= *"\(.*\)".*/\1/p' $(2)/terraform.tfvars)
+PROJECT = $(or $(call told,project_id,$(ROOT)),$(error $(ROOT)/terraform.tfvars: copy terraform.tfvars.example and write project_id))
+REGION = $(or $(call told,region,$(ROOT)),$(error $(ROOT)/terraform.tfvars: write region))
+TERRAFORM = terraform -chdir=$(ROOT)
+
+bootstrap: ## a new project: the APIs that Terraform itself needs, and the bucket of its state
+	gcloud services enable cloudresourcemanager.googleapis.com iam.googleapis.com serviceusage.googleapis.com \
+		storage.googleapis.com --project=$(PROJECT)
+	gcloud storage buckets describe gs://$(PROJECT)-terraform --format='value(name)' || \
+		gcloud storage buckets create gs://$(PROJECT)-terraform --project=$(PROJECT) --location=$(REGION) \
+			--uniform-bucket-level-access --public-access-prevention
+	gcloud storage buckets update gs://$(PROJECT)-terraform --versioning
+
+plan: ## what would change: make plan ENV=dev
+	$(TERRAFORM) init -input=false -reconfigure -backend-config=bucket=$(PROJECT)-terraform
+	$(TERRAFORM) plan -input=false -out=vitrine.tfplan
+
+apply: ## change what was planned
+	$(TERRAFORM) apply -input=false vitrine.tfplan
+	rm $(ROOT)/vitrine.tfplan
+
+rollout: $(VENV)/.release ## give the newest revision of inference its traffic, step by step
+	$(TERRAFORM) output -json rollout > $(ROOT)/rollout.json
+	$(BIN)/python -m services.release $(ROOT)/rollout.json
+
+deploy: ## build, check and apply this commit in Cloud Build
+	gcloud builds submit . --config=cloudbuild.yaml --project=$(call told,project_id,terraform/build) \
+		--region=$(call told,region,terraform/build) \
+		--substitutions=_ENVIRONMENT=$(ENV),COMMIT_SHA=$$(git rev-parse HEAD)
+
+destroy: ## delete an environment; Terraform asks before, and refuses where deletion is protected
+	$(TERRAFORM) init -input=false -reconfigure -backend-config=bucket=$(PROJECT)-terraform
+	$(TERRAFORM) destroy
+
 $(VENV)/bin/uv:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13) and "Vitrine needs Python 3.13, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
 
 # The lock constrains versions and hashes of whatever the extra asks for.
-$(VENV)/.local $(VENV)/.training $(VENV)/.test: $(VENV)/.%: $(VENV)/bin/uv pyproject.toml requirements.lock
+$(VENV)/.local $(VENV)/.release $(VENV)/.training $(VENV)/.test: $(VENV)/.%: $(VENV)/bin/uv pyproject.toml requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable '.[$*]'
 	@touch $@

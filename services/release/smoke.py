@@ -23,7 +23,9 @@ class SmokeError(Exception):
     """The revision does not answer as it should; the message says what it did."""
 
 
-def classify_photo(url: str, vitrine: Vitrine, project: str, token: Callable[[], str]) -> str:
+def classify_photo(
+    url: str, vitrine: Vitrine, project: str, token: Callable[[], str], patience: float = ROW_SECONDS
+) -> str:
     """Sends a photo to one revision; what it was called.
 
     The photo is put into the pipeline's own bucket, where no notification tells of it, so that no other
@@ -34,6 +36,7 @@ def classify_photo(url: str, vitrine: Vitrine, project: str, token: Callable[[],
         vitrine: the environment's client.
         project: the environment's.
         token: makes an OIDC token that the service accepts.
+        patience: seconds that the row may take.
 
     Raises:
         SmokeError: the push was refused, or the photo was not classified.
@@ -58,7 +61,7 @@ def classify_photo(url: str, vitrine: Vitrine, project: str, token: Callable[[],
     )
     if not answer.ok:
         raise SmokeError(f"{url} answered {answer.status_code}: {answer.text[:200]}")
-    row = vitrine.await_prediction(Upload(PHOTO, uri, digest(uri, generation)), timeout=ROW_SECONDS)
+    row = vitrine.await_prediction(Upload(PHOTO, uri, digest(uri, generation)), timeout=patience)
     if row.error or not row.heads:
         raise SmokeError(f"{uri} was not classified: {row.error or 'the model has no heads'}")
     best = ", ".join(f"{label.head} {label.label}" for label in row.heads if label.rank == 1)

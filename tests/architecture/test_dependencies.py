@@ -24,6 +24,7 @@ BROUGHT_BY = {
     "google.cloud.bigquery_storage_v1": "google-cloud-bigquery-storage",
     "google.cloud.exceptions": "google-cloud-storage",
     "google.cloud.pubsub_v1": "google-cloud-pubsub",
+    "google.cloud.run_v2": "google-cloud-run",
     "google.cloud.storage": "google-cloud-storage",
     "google.protobuf": "google-cloud-pubsub",
     "google.pubsub_v1": "google-cloud-pubsub",
@@ -53,9 +54,12 @@ INSTALLED_WITH = {
     "training": ["training", "training-gpu"],
     "client": ["client"],
     "local": ["local"],
+    "release": ["release"],
 }
 EXTRAS = [(service, extra) for service, extras in INSTALLED_WITH.items() for extra in extras]
-DEPLOYED = [(service, extra) for service, extra in EXTRAS if service not in ("training", "client", "local")]
+DEPLOYED = [
+    (service, extra) for service, extra in EXTRAS if service not in ("training", "client", "local", "release")
+]
 
 
 def requirements(extra: str) -> set[str]:

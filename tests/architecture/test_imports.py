@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "training": {"shared", "model"},
     "client": {"shared", "model"},
     "local": {"shared", "model"},
+    "release": {"shared", "client"},
 }
 # `vitrine up` starts the local cloud and `vitrine train` trains; all else the client does without them.
 MAY_IMPORT_LAZILY = {"client": {"local", "training"}}
@@ -28,7 +29,14 @@ FRAMEWORKS = ("flask", "functions_framework", "cloudevents")
 CONFINED = {
     MODEL_RUNTIMES: ("model", "training", "inference/predictors.py"),
     FRAMEWORKS: ("shared/endpoint.py",),
-    ("google",): ("shared/google_cloud.py", "shared/google_bigquery.py", "local", "client", "training"),
+    ("google",): (
+        "shared/google_cloud.py",
+        "shared/google_bigquery.py",
+        "local",
+        "client",
+        "training",
+        "release",
+    ),
 }
 STAGES = sorted(SERVICES.glob("*/stage.py"))
 

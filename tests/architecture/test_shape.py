@@ -9,7 +9,7 @@ from tests.architecture.source import SERVICES, packages, shown, sources, tree
 
 STAGES = sorted(SERVICES.glob("*/stage.py"))
 MAIN_LINES = 45
-SPEAKS_ON_A_TERMINAL = ("local", "client", "training")
+SPEAKS_ON_A_TERMINAL = ("local", "client", "training", "release")
 
 
 def name_of_service(path: Path) -> str:

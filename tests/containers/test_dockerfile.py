@@ -125,4 +125,3 @@ def test_a_build_is_sent_what_it_copies_and_not_much_else() -> None:
         "schemas/examples/x",
     ]
     assert [path for path in unwanted if is_sent(path)] == []
-    assert (ROOT / ".gcloudignore").read_text() == "#!include:.dockerignore\n"

@@ -66,7 +66,15 @@ def test_only_the_repositorys_branch_acts_as_what_builds(build: Plan) -> None:
 def test_what_builds_may_do_the_same_in_every_environment_and_hardly_anything_at_home(build: Plan) -> None:
     grants = grants_of(build, BUILD)
     at_home = [role for project, role in grants if project == "acme-build"]
-    assert at_home == ["roles/artifactregistry.writer", "roles/logging.logWriter"]
+    assert at_home == [
+        "roles/artifactregistry.writer",
+        "roles/logging.logWriter",
+        "roles/ondemandscanning.admin",
+        "roles/storage.objectViewer",
+    ]
+    (plans,) = build.of("google_storage_bucket_iam_member")
+    assert plans.values["bucket"] == "acme-build-terraform"
+    assert "objects/plans/" in one(plans.values, "condition")["expression"]
     dev, staging, prod = (
         [role for project, role in grants if project == f"acme-{name}"] for name in ENVIRONMENTS
     )

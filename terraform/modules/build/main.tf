@@ -31,6 +31,15 @@ locals {
     # Buckets and who may use them, and the state of Terraform itself.
     "roles/storage.admin",
   ]
+  # In the project that builds.
+  roles_at_home = [
+    # Its builds' own logs.
+    "roles/logging.logWriter",
+    # To look for vulnerabilities in an image before it is pushed.
+    "roles/ondemandscanning.admin",
+    # What `gcloud builds submit` has uploaded.
+    "roles/storage.objectViewer",
+  ]
   grants = merge([
     for name, environment in var.environments : {
       for role in local.roles : "${name} ${role}" => { project_id = environment.project_id, role = role }
@@ -52,11 +61,23 @@ resource "google_service_account" "build" {
 
 # ---- what it may do ---------------------------------------------------------------------------------------
 
-# Its builds' own logs.
-resource "google_project_iam_member" "logs" {
-  project = var.project_id
-  role    = "roles/logging.logWriter"
-  member  = local.member
+resource "google_project_iam_member" "builder" {
+  for_each = toset(local.roles_at_home)
+  project  = var.project_id
+  role     = each.value
+  member   = local.member
+}
+
+# Plans are kept beside the state, for those who approve.
+resource "google_storage_bucket_iam_member" "plans" {
+  bucket = "${var.project_id}-terraform"
+  role   = "roles/storage.objectUser"
+  member = local.member
+
+  condition {
+    title      = "below plans/"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${var.project_id}-terraform/objects/plans/\")"
+  }
 }
 
 resource "google_project_iam_member" "deployer" {

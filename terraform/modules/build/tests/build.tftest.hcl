@@ -60,7 +60,8 @@ run "it_has_the_roles_that_applying_needs_in_each_environment" {
       for project in ["acme-dev", "acme-prod"] : toset([
         for each in google_project_iam_member.deployer : each.role if each.project == project
         ]) == toset([
-        "roles/bigquery.dataOwner", "roles/cloudscheduler.admin", "roles/iam.serviceAccountAdmin",
+        "roles/bigquery.dataOwner", "roles/bigquery.jobUser", "roles/cloudscheduler.admin",
+        "roles/iam.serviceAccountAdmin", "roles/iam.serviceAccountOpenIdTokenCreator",
         "roles/iam.serviceAccountUser", "roles/logging.configWriter", "roles/monitoring.editor", "roles/pubsub.admin",
         "roles/run.admin", "roles/serviceusage.serviceUsageAdmin", "roles/storage.admin",
       ])
@@ -68,8 +69,8 @@ run "it_has_the_roles_that_applying_needs_in_each_environment" {
     error_message = "It has other roles."
   }
   assert {
-    condition     = google_project_iam_member.logs.project == "acme-build" && google_project_iam_member.logs.role == "roles/logging.logWriter"
-    error_message = "It cannot write its logs, or may do more where it builds."
+    condition     = alltrue([for each in google_project_iam_member.builder : each.project == "acme-build"]) && length(google_project_iam_member.builder) == 3 && strcontains(google_storage_bucket_iam_member.plans.condition[0].expression, "acme-build-terraform/objects/plans/")
+    error_message = "It cannot do its work where it builds, or may do more there."
   }
   assert {
     condition = (
