@@ -295,6 +295,15 @@ def services_are_looked_after(plan: Plan) -> Iterator[str]:
             yield f"service {name}: does not take the tokens that are made for it"
 
 
+def a_new_project_has_the_quota(plan: Plan) -> Iterator[str]:
+    """Of a service's instances at their most: 20 CPUs and 40 GiB, or Cloud Run refuses to deploy it."""
+    for name, service in plan.by_name("google_cloud_run_v2_service").items():
+        limits = one(container(service), "resources")["limits"]
+        most = one(one(service, "template"), "scaling").get("max_instance_count") or 100
+        if int(limits["cpu"]) * most > 20 or int(limits["memory"].removesuffix("Gi")) * most > 40:
+            yield f"service {name}: {most} instances of {limits}"
+
+
 def a_gpu_is_where_it_was_asked_for(plan: Plan) -> Iterator[str]:
     """With what Cloud Run wants beside it; and the service refuses to start without it."""
     for name, service in plan.by_name("google_cloud_run_v2_service").items():
@@ -401,6 +410,7 @@ RULES: tuple[Rule, ...] = (
     environments_are_what_settings_read,
     images_are_by_digest,
     services_are_looked_after,
+    a_new_project_has_the_quota,
     a_gpu_is_where_it_was_asked_for,
     tables_are_those_of_the_schemas,
     what_is_done_with_is_cleared_away,

@@ -1,4 +1,4 @@
-"""Commands that people and builds are told to type: that they exist, and take the flags that they are given."""
+"""Commands that people and builds are told to type exist, and take the flags that they are given."""
 
 import json
 import re
@@ -38,7 +38,9 @@ def documents() -> dict[str, str]:
 def gcloud() -> Mapping[str, Any]:
     """All commands and flags of the gcloud that is installed."""
     found = shutil.which("gcloud")
-    table = Path(found or "/").resolve().parents[1] / "data" / "cli" / "gcloud_completions.py" if found else None
+    table = (
+        Path(found or "/").resolve().parents[1] / "data" / "cli" / "gcloud_completions.py" if found else None
+    )
     if table is None or not table.exists():
         pytest.skip("gcloud is not installed")
     tree: Mapping[str, Any] = runpy.run_path(str(table))["STATIC_COMPLETION_CLI_TREE"]
@@ -48,15 +50,16 @@ def gcloud() -> Mapping[str, Any]:
 def wrong_with(words: list[str]) -> str:
     """What gcloud would not take of a command; nothing if it takes it all."""
     node, flags = gcloud(), dict(gcloud()["flags"])
-    for word in words:
+    rest = iter(words)
+    for word in rest:
         if word.startswith("-"):
             name, given, _ = word.partition("=")
             if name.removeprefix("--no-") in flags or name.replace("--no-", "--") in flags:
                 name = name.replace("--no-", "--")
             if name not in flags:
                 return f"{shlex.join(words)}: there is no {name}"
-            if flags[name] == "value" and not given:
-                return f"{shlex.join(words)}: write {name}=..."
+            if flags[name] == "value" and not given and next(rest, None) is None:
+                return f"{shlex.join(words)}: {name} has no value"
         elif word in node["commands"]:
             node = node["commands"][word]
             flags |= node["flags"]
@@ -76,7 +79,7 @@ def test_gcloud_has_the_commands_and_flags_that_are_written() -> None:
     [
         ("run services update-trafic inference", "there is no update-trafic"),
         ("run services update-traffic inference --to-revision=x", "there is no --to-revision"),
-        ("storage buckets create gs://b --location eu", "write --location=..."),
+        ("storage buckets create gs://b --location", "--location has no value"),
         ("run services", "is a group of commands"),
     ],
 )
@@ -86,7 +89,8 @@ def test_a_command_that_gcloud_does_not_have_is_noticed(command: str, expected: 
 
 def test_gcloud_has_the_commands_that_alerts_name(plans: Mapping[str, Plan]) -> None:
     texts = [
-        each.values["documentation"][0]["content"] for each in plans["prod"].of("google_monitoring_alert_policy")
+        each.values["documentation"][0]["content"]
+        for each in plans["prod"].of("google_monitoring_alert_policy")
     ]
     commands = [words for text in texts for words in written(text, "gcloud")]
     assert commands
@@ -128,7 +132,11 @@ def test_every_make_target_for_the_cloud_says_what_is_missing(tmp_path: Path) ->
     shutil.copy(ROOT / "Makefile", tmp_path)
     for target in ("bootstrap", "plan", "destroy"):
         done = subprocess.run(
-            ["make", "--dry-run", target, "ENV=dev"], cwd=tmp_path, capture_output=True, text=True, check=False
+            ["make", "--dry-run", target, "ENV=dev"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode
         assert "terraform/environments/dev/terraform.tfvars: copy terraform.tfvars.example" in done.stderr

@@ -56,6 +56,7 @@ MUTATIONS = [
     Mutation(WAREHOUSE, '"{dataset}", var.dataset_id', '"{dataset}", "other"', "tables_are_those"),
     Mutation(PROD, "deletion_protection  = true", "deletion_protection  = false", "what_must_last"),
     Mutation(DATA, '"handled/" = 31, ', "", "what_is_done_with"),
+    Mutation("services/staging/stage.yaml", "max_instances: 20", "max_instances: 30", "a_new_project"),
     # Wiring
     Mutation("schemas/topics.yaml", "      staging: {}", "      recording: {}", "subscriptions_are_those"),
     Mutation("schemas/topics.yaml", "  attempts: 12", "  attempts: 3", "between 5 and 100", refused=True),
