@@ -44,19 +44,28 @@ def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
     """
     if request.job_id is None:
         raise Reject("job_id: missing")
-    version = _pin(request.model, ports)
     layout = JobLayout(ports.bucket, request.job_id)
+    job = _opened(layout, ports)
+    if job is not None:
+        # Before anything is selected: a query costs.
+        _refuse_another(request, job)
+    version = job.model_version if job else _pin(request.model, ports)
     selection = _select(request, ports)
-    manifest = _open(request, version, selection, layout, ports)
-    if manifest.request != request:
-        raise Reject(f"job_id: {request.job_id!r} belongs to another request already")
-    return _page(manifest, selection, first=0)
+    if job is None:
+        job = _open(request, version, selection, layout, ports)
+        _refuse_another(request, job)
+    return _page(job, selection, first=0)
 
 
 def continue_(event: SelectionContinued, ports: Ports) -> list[Event]:
     """Publishes the next page of batches."""
     manifest = read_manifest(ports.objects, JobLayout(ports.bucket, event.job_id))
     return _page(manifest, _select(manifest.request, ports), first=event.batch)
+
+
+def _refuse_another(request: ClassificationRequested, job: Manifest) -> None:
+    if job.request != request:
+        raise Reject(f"job_id: {job.job_id!r} belongs to another request already")
 
 
 def _pin(asked: str | None, ports: Ports) -> str:
@@ -71,6 +80,13 @@ def _pin(asked: str | None, ports: Ports) -> str:
     return asked
 
 
+def _opened(layout: JobLayout, ports: Ports) -> Manifest | None:
+    try:
+        return read_manifest(ports.objects, layout)
+    except ObjectNotFoundError:
+        return None
+
+
 def _select(request: ClassificationRequested, ports: Ports) -> Selection:
     filters = request.model_dump(include=set(Filters.model_fields))
     # The id names the request too: two requests that race for one job_id must not share a selection.
@@ -81,24 +97,21 @@ def _select(request: ClassificationRequested, ports: Ports) -> Selection:
 def _open(
     request: ClassificationRequested, version: str, selection: Selection, layout: JobLayout, ports: Ports
 ) -> Manifest:
-    try:
-        return read_manifest(ports.objects, layout)
-    except ObjectNotFoundError:
-        manifest = Manifest(
-            job_id=layout.job_id,
-            request=request,
-            model=ports.model,
-            model_version=version,
-            images=selection.total,
-            # A job that matches nothing is one empty batch: it ends like any other.
-            batches=max(1, -(-selection.total // BATCH_IMAGES)),
-            requested_at=ports.clock(),
-        )
-        document = manifest.model_dump_json(indent=2).encode()
-        if ports.objects.create(layout.manifest, document, "application/json"):
-            telemetry.count("images_selected", selection.total)
-        # Whoever wrote first, all go on with what stands.
-        return read_manifest(ports.objects, layout)
+    manifest = Manifest(
+        job_id=layout.job_id,
+        request=request,
+        model=ports.model,
+        model_version=version,
+        images=selection.total,
+        # A job that matches nothing is one empty batch: it ends like any other.
+        batches=max(1, -(-selection.total // BATCH_IMAGES)),
+        requested_at=ports.clock(),
+    )
+    document = manifest.model_dump_json(indent=2).encode()
+    if ports.objects.create(layout.manifest, document, "application/json"):
+        telemetry.count("images_selected", selection.total)
+    # Whoever wrote first, all go on with what stands.
+    return read_manifest(ports.objects, layout)
 
 
 def _page(manifest: Manifest, selection: Selection, first: int) -> list[Event]:

@@ -96,13 +96,13 @@ class MemoryCatalogue:
 
     def __init__(self, products: Iterable[Product] = ()) -> None:
         self.products = list(products)
-        self._selections: dict[str, MemorySelection] = {}
+        self.selections: dict[str, MemorySelection] = {}
 
     def select(self, selection_id: str, filters: Filters) -> MemorySelection:  # noqa: D102
-        if selection_id not in self._selections:
+        if selection_id not in self.selections:
             unique = {product.image_id: product for product in self.products if _matches(product, filters)}
-            self._selections[selection_id] = MemorySelection(list(unique.values())[: filters.limit])
-        return self._selections[selection_id]
+            self.selections[selection_id] = MemorySelection(list(unique.values())[: filters.limit])
+        return self.selections[selection_id]
 
 
 class MemoryWarehouse:

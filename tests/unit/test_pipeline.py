@@ -156,6 +156,7 @@ def test_one_job_id_cannot_serve_two_requests() -> None:
     assert {row["image_id"] for row in rows(pipeline)} == {0, 2, 4, 6, 8}
     (rejected,) = pipeline.warehouse.tables["rejected"]
     assert rejected["reason"] == "job_id: 'job' belongs to another request already"
+    assert len(pipeline.catalogue.selections) == 1
 
 
 @pytest.mark.parametrize(
