@@ -51,11 +51,18 @@ def handle(event: BatchStaged, ports: Ports) -> list[Event]:
             request.classify
         ]
 
-    images = [image for made in in_parallel(variants, event.images) for image in made]
-    readable = len(event.images) - sum(image.error is not None for image in images)
+    # A batch of a job that is cancelled goes on as an empty one, so that the ledger has them all.
+    wanted = () if ports.objects.exists(layout.cancelled) else event.images
+    images = [image for made in in_parallel(variants, wanted) for image in made]
+    readable = len(wanted) - sum(image.error is not None for image in images)
     telemetry.count("images_augmented", readable * augmentation.copies)
     return [
-        BatchAugmented(job_id=event.job_id, batch=event.batch, images=tuple(images), classify=event.classify)
+        BatchAugmented(
+            job_id=event.job_id,
+            batch=event.batch,
+            images=tuple(images),
+            classify=event.classify and bool(wanted),
+        )
     ]
 
 

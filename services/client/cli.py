@@ -323,6 +323,20 @@ def watch(
 
 
 @app.command()
+def cancel(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(help="The id of a job.")],
+    wait: Annotated[bool, typer.Option(help="Watch it end.")] = True,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 600,
+) -> None:
+    """End a job before it is done; what is classified already stays."""
+    vitrine = _connect(ctx)
+    vitrine.cancel(job)
+    if wait:
+        _watch(vitrine, job, timeout)
+
+
+@app.command()
 def results(
     ctx: typer.Context,
     job: Annotated[str, typer.Argument(help="The id of a job.")],
@@ -362,8 +376,8 @@ def _watch(vitrine: "Vitrine", job: str, timeout: float) -> None:
     if status is not None and (completed := status.completed) is not None:
         took = (completed.completed_at - completed.requested_at).total_seconds()
         err.print(
-            f"job {job} is completed: {completed.images} photos, {completed.predictions} predictions, "
-            f"{completed.errors} errors, in {took:.1f} s; see `vitrine results {job}`",
+            f"job {job} is {completed.status}: {completed.images} photos, "
+            f"{completed.predictions} predictions, {completed.errors} errors, in {took:.1f} s; see `vitrine results {job}`",
             soft_wrap=True,
         )
 
@@ -372,7 +386,7 @@ def _print_results(answer: "JobResults") -> None:
     from services.client.report import percent, words
 
     tally, manifest = answer.tally, answer.manifest
-    state = "completed" if answer.completed else "not completed: this is what is recorded so far"
+    state = answer.completed.status if answer.completed else "not completed: this is what is recorded so far"
     out.print(
         f"[bold]{manifest.job_id}[/] {state}, model {manifest.model} {manifest.model_version}", soft_wrap=True
     )
@@ -417,6 +431,7 @@ def _write_json(answer: "JobResults") -> None:
     head = {
         "job": answer.manifest.model_dump(mode="json", exclude_defaults=True),
         "completed": answer.completed is not None,
+        "status": answer.completed.status if answer.completed else "running",
         "summary": asdict(answer.tally),
     }
     sys.stdout.write(json.dumps(head)[:-1] + ', "results": [')

@@ -21,7 +21,13 @@ from services.client.errors import ClientError, InvalidRequestError
 from services.client.ports import Objects, Rejection, Result, Tables, Tally, Topics
 from services.client.target import Target
 from services.shared.errors import ObjectNotFoundError
-from services.shared.events import ClassificationRequested, JobCompleted, Prediction, describe
+from services.shared.events import (
+    CancellationRequested,
+    ClassificationRequested,
+    JobCompleted,
+    Prediction,
+    describe,
+)
 from services.shared.jobs import Manifest, read_manifest
 from services.shared.layout import JobLayout, digest, rejected_uri
 from services.shared.wiring import load_wiring
@@ -31,6 +37,7 @@ PATIENCE = 3.0  # seconds without progress after which the rejected messages are
 REPLAYED = ".replayed"  # the suffix of the object that says so, beside the message's bytes
 
 REQUEST_TOPIC = load_wiring().topic_of(ClassificationRequested.__name__)
+CANCEL_TOPIC = load_wiring().topic_of(CancellationRequested.__name__)
 
 
 class JobStalledError(ClientError):
@@ -161,6 +168,20 @@ class Vitrine:
         data = request.model_dump_json(exclude_defaults=True).encode()
         message_id = self._topics.publish(REQUEST_TOPIC, data, attributes)
         return request.job_id or f"job-{message_id}"
+
+    def cancel(self, job_id: str) -> None:
+        """Asks for a job to end: what is classified stays, nothing else is begun. `watch` it to see it end.
+
+        A job that has ended stays what it is, and to ask twice changes nothing.
+
+        Raises:
+            ClientError: there is no such job (yet).
+
+        """
+        if self._manifest(job_id) is None:
+            raise ClientError(f"there is no job {job_id!r} to cancel")
+        event = CancellationRequested(job_id=job_id)
+        self._topics.publish(CANCEL_TOPIC, event.model_dump_json().encode(), event.attributes())
 
     def status(self, job_id: str) -> Status:
         """How far a job is, from a few listings of Cloud Storage."""

@@ -119,12 +119,7 @@ def classify_batch(event: BatchStaged | BatchAugmented, ports: Ports) -> list[Ev
     layout = JobLayout(ports.bucket, event.job_id)
     uri = layout.predictions(event.batch)
     if not ports.objects.exists(uri):
-        pinned = read_manifest(ports.objects, layout).model_version
-        try:
-            model = ports.models.pinned(pinned)
-        except ModelError as error:
-            raise Reject(f"model_version: the job is pinned to {pinned!r}: {error}") from error
-        rows = in_parallel(lambda image: _classify_image(image, layout, model, ports), event.images)
+        rows = [] if ports.objects.exists(layout.cancelled) else _classify_images(event.images, layout, ports)
         ports.objects.create(uri, ndjson(rows), "application/x-ndjson")
         _count(rows)
     return [BatchClassified(job_id=event.job_id, batch=event.batch)]
@@ -144,6 +139,15 @@ def classify_upload(event: ImageUploaded, ports: Ports) -> list[Event]:
     )
     _count([prediction])
     return [ImageClassified(prediction=prediction)]
+
+
+def _classify_images(images: Sequence[Image], layout: JobLayout, ports: Ports) -> list[Prediction]:
+    pinned = read_manifest(ports.objects, layout).model_version
+    try:
+        model = ports.models.pinned(pinned)
+    except ModelError as error:
+        raise Reject(f"model_version: the job is pinned to {pinned!r}: {error}") from error
+    return in_parallel(lambda image: _classify_image(image, layout, model, ports), images)
 
 
 def _classify_image(image: Image, layout: JobLayout, model: Model, ports: Ports) -> Prediction:

@@ -8,10 +8,12 @@ import json
 from dataclasses import dataclass
 
 from services.shared import telemetry
+from services.shared.errors import Reject
 from services.shared.events import (
     BatchAugmented,
     BatchClassified,
     BatchStaged,
+    CancellationRequested,
     Event,
     Handlers,
     Image,
@@ -66,6 +68,23 @@ def record_prepared(event: BatchStaged | BatchAugmented, ports: Ports) -> list[E
     return record_batch(BatchClassified(job_id=event.job_id, batch=event.batch), ports)
 
 
+def cancel(event: CancellationRequested, ports: Ports) -> list[Event]:
+    """Marks a job: what is not classified yet passes all stages as empty batches, and so the job ends.
+
+    A job that has ended stays what it is.
+
+    Raises:
+        Reject: there is no such job.
+
+    """
+    layout = JobLayout(ports.bucket, event.job_id)
+    if not ports.objects.exists(layout.manifest):
+        raise Reject(f"job_id: there is no job {event.job_id!r} to cancel")
+    if not ports.objects.exists(layout.summary):
+        ports.objects.create(layout.cancelled, b"", "text/plain")
+    return []
+
+
 def record_upload(event: ImageClassified, ports: Ports) -> list[Event]:
     """Appends the row of an uploaded photo. Two deliveries at once may both append: a view shows one."""
     ports.warehouse.append("predictions", [event.prediction.model_dump()])
@@ -108,7 +127,7 @@ def _complete(manifest: Manifest, layout: JobLayout, ports: Ports) -> JobComplet
         predictions, errors = ports.warehouse.tally(manifest.job_id)
         completed = JobCompleted(
             job_id=manifest.job_id,
-            status="completed",
+            status="cancelled" if ports.objects.exists(layout.cancelled) else "completed",
             request=manifest.request.model_dump_json(exclude_defaults=True),
             model=manifest.model,
             model_version=manifest.model_version,
@@ -146,6 +165,7 @@ HANDLERS: Handlers = {
     BatchClassified: record_batch,
     BatchStaged: record_prepared,
     BatchAugmented: record_prepared,
+    CancellationRequested: cancel,
     ImageClassified: record_upload,
     MessageRejected: record_rejection,
 }

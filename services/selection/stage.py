@@ -54,13 +54,13 @@ def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
     if job is None:
         job = _open(request, version, selection, layout, ports)
         _refuse_another(request, job)
-    return _page(job, selection, first=0)
+    return _page(job, selection, 0, ports)
 
 
 def continue_(event: SelectionContinued, ports: Ports) -> list[Event]:
     """Publishes the next page of batches."""
     manifest = read_manifest(ports.objects, JobLayout(ports.bucket, event.job_id))
-    return _page(manifest, _select(manifest.request, ports), first=event.batch)
+    return _page(manifest, _select(manifest.request, ports), event.batch, ports)
 
 
 def _refuse_another(request: ClassificationRequested, job: Manifest) -> None:
@@ -114,9 +114,15 @@ def _open(
     return read_manifest(ports.objects, layout)
 
 
-def _page(manifest: Manifest, selection: Selection, first: int) -> list[Event]:
+def _page(manifest: Manifest, selection: Selection, first: int, ports: Ports) -> list[Event]:
     last = min(first + PAGE_BATCHES, manifest.batches)
-    events: list[Event] = list(_batches(manifest, selection, first, last))
+    if ports.objects.exists(JobLayout(ports.bucket, manifest.job_id).cancelled):
+        # The ledger wants every batch, and an empty one costs next to nothing.
+        events: list[Event] = [
+            BatchSelected(job_id=manifest.job_id, batch=batch, products=()) for batch in range(first, last)
+        ]
+    else:
+        events = list(_batches(manifest, selection, first, last))
     if last < manifest.batches:
         events.append(SelectionContinued(job_id=manifest.job_id, batch=last))
     return events

@@ -290,6 +290,10 @@ class BatchEvent(JobEvent):
         return super().attributes() | {"batch": str(self.batch)}
 
 
+class CancellationRequested(JobEvent):
+    """Somebody wants a job to end: what is classified stays, and nothing else is begun."""
+
+
 class SelectionContinued(BatchEvent):
     """The selection goes on at this batch: one push publishes a page of batches, not a whole catalogue."""
 
@@ -327,9 +331,12 @@ class BatchClassified(BatchEvent):
 
 
 class JobCompleted(JobEvent):
-    """Every batch of a job is done and its rows are in BigQuery. Also a row of the table `jobs`."""
+    """Every batch of a job is done, or was left out of one that is cancelled, and its rows are in BigQuery.
 
-    status: Literal["completed"]
+    Also a row of the table `jobs`.
+    """
+
+    status: Literal["completed", "cancelled"]
     request: str  # the request as JSON
     model: str
     model_version: str

@@ -8,6 +8,7 @@ jobs/<job>/metadata/<shard>/<batch>.ndjson       the catalogue's columns
 jobs/<job>/predictions/<shard>/<batch>.ndjson    rows of `predictions`
 jobs/<job>/ledger/<shard>/<batch>                the batch is classified
 jobs/<job>/loaded/<shard>                        its shard is in BigQuery
+jobs/<job>/cancelled                             it is to end: batches that are not classified stay empty
 jobs/<job>/summary.json                          the job is done: its row of `jobs`
 handled/<subscription>/<digest of event id>      a message is done with
 rejected/<rejection_id>                          the bytes of a rejected message
@@ -60,6 +61,11 @@ class JobLayout:
     def manifest(self) -> str:
         """The request, the pinned model and the number of batches."""
         return f"{self.root}/manifest.json"
+
+    @property
+    def cancelled(self) -> str:
+        """Stands when somebody wants the job to end."""
+        return f"{self.root}/cancelled"
 
     @property
     def summary(self) -> str:

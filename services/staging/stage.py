@@ -31,9 +31,11 @@ def handle(event: BatchSelected, ports: Ports) -> list[Event]:
             return Image(image_id=product.image_id, error="photo-missing")
         return Image(image_id=product.image_id)
 
-    images = in_parallel(stage, event.products)
+    # A batch of a job that is cancelled goes on as an empty one, so that the ledger has them all.
+    products = () if ports.objects.exists(layout.cancelled) else event.products
+    images = in_parallel(stage, products)
     telemetry.count("images_staged", sum(image.error is None for image in images))
-    ports.objects.create(layout.metadata(event.batch), ndjson(event.products), "application/x-ndjson")
+    ports.objects.create(layout.metadata(event.batch), ndjson(products), "application/x-ndjson")
     return [
         BatchStaged(
             job_id=event.job_id,

@@ -1,7 +1,7 @@
 # Requests that are made again and again, such as of what was added in the last week.
 
 locals {
-  request_topic = one([for name, topic in local.topics : name if contains(topic.producers, "you")])
+  request_topic = one([for name, topic in local.topics : name if topic.event == "ClassificationRequested"])
 }
 
 module "schedules" {

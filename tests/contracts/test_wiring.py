@@ -209,6 +209,8 @@ def observed() -> Mapping[str, set[str]]:
         pipeline.publish("classification-requested", json.dumps(request).encode())
     pipeline.publish("classification-requested", b"{}")
     pipeline.run()
+    pipeline.publish("cancellation-requested", b'{"job_id": "job-0"}')
+    pipeline.run()
     pipeline.by = "cloud-storage"
     pipeline.publish(
         "image-uploaded", b'{"bucket": "b", "name": "a.jpg", "generation": 1}', STORAGE_ATTRIBUTES

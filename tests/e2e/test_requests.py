@@ -5,14 +5,17 @@ import io
 import json
 import urllib.request
 from collections import Counter
+from time import monotonic
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from services.local.cloud import LocalCloud
+from services.shared.events import BATCH_IMAGES
 from services.shared.wiring import load_wiring
 from tests.e2e.plain import Outsider, new_job, until
+from tests.e2e.test_cli import CommandLine
 from tests.unit.photos import encoded, grey, jpeg
 
 
@@ -251,3 +254,26 @@ def test_a_request_that_matches_nothing_completes(outsider: Outsider) -> None:
     job = new_job()
     outsider.publish({"job_id": job, "usage": "nobody-has-this"})
     assert outsider.completed(job)["images"] == 0
+
+
+def test_a_job_that_is_cancelled_ends_at_once_and_keeps_what_it_has(
+    outsider: Outsider, cloud: LocalCloud
+) -> None:
+    usage, ids = outsider.add_products([jpeg(level % 250) for level in range(1_500)])
+    job = new_job()
+    outsider.publish({"job_id": job, "usage": usage})
+    until(lambda: list(outsider.bucket.list_blobs(prefix=f"jobs/{job}/ledger/")), "a batch to be done")
+    started = monotonic()
+    done = CommandLine(cloud).run("cancel", job)
+    seconds = monotonic() - started
+    row = outsider.completed(job)
+    assert done.returncode == 0, done.stderr
+    assert f"job {job} is cancelled" in done.stderr
+    assert row["status"] == "cancelled"
+    assert row["images"] == len(ids) > row["predictions"] >= BATCH_IMAGES
+    counted = Counter(each["image_id"] for each in outsider.predictions(job))
+    assert len(counted) == row["predictions"]
+    assert set(counted.values()) == {1}
+    # Nothing waits, or would: an answer within seconds, on a machine that others use too.
+    assert seconds < 30
+    assert "there is no job 'nobodys' to cancel" in CommandLine(cloud).refused("cancel", "nobodys")

@@ -29,7 +29,18 @@ def test_every_command_has_help() -> None:
     listed = vitrine("--help")
     assert listed.exit_code == 0
     local = ["up", "down", "env", "logs"]
-    commands = ["import", "request", "watch", "results", "upload", "rejected", "replay", "models", *local]
+    commands = [
+        "import",
+        "request",
+        "watch",
+        "results",
+        "cancel",
+        "upload",
+        "rejected",
+        "replay",
+        "models",
+        *local,
+    ]
     for command in commands:
         assert command in listed.stdout
         assert vitrine(command, "--help").exit_code == 0

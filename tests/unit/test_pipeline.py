@@ -4,24 +4,26 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from services.model.registry import Pointer
-from services.shared.events import Message, Product
+from services.shared.events import BATCH_IMAGES, Message, Product
 from services.shared.layout import photo_uri
 from tests.unit.memory_pipeline import BUCKET, MemoryPipeline, clock
 from tests.unit.photos import encoded, jpeg
 
 REQUESTED = "classification-requested"
+CANCELLED = "cancellation-requested"
 
 
-def pipeline_of(count: int, **options: int) -> MemoryPipeline:
+def pipeline_of(photos: int, **options: int) -> MemoryPipeline:
     products = [
         Product(image_id=number, gender=("Men", "Women")[number % 2], year=2010 + number % 8)
-        for number in range(count)
+        for number in range(photos)
     ]
     pipeline = MemoryPipeline(products, **options)
     photo = jpeg()
@@ -353,3 +355,61 @@ def test_what_the_broker_gave_up_on_is_kept_with_where_it_came_from() -> None:
     assert "12 deliveries" in row["reason"]
     assert json.loads(row["attributes"]) == {"job_id": "job", "event_id": "abc"}
     assert pipeline.objects.read(row["payload_uri"]).data == b"a batch"
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("after", [1, 30])
+@pytest.mark.parametrize(
+    "request_",
+    [{}, {"augmentation": {"flip": {"horizontal": 1.0}}, "classify": "both"}, {"classify": "none"}],
+)
+def test_a_job_that_is_cancelled_ends_with_what_was_classified(
+    request_: Mapping[str, Any], after: int, seed: int
+) -> None:
+    pipeline = pipeline_of(4_500, deliveries=2, seed=seed)
+    ask(pipeline, **request_)
+    delivered = count()
+
+    def cancel(service: str, message: Message) -> None:
+        if next(delivered) == after:
+            event = Message(
+                b'{"job_id": "job"}', {}, "cancel", "2026-01-01T00:00:00Z", f"{CANCELLED}-to-recording"
+            )
+            pipeline.deliver("recording", event)
+
+    pipeline.run(before=cancel)
+    (job,) = pipeline.warehouse.tables["jobs"]
+    assert job["status"] == "cancelled"
+    assert job["images"] == 4_500
+    keys = Counter((row["image_id"], row["variant"]) for row in rows(pipeline))
+    assert set(keys.values()) <= {1}
+    assert job["predictions"] + job["errors"] == len(keys)
+    # Between them at most so many batches were staged, and classified, when it was cancelled.
+    assert len(keys) <= 2 * BATCH_IMAGES * (after - 1) / 2
+    assert pipeline.warehouse.tables.get("rejected", []) == []
+    # Whoever asks again, or asks for the job again, changes nothing.
+    pipeline.publish(CANCELLED, b'{"job_id": "job"}')
+    ask(pipeline, **request_)
+    pipeline.run()
+    assert pipeline.warehouse.tables["jobs"] == [job]
+
+
+def test_a_job_that_is_done_stays_done_when_it_is_cancelled() -> None:
+    pipeline = pipeline_of(3)
+    ask(pipeline)
+    pipeline.run()
+    pipeline.publish(CANCELLED, b'{"job_id": "job"}')
+    pipeline.run()
+    (job,) = pipeline.warehouse.tables["jobs"]
+    assert (job["status"], job["predictions"]) == ("completed", 3)
+    assert not [
+        name for name in pipeline.objects.names("gs://bucket/jobs/job/") if name.endswith("cancelled")
+    ]
+
+
+def test_a_job_that_does_not_exist_cannot_be_cancelled() -> None:
+    pipeline = pipeline_of(3)
+    pipeline.publish(CANCELLED, b'{"job_id": "jab"}')
+    pipeline.run()
+    (rejected,) = pipeline.warehouse.tables["rejected"]
+    assert rejected["reason"] == "job_id: there is no job 'jab' to cancel"
