@@ -377,7 +377,8 @@ def _watch(vitrine: "Vitrine", job: str, timeout: float) -> None:
         took = (completed.completed_at - completed.requested_at).total_seconds()
         err.print(
             f"job {job} is {completed.status}: {completed.images} photos, "
-            f"{completed.predictions} predictions, {completed.errors} errors, in {took:.1f} s; see `vitrine results {job}`",
+            f"{completed.predictions} predictions, {completed.errors} errors, in {took:.1f} s; "
+            f"see `vitrine results {job}`",
             soft_wrap=True,
         )
 
