@@ -7,7 +7,7 @@ from services.shared import telemetry
 from services.shared.errors import ImageError, ObjectNotFoundError, ObjectTooLargeError, Reject
 from services.shared.events import BatchAugmented, BatchStaged, Event, Handlers, Image
 from services.shared.images import MAX_BYTES, decode
-from services.shared.jobs import read_manifest
+from services.shared.jobs import Cancellation, read_manifest
 from services.shared.layout import JobLayout, digest
 from services.shared.parallel import in_parallel
 from services.shared.ports import Objects
@@ -29,7 +29,11 @@ def handle(event: BatchStaged, ports: Ports) -> list[Event]:
     if augmentation is None:
         raise Reject(f"augment: job {event.job_id!r} asks for no augmentation")
 
-    def variants(image: Image) -> list[Image]:
+    cancelled = Cancellation(ports.objects, layout)
+
+    def variants(image: Image) -> list[Image] | None:
+        if cancelled:
+            return None
         if image.error:
             return [image]
         try:
@@ -51,17 +55,17 @@ def handle(event: BatchStaged, ports: Ports) -> list[Event]:
             request.classify
         ]
 
-    # A batch of a job that is cancelled goes on as an empty one, so that the ledger has them all.
-    wanted = () if ports.objects.exists(layout.cancelled) else event.images
-    images = [image for made in in_parallel(variants, wanted) for image in made]
-    readable = len(wanted) - sum(image.error is not None for image in images)
+    # A cancelled job goes on with the photos that it has, or none, so that the ledger has all batches.
+    done = [made for made in in_parallel(variants, event.images) if made is not None]
+    images = [image for made in done for image in made]
+    readable = len(done) - sum(image.error is not None for image in images)
     telemetry.count("images_augmented", readable * augmentation.copies)
     return [
         BatchAugmented(
             job_id=event.job_id,
             batch=event.batch,
             images=tuple(images),
-            classify=event.classify and bool(wanted),
+            classify=event.classify and bool(images),
         )
     ]
 

@@ -33,7 +33,7 @@ from services.shared.events import (
     Prediction,
 )
 from services.shared.images import MAX_BYTES, decode
-from services.shared.jobs import ndjson, read_manifest
+from services.shared.jobs import Cancellation, ndjson, read_manifest
 from services.shared.layout import JobLayout, digest
 from services.shared.parallel import in_parallel
 from services.shared.ports import Clock, Objects
@@ -119,7 +119,7 @@ def classify_batch(event: BatchStaged | BatchAugmented, ports: Ports) -> list[Ev
     layout = JobLayout(ports.bucket, event.job_id)
     uri = layout.predictions(event.batch)
     if not ports.objects.exists(uri):
-        rows = [] if ports.objects.exists(layout.cancelled) else _classify_images(event.images, layout, ports)
+        rows = _classify_images(event.images, layout, ports)
         ports.objects.create(uri, ndjson(rows), "application/x-ndjson")
         _count(rows)
     return [BatchClassified(job_id=event.job_id, batch=event.batch)]
@@ -147,7 +147,11 @@ def _classify_images(images: Sequence[Image], layout: JobLayout, ports: Ports) -
         model = ports.models.pinned(pinned)
     except ModelError as error:
         raise Reject(f"model_version: the job is pinned to {pinned!r}: {error}") from error
-    return in_parallel(lambda image: _classify_image(image, layout, model, ports), images)
+    cancelled = Cancellation(ports.objects, layout)
+    rows = in_parallel(
+        lambda image: None if cancelled else _classify_image(image, layout, model, ports), images
+    )
+    return [row for row in rows if row]
 
 
 def _classify_image(image: Image, layout: JobLayout, model: Model, ports: Ports) -> Prediction:

@@ -1,6 +1,7 @@
 """The manifest: what every stage needs to know of a job, written once, before its first batch."""
 
 from collections.abc import Iterable
+from time import monotonic
 from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -8,6 +9,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from services.shared.events import ClassificationRequested, JobId
 from services.shared.layout import JobLayout
 from services.shared.ports import Objects
+
+LOOK_SECONDS = 1.0
 
 
 class Manifest(BaseModel):
@@ -22,6 +25,22 @@ class Manifest(BaseModel):
     images: Annotated[int, Field(ge=0)]
     batches: Annotated[int, Field(ge=1)]
     requested_at: AwareDatetime
+
+
+class Cancellation:
+    """Whether a job is to end, asked before each photo, and looked up once a second."""
+
+    def __init__(self, objects: Objects, layout: JobLayout) -> None:
+        self._objects, self._uri = objects, layout.cancelled
+        self._looked = -LOOK_SECONDS
+        self._cancelled = False
+
+    def __bool__(self) -> bool:
+        now = monotonic()
+        if not self._cancelled and now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            self._cancelled = self._objects.exists(self._uri)
+        return self._cancelled
 
 
 def read_manifest(objects: Objects, layout: JobLayout) -> Manifest:

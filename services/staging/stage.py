@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from services.shared import telemetry
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import BatchSelected, BatchStaged, Event, Handlers, Image, Product
-from services.shared.jobs import ndjson, read_manifest
+from services.shared.jobs import Cancellation, ndjson, read_manifest
 from services.shared.layout import JobLayout, photo_uri
 from services.shared.parallel import in_parallel
 from services.shared.ports import Objects
@@ -24,18 +24,21 @@ def handle(event: BatchSelected, ports: Ports) -> list[Event]:
     layout = JobLayout(ports.bucket, event.job_id)
     request = read_manifest(ports.objects, layout).request
 
-    def stage(product: Product) -> Image:
+    cancelled = Cancellation(ports.objects, layout)
+
+    def stage(product: Product) -> Image | None:
+        if cancelled:
+            return None
         try:
             ports.objects.copy(photo_uri(ports.bucket, product.image_id), layout.image(product.image_id))
         except ObjectNotFoundError:
             return Image(image_id=product.image_id, error="photo-missing")
         return Image(image_id=product.image_id)
 
-    # A batch of a job that is cancelled goes on as an empty one, so that the ledger has them all.
-    products = () if ports.objects.exists(layout.cancelled) else event.products
-    images = in_parallel(stage, products)
+    # A cancelled job goes on with the photos that it has, or none, so that the ledger has all batches.
+    images = [image for image in in_parallel(stage, event.products) if image]
     telemetry.count("images_staged", sum(image.error is None for image in images))
-    ports.objects.create(layout.metadata(event.batch), ndjson(products), "application/x-ndjson")
+    ports.objects.create(layout.metadata(event.batch), ndjson(event.products), "application/x-ndjson")
     return [
         BatchStaged(
             job_id=event.job_id,
