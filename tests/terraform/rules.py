@@ -338,9 +338,9 @@ def a_gpu_is_where_it_was_asked_for(plan: Plan) -> Iterator[str]:
 
 def training_is_what_was_asked_for(plan: Plan) -> Iterator[str]:
     """No job where nobody asked; else one task that goes on after an hour, as itself, where it may write."""
-    asked, project = plan.variables.get("training"), plan.variables["project_id"]
+    asked, project = plan.variables.get("training") or {}, plan.variables["project_id"]
     jobs = plan.by_name("google_cloud_run_v2_job")
-    if {*jobs} != ({"training"} if asked else set()):
+    if {*jobs} != ({"training"} if plan.variables.get("training") is not None else set()):
         yield f"jobs: {[*jobs]}, and asked for was {asked}"
     for name, job in jobs.items():
         execution = one(job, "template")

@@ -129,7 +129,7 @@ MUTATIONS = [
     Mutation(DASHBOARD, "y * 16", "y * 12", "tiles_do_not_overlap"),
     Mutation(DASHBOARD, "gpu/utilizations", "gpu/utilization", "only_metrics_that_exist"),
     Mutation(DASHBOARD, "if length(local.gpus) > 0", "if length(local.gpus) > 1", "gpus_are_watched"),
-    Mutation(OBSERVABILITY, "lookup(var.max_instances, name, stage.max_instances)", "2", "gpus_are_watched"),
+    Mutation(OBSERVABILITY, "lookup(var.max_instances, name, stage.max_instances)", "3", "gpus_are_watched"),
 ]
 
 
