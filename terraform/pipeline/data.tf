@@ -14,6 +14,20 @@ locals {
     for name, member in var.promoters :
     "${name}-promotes" => { role = "roles/storage.objectUser", member = member, prefix = "models/" }
   }
+  # A run replaces its checkpoints. A version of the model it only adds: to replace one, or to promote its own, is
+  # not the training job's.
+  training_bucket_members = merge([
+    for name in local.training : {
+      "${name}-reads"     = { role = "roles/storage.objectViewer", member = local.members[name], prefix = null }
+      "${name}-remembers" = { role = "roles/storage.objectUser", member = local.members[name], prefix = "training/" }
+      "${name}-publishes" = { role = "roles/storage.objectCreator", member = local.members[name], prefix = "models/" }
+    }
+  ]...)
+  # Stage, or the training job => table => access.
+  tables = merge(
+    { for name, stage in local.stages : name => stage.tables if length(stage.tables) > 0 },
+    { for name in local.training : name => { products = "read" } },
+  )
 }
 
 module "bucket" {
@@ -26,7 +40,7 @@ module "bucket" {
   soft_delete_days = var.deletion_protection ? 30 : 7
   kms_key_name     = var.kms_key_name
   labels           = local.labels
-  members          = merge(local.stage_bucket_members, local.promoters)
+  members          = merge(local.stage_bucket_members, local.training_bucket_members, local.promoters)
   # A message is not delivered again after its retention, so that nobody asks for older marks.
   expiry_days = merge(
     { "handled/" = 31, "training/" = 90 },
@@ -65,12 +79,10 @@ module "warehouse" {
   kms_key_name        = var.kms_key_name
   labels              = local.labels
   readers             = var.readers
-  described_to = {
-    for name, stage in local.stages : name => local.members[name] if length(stage.tables) > 0
-  }
+  described_to        = { for name in keys(local.tables) : name => local.members[name] }
   members = merge([
-    for name, stage in local.stages : {
-      for table, access in stage.tables :
+    for name, tables in local.tables : {
+      for table, access in tables :
       "${name}-${access}s-${table}" => { table = table, access = access, member = local.members[name] }
     }
   ]...)

@@ -9,6 +9,10 @@ locals {
   bucket   = "${local.project_id}-vitrine"
   uploads  = "${local.project_id}-vitrine-uploads"
   labels   = merge(var.labels, { system = "vitrine", environment = var.environment })
+  # https://cloud.google.com/run/docs/configuring/services/gpu
+  regions_with_l4 = [
+    "asia-south1", "asia-southeast1", "europe-west1", "europe-west4", "us-central1", "us-east4"
+  ]
 
   # Who acts for Google's services in this project.
   agents = {
@@ -105,9 +109,9 @@ locals {
   members = { for name, email in local.workers : name => "serviceAccount:${email}" }
 }
 
-# What each stage works as.
+# What each stage works as, and the training job.
 resource "google_service_account" "worker" {
-  for_each     = local.stages
+  for_each     = setunion(keys(local.stages), local.training)
   project      = local.project_id
   account_id   = "${each.key}-worker"
   display_name = "What ${each.key} works as"
@@ -115,7 +119,7 @@ resource "google_service_account" "worker" {
 
 # To read or write a table is one right, to run a query or load job another.
 resource "google_project_iam_member" "bigquery" {
-  for_each = { for name, stage in local.stages : name => stage if length(stage.tables) > 0 }
+  for_each = toset(keys(local.tables))
   project  = local.project_id
   role     = "roles/bigquery.jobUser"
   member   = local.members[each.key]

@@ -34,9 +34,8 @@ variable "gpu" {
   type        = bool
   default     = false
   validation {
-    # https://cloud.google.com/run/docs/configuring/services/gpu
-    condition     = !var.gpu || contains(["asia-south1", "asia-southeast1", "europe-west1", "europe-west4", "us-central1", "us-east4"], var.region)
-    error_message = "gpu: Cloud Run has the L4 in asia-south1, asia-southeast1, europe-west1, europe-west4, us-central1 and us-east4. Choose one of them as region, or write gpu = false."
+    condition     = !var.gpu || contains(local.regions_with_l4, var.region)
+    error_message = "gpu: Cloud Run has the L4 in ${join(", ", local.regions_with_l4)}. Choose one of them as region, or write gpu = false."
   }
   validation {
     condition     = !var.gpu || try(var.images.inference_gpu, null) != null
@@ -56,6 +55,7 @@ variable "images" {
     cpu           = string
     inference     = string
     inference_gpu = optional(string)
+    training      = optional(string)
   })
 }
 
@@ -156,6 +156,24 @@ variable "schedules" {
   validation {
     condition     = alltrue([for each in values(var.schedules) : can(jsondecode(each.request))])
     error_message = "schedules.request: write JSON, such as jsonencode({ gender = [\"Women\"] }); \"{}\" is a request for everything."
+  }
+}
+
+variable "training" {
+  description = "The job that makes versions of the model: whether it has a GPU, attempts after the first one, each of which goes on from the checkpoint, and who may execute it (any name => the member); null: no job."
+  type = object({
+    gpu         = optional(bool, true)
+    max_retries = optional(number, 10)
+    trainers    = optional(map(string), {})
+  })
+  default = null
+  validation {
+    condition     = var.training == null || try(var.images.training, null) != null
+    error_message = "training: write images.training too, or training = null."
+  }
+  validation {
+    condition     = !try(var.training.gpu, false) || contains(local.regions_with_l4, var.region)
+    error_message = "training.gpu: Cloud Run has the L4 in ${join(", ", local.regions_with_l4)}. Choose one of them as region, or write gpu = false."
   }
 }
 

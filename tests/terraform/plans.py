@@ -36,7 +36,7 @@ def variables(environment: str) -> dict[str, Any]:
         "region": "europe-west4",
         "images": {
             name: f"europe-west4-docker.pkg.dev/acme-{environment}/vitrine/{name}@{DIGEST}"
-            for name in ("cpu", "inference", "inference_gpu")
+            for name in ("cpu", "inference", "inference_gpu", "training")
         },
         "request_publishers": members,
         "uploaders": members,
@@ -50,6 +50,7 @@ def variables(environment: str) -> dict[str, Any]:
             "kms_key_name": f"{location}/keyRings/vitrine/cryptoKeys/vitrine",
             "vpc_connector": f"{location}/connectors/vitrine",
             "min_instances": {"inference": 1},
+            "training": {"trainers": members},
             "alert_emails": ["oncall@example.com", "catalogue@example.com"],
         }
     return common | {"gpu": False}

@@ -23,6 +23,12 @@ RUN_AGENT = f"serviceAccount:service-{NUMBER}@serverless-robot-prod.iam.gservice
 PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
 BUCKET_SUFFIXES = ("vitrine", "vitrine-uploads")
+# What the training job reads and writes, in the bucket: role => the prefix that it is held to.
+TRAINING_PREFIXES = {
+    "roles/storage.objectViewer": None,
+    "roles/storage.objectUser": "training/",
+    "roles/storage.objectCreator": "models/",
+}
 
 
 def worker(plan: Plan, service: str) -> str:
@@ -330,6 +336,54 @@ def a_gpu_is_where_it_was_asked_for(plan: Plan) -> Iterator[str]:
 # ---- data ------------------------------------------------------------------------------------------------
 
 
+def training_is_what_was_asked_for(plan: Plan) -> Iterator[str]:
+    """No job where nobody asked; else one task that goes on after an hour, as itself, where it may write."""
+    asked, project = plan.variables.get("training") or {}, plan.variables["project_id"]
+    jobs = plan.by_name("google_cloud_run_v2_job")
+    if {*jobs} != ({"training"} if plan.variables.get("training") is not None else set()):
+        yield f"jobs: {[*jobs]}, and asked for was {asked}"
+    for name, job in jobs.items():
+        execution = one(job, "template")
+        task = one(execution, "template")
+        runs, limits = one(task, "containers"), one(one(task, "containers"), "resources")["limits"]
+        if runs["image"] != plan.variables["images"]["training"]:
+            yield f"job {name}: runs {runs['image']}"
+        if runs["args"]:
+            yield f"job {name}: is always given {runs['args']}"
+        told = {
+            "GOOGLE_CLOUD_PROJECT": project,
+            "VITRINE_BUCKET": f"{project}-vitrine",
+            "VITRINE_DATASET": "vitrine",
+        }
+        if {each["name"]: each["value"] for each in runs["env"]} != told:
+            yield f"job {name}: its environment is {runs['env']}"
+        if f"serviceAccount:{task['service_account']}" != worker(plan, name):
+            yield f"job {name}: works as {task['service_account']}"
+        if execution["task_count"] != 1:
+            yield f"job {name}: {execution['task_count']} tasks would write the same checkpoint"
+        attempts = (task["timeout"], task["max_retries"])
+        if attempts != ("3600s", asked.get("max_retries", 10)):
+            yield f"job {name}: {attempts} is not what makes a long run go on beside a GPU"
+        if one(task, "node_selector").get("accelerator") != "nvidia-l4" or limits["nvidia.com/gpu"] != "1":
+            yield f"job {name}: has no L4"
+        if int(limits["cpu"]) < 4 or int(limits["memory"].removesuffix("Gi")) < 16:
+            yield f"job {name}: has less CPU or memory than Cloud Run wants beside an L4: {limits}"
+        if task["gpu_zonal_redundancy_disabled"] is not True:
+            yield f"job {name}: keeps a second GPU in reserve that nobody asked for"
+        held = {
+            each.values["role"]: one(each.values, "condition").get("expression")
+            for each in plan.of("google_storage_bucket_iam_member")
+            if each.values["member"] == worker(plan, name)
+        }
+        objects = f"projects/_/buckets/{project}-vitrine/objects"
+        expected = {
+            role: prefix and f'resource.name.startsWith("{objects}/{prefix}")'
+            for role, prefix in TRAINING_PREFIXES.items()
+        }
+        if held != expected:
+            yield f"job {name}: may do {held} in the bucket"
+
+
 def tables_are_those_of_the_schemas(plan: Plan) -> Iterator[str]:
     """Columns, partitions, clusters, and the views."""
     layouts = yaml.safe_load((SCHEMAS / "tables.yaml").read_text())
@@ -367,7 +421,9 @@ def what_is_done_with_is_cleared_away(plan: Plan) -> Iterator[str]:
 def what_must_last_is_protected(plan: Plan) -> Iterator[str]:
     """In staging and prod nothing is deleted by a mistake; dev may be destroyed."""
     lasts = plan.environment != "dev"
-    for resource in plan.of("google_cloud_run_v2_service", "google_bigquery_table"):
+    for resource in plan.of(
+        "google_cloud_run_v2_service", "google_cloud_run_v2_job", "google_bigquery_table"
+    ):
         view = bool(resource.values.get("view"))
         if resource.values["deletion_protection"] is not (lasts and not view):
             yield f"{resource.address}: deletion_protection is {resource.values['deletion_protection']}"
@@ -389,6 +445,9 @@ def a_key_of_ones_own_is_used_throughout(plan: Plan) -> Iterator[str]:
             "kms_key_name"
         ),
         "google_cloud_run_v2_service": lambda values: one(values, "template").get("encryption_key"),
+        "google_cloud_run_v2_job": lambda values: one(one(values, "template"), "template").get(
+            "encryption_key"
+        ),
     }
     for kind, used in places.items():
         for resource in plan.of(kind):
@@ -412,6 +471,7 @@ RULES: tuple[Rule, ...] = (
     services_are_looked_after,
     a_new_project_has_the_quota,
     a_gpu_is_where_it_was_asked_for,
+    training_is_what_was_asked_for,
     tables_are_those_of_the_schemas,
     what_is_done_with_is_cleared_away,
     what_must_last_is_protected,
@@ -442,6 +502,15 @@ def _expected_grants(plan: Plan) -> Iterator[tuple[str, str, str]]:
         if asked.get("tables"):
             yield "dataset_id vitrine", "roles/bigquery.metadataViewer", worker(plan, name)
             yield "google_project_iam_member", "roles/bigquery.jobUser", worker(plan, name)
+    if plan.variables.get("training"):
+        yield "name training", "roles/run.jobsExecutorWithOverrides", team
+        # gcloud looks at a job before it executes it.
+        yield "name training", "roles/run.viewer", team
+        for role in TRAINING_PREFIXES:
+            yield f"bucket {project}-vitrine", role, worker(plan, "training")
+        yield "table_id products", "roles/bigquery.dataViewer", worker(plan, "training")
+        yield "dataset_id vitrine", "roles/bigquery.metadataViewer", worker(plan, "training")
+        yield "google_project_iam_member", "roles/bigquery.jobUser", worker(plan, "training")
     yield f"bucket {project}-vitrine-uploads", "roles/storage.objectCreator", team
     yield f"bucket {project}-vitrine", "roles/storage.objectUser", team
     yield "dataset_id vitrine", "roles/bigquery.dataViewer", team

@@ -34,6 +34,8 @@ def test_an_environment_keeps_the_rule(plans: dict[str, Plan], environment: str,
         ("readers", {"all": "allUsers"}, "no table is public"),
         ("kms_key_name", "vitrine", "kms_key_name: write projects/<project>/locations"),
         ("max_instances", {"staging": 0}, "max_instances: write at least 1"),
+        ("training", {"trainers": {"all": "allUsers"}}, "a job is never public"),
+        ("training", {"max_retries": 11}, "max_retries: write a number between 0 and 10"),
         ("schedules", {"all": {"cron": "0 5 * * 1", "request": "all"}}, "schedules.request: write JSON"),
     ],
 )
@@ -48,6 +50,24 @@ def test_a_region_without_the_gpu_is_refused_in_words(copy: Path) -> None:
         plan(copy, "dev", gpu=True, region="europe-north1")
     assert "Cloud Run has the L4 in" in " ".join(refused.value.stderr.split())
     plan(copy, "dev", gpu=True, region="europe-west1")
+
+
+def test_training_without_a_gpu_is_planned_anywhere_and_without_its_image_nowhere(copy: Path) -> None:
+    asked = {"gpu": False, "trainers": {"models": "group:models@example.com"}}
+    (job,) = plan(copy, "dev", training=asked, region="europe-north1").of("google_cloud_run_v2_job")
+    task = one(one(job.values, "template"), "template")
+    assert (task["timeout"], task["node_selector"]) == ("86400s", [])
+    assert one(one(task, "containers"), "resources")["limits"] == {"cpu": "8", "memory": "16Gi"}
+    for told, expected in (
+        ({"training": {}, "region": "europe-north1"}, "training.gpu: Cloud Run has the L4 in"),
+        (
+            {"training": asked, "images": {"cpu": f"c@{DIGEST}", "inference": f"i@{DIGEST}"}},
+            "training: write images.training too",
+        ),
+    ):
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            plan(copy, "dev", **told)
+        assert expected in " ".join(refused.value.stderr.split())
 
 
 def test_requests_are_scheduled_and_a_budget_is_kept(copy: Path) -> None:

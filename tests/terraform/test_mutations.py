@@ -14,10 +14,12 @@ from tests.terraform.watching import WATCHING
 
 TOPIC = "terraform/modules/topic/main.tf"
 STAGE = "terraform/modules/stage/main.tf"
+JOB = "terraform/modules/training/main.tf"
 BUCKET = "terraform/modules/bucket/main.tf"
 WAREHOUSE = "terraform/modules/warehouse/main.tf"
 PIPELINE = "terraform/pipeline/main.tf"
 DATA = "terraform/pipeline/data.tf"
+TRAINING = "terraform/pipeline/training.tf"
 PROD = "terraform/environments/prod/main.tf"
 METRICS = "terraform/modules/observability/metrics.tf"
 SLOS = "terraform/modules/observability/slos.tf"
@@ -49,6 +51,11 @@ MUTATIONS = [
     Mutation(STAGE, "node_selector.value\n", '"nvidia-tesla-t4"\n', "a_gpu_is"),
     Mutation(STAGE, "max_instance_count = var.max_instances", "", "services_are_looked_after"),
     Mutation(STAGE, "encryption_key                   = var.kms_key_name", "", "a_key_of_ones_own"),
+    Mutation(JOB, "task_count  = 1", "task_count  = 2", "training_is_what"),
+    Mutation(JOB, "node_selector.value\n", '"nvidia-tesla-t4"\n', "training_is_what"),
+    Mutation(JOB, "encryption_key  = var.kms_key_name", "", "a_key_of_ones_own"),
+    Mutation(TRAINING, "timeout = 3600 }", "timeout = 86400 }", "beside a GPU write at most", refused=True),
+    Mutation(TRAINING, "local.workers[each.key]", 'local.workers["recording"]', "training_is_what"),
     Mutation(BUCKET, '"enforced"', '"inherited"', "buckets_are_closed"),
     Mutation(BUCKET, "uniform_bucket_level_access = true", "", "buckets_are_closed"),
     Mutation(BUCKET, "OBJECT_FINALIZE", "OBJECT_DELETE", "uploads_are_told"),
@@ -88,6 +95,8 @@ MUTATIONS = [
     Mutation(TOPIC, '"roles/pubsub.publisher"', '"roles/pubsub.editor"', "grants_are_the_least"),
     Mutation(STAGE, "member   = each.value", 'member   = "allUsers"', "nothing_is_public"),
     Mutation(DATA, '"roles/storage.objectCreator"', '"roles/storage.objectAdmin"', "grants_are_the_least"),
+    Mutation(DATA, 'members[name], prefix = "models/"', "members[name], prefix = null", "training_is_what"),
+    Mutation(JOB, '"roles/run.jobsExecutorWithOverrides"', '"roles/run.developer"', "grants_are_the_least"),
     Mutation(DATA, "if stage.reads_uploads", "", "grants_are_the_least"),
     Mutation(
         WAREHOUSE, "local.roles[each.value.access]", '"roles/bigquery.dataOwner"', "grants_are_the_least"
@@ -120,7 +129,7 @@ MUTATIONS = [
     Mutation(DASHBOARD, "y * 16", "y * 12", "tiles_do_not_overlap"),
     Mutation(DASHBOARD, "gpu/utilizations", "gpu/utilization", "only_metrics_that_exist"),
     Mutation(DASHBOARD, "if length(local.gpus) > 0", "if length(local.gpus) > 1", "gpus_are_watched"),
-    Mutation(OBSERVABILITY, "lookup(var.max_instances, name, stage.max_instances)", "2", "gpus_are_watched"),
+    Mutation(OBSERVABILITY, "lookup(var.max_instances, name, stage.max_instances)", "3", "gpus_are_watched"),
 ]
 
 

@@ -26,6 +26,7 @@ variable "images" {
     cpu           = string
     inference     = string
     inference_gpu = optional(string)
+    training      = optional(string)
   })
 }
 
@@ -101,6 +102,16 @@ variable "schedules" {
     time_zone   = optional(string, "Etc/UTC")
   }))
   default = {}
+}
+
+variable "training" {
+  description = "The job that makes versions of the model: whether it has a GPU, attempts after the first one, each of which goes on from the checkpoint, and who may execute it (any name => the member); null: no job."
+  type = object({
+    gpu         = optional(bool, true)
+    max_retries = optional(number, 10)
+    trainers    = optional(map(string), {})
+  })
+  default = null
 }
 
 variable "uploaders" {

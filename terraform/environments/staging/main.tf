@@ -34,6 +34,7 @@ module "pipeline" {
   labels              = var.labels
   budget              = var.budget
   schedules           = var.schedules
+  training            = var.training
 }
 
 output "environment" {
