@@ -12,7 +12,7 @@ from services.local.cloud import LocalCloud, down, up
 
 def free_ports(count: int) -> int:
     """The first of so many consecutive ports that nobody listens on."""
-    # Each of the processes that run tests has a range of its own: two that look at once must not find the same.
+    # Each process that runs tests has a range of its own: two that look at once must not find the same.
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     for first in range(21000 + worker * 10000 + os.getpid() % 400 * 20, 60000, count):
         if all(_free(port) for port in range(first, first + count)):
