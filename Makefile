@@ -36,7 +36,7 @@ endif
 
 training: $(VENV)/.training ## install what `vitrine train` needs
 
-test: $(VENV)/.test $(VENV)/checkov test-data lint ## install the rest, then all checks and tests
+test: $(VENV)/.test $(VENV)/.checkov test-data lint ## install the rest, then all checks and tests
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile
 
 lint: $(VENV)/.test ## ruff and mypy
@@ -107,9 +107,10 @@ $(VENV)/bin/uv:
 	$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
 
 # It asks for other versions than we do, and so has an environment of its own.
-$(VENV)/checkov: $(VENV)/bin/uv
-	$(BIN)/python -m venv $@
-	$(BIN)/uv pip install --quiet --python $@/bin/python 'checkov==3.3.30'
+$(VENV)/.checkov: $(VENV)/bin/uv
+	$(BIN)/python -m venv $(VENV)/checkov
+	$(BIN)/uv pip install --quiet --python $(VENV)/checkov/bin/python 'checkov==3.3.30'
+	@touch $@
 
 # The lock constrains versions and hashes of whatever the extra asks for.
 $(VENV)/.local $(VENV)/.release $(VENV)/.training $(VENV)/.test: $(VENV)/.%: $(VENV)/bin/uv pyproject.toml requirements.lock
