@@ -66,7 +66,8 @@ clean: down ## forget the local cloud's state and the environment
 
 # ---- Google Cloud: ENV is dev, staging or prod, or build, which is what builds them ----
 
-ROOT = terraform/$(if $(filter build,$(ENV)),build,environments/$(ENV))
+named = $(or $(ENV),$(error ENV: write which, such as ENV=dev))
+ROOT = terraform/$(if $(filter build,$(named)),build,environments/$(named))
 told = $(shell sed -n 's/^$(1) *= *"\(.*\)".*/\1/p' $(2)/terraform.tfvars)
 PROJECT = $(or $(call told,project_id,$(ROOT)),$(error $(ROOT)/terraform.tfvars: copy terraform.tfvars.example and write project_id))
 REGION = $(or $(call told,region,$(ROOT)),$(error $(ROOT)/terraform.tfvars: write region))
@@ -95,7 +96,7 @@ rollout: $(VENV)/.release ## give the newest revision of inference its traffic, 
 deploy: ## build, check and apply this commit in Cloud Build
 	gcloud builds submit . --config=cloudbuild.yaml --project=$(call told,project_id,terraform/build) \
 		--region=$(call told,region,terraform/build) \
-		--substitutions=_ENVIRONMENT=$(ENV),COMMIT_SHA=$$(git rev-parse HEAD)
+		--substitutions=_ENVIRONMENT=$(named),COMMIT_SHA=$$(git rev-parse HEAD)
 
 destroy: ## delete an environment; Terraform asks before, and refuses where deletion is protected
 	$(TERRAFORM) init -input=false -reconfigure -backend-config=bucket=$(PROJECT)-terraform
