@@ -31,7 +31,7 @@ ifeq ($(ENV),)
 	$(BIN)/vitrine logs $(SERVICE) --follow
 else
 	gcloud logging read 'resource.type="cloud_run_revision" resource.labels.service_name="$(SERVICE)"' \
-		--project=$(PROJECT) --freshness=1h --limit=100 --format='value(timestamp, severity, jsonPayload.message)'
+		--project=$(PROJECT) --freshness=1h --limit=100 --format='value(timestamp, severity, jsonPayload.message, textPayload)'
 endif
 
 training: $(VENV)/.training ## install what `vitrine train` needs
@@ -71,11 +71,15 @@ ROOT = terraform/$(if $(filter build,$(named)),build,environments/$(named))
 told = $(shell sed -n 's/^$(1) *= *"\(.*\)".*/\1/p' $(2)/terraform.tfvars)
 PROJECT = $(or $(call told,project_id,$(ROOT)),$(error $(ROOT)/terraform.tfvars: copy terraform.tfvars.example and write project_id))
 REGION = $(or $(call told,region,$(ROOT)),$(error $(ROOT)/terraform.tfvars: write region))
+BUILD = $(or $(call told,project_id,terraform/build),$(error terraform/build/terraform.tfvars: copy terraform.tfvars.example and write project_id))
 TERRAFORM = terraform -chdir=$(ROOT)
 
-bootstrap: ## a new project: the APIs that Terraform itself needs, and the bucket of its state
-	gcloud services enable cloudresourcemanager.googleapis.com iam.googleapis.com serviceusage.googleapis.com \
-		storage.googleapis.com --project=$(PROJECT)
+# Some of Google's agents are made when they are first needed, and cannot be granted anything before.
+bootstrap: ## a new project: the APIs and agents that Terraform itself needs, and the bucket of its state
+	gcloud services enable artifactregistry.googleapis.com cloudresourcemanager.googleapis.com iam.googleapis.com \
+		pubsub.googleapis.com serviceusage.googleapis.com storage.googleapis.com --project=$(PROJECT)
+	gcloud beta services identity create --service=pubsub.googleapis.com --project=$(PROJECT)
+	gcloud beta services identity create --service=artifactregistry.googleapis.com --project=$(PROJECT)
 	gcloud storage buckets describe gs://$(PROJECT)-terraform --format='value(name)' || \
 		gcloud storage buckets create gs://$(PROJECT)-terraform --project=$(PROJECT) --location=$(REGION) \
 			--uniform-bucket-level-access --public-access-prevention
@@ -94,9 +98,12 @@ rollout: $(VENV)/.release ## give the newest revision of inference its traffic, 
 	$(BIN)/python -m services.release $(ROOT)/rollout.json
 
 deploy: ## build, check and apply this commit in Cloud Build
-	gcloud builds submit . --config=cloudbuild.yaml --project=$(call told,project_id,terraform/build) \
+	git archive --format=tar.gz --output=.vitrine-commit.tgz HEAD
+	gcloud builds submit .vitrine-commit.tgz --config=cloudbuild.yaml --project=$(BUILD) \
 		--region=$(call told,region,terraform/build) \
+		--service-account=projects/$(BUILD)/serviceAccounts/vitrine-build-$(named)@$(BUILD).iam.gserviceaccount.com \
 		--substitutions=_ENVIRONMENT=$(named),COMMIT_SHA=$$(git rev-parse HEAD)
+	rm .vitrine-commit.tgz
 
 destroy: ## delete an environment; Terraform asks before, and refuses where deletion is protected
 	$(TERRAFORM) init -input=false -reconfigure -backend-config=bucket=$(PROJECT)-terraform

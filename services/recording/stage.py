@@ -8,7 +8,6 @@ import json
 from dataclasses import dataclass
 
 from services.shared import telemetry
-from services.shared.errors import Reject
 from services.shared.events import (
     BatchAugmented,
     BatchClassified,
@@ -74,12 +73,11 @@ def cancel(event: CancellationRequested, ports: Ports) -> list[Event]:
     A job that has ended stays what it is.
 
     Raises:
-        Reject: there is no such job.
+        ObjectNotFoundError: there is no such job, or not yet: it may be asked for a moment before it begins.
 
     """
     layout = JobLayout(ports.bucket, event.job_id)
-    if not ports.objects.exists(layout.manifest):
-        raise Reject(f"job_id: there is no job {event.job_id!r} to cancel")
+    read_manifest(ports.objects, layout)
     if not ports.objects.exists(layout.summary):
         ports.objects.create(layout.cancelled, b"", "text/plain")
     return []

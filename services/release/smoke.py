@@ -8,6 +8,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 from services.client.client import Upload, Vitrine
 from services.shared.layout import digest
@@ -17,6 +19,8 @@ SUBSCRIPTION = "image-uploaded-to-inference"
 # A revision without traffic has no instance yet, and a GPU takes its time to start.
 ANSWER_SECONDS = 300.0
 ROW_SECONDS = 120.0
+NOT_READY = (403, 404, 429)
+READY_RETRIES = 7  # two minutes, with pauses of 1, 2, 4... seconds
 
 
 class SmokeError(Exception):
@@ -43,7 +47,8 @@ def classify_photo(
         ClientError: the row did not arrive.
 
     """
-    name = f"smoke/{uuid4().hex}/{PHOTO.name}"
+    # A name that is no number: the row is of no product.
+    name = f"smoke/{uuid4().hex}/photo.jpg"
     uri = f"gs://{vitrine.bucket}/{name}"
     generation = vitrine.objects.put(uri, PHOTO.read_bytes(), "image/jpeg")
     uploaded = {"bucket": vitrine.bucket, "name": name, "generation": str(generation)}
@@ -56,9 +61,19 @@ def classify_photo(
         },
         "subscription": f"projects/{project}/subscriptions/{SUBSCRIPTION}",
     }
-    answer = requests.post(
-        url, json=push, headers={"Authorization": f"Bearer {token()}"}, timeout=ANSWER_SECONDS
-    )
+    # Where a tag was just made, or a right was just granted, some seconds pass before it is known everywhere.
+    with requests.Session() as session:
+        retries = Retry(
+            READY_RETRIES,
+            backoff_factor=1,
+            status_forcelist=NOT_READY,
+            allowed_methods={"POST"},
+            raise_on_status=False,
+        )
+        session.mount("https://", HTTPAdapter(max_retries=retries))
+        answer = session.post(
+            url, json=push, headers={"Authorization": f"Bearer {token()}"}, timeout=ANSWER_SECONDS
+        )
     if not answer.ok:
         raise SmokeError(f"{url} answered {answer.status_code}: {answer.text[:200]}")
     row = vitrine.await_prediction(Upload(PHOTO, uri, digest(uri, generation)), timeout=patience)

@@ -12,6 +12,7 @@ jobs/<job>/cancelled                             it is to end: batches that are 
 jobs/<job>/summary.json                          the job is done: its row of `jobs`
 handled/<subscription>/<digest of event id>      a message is done with
 rejected/<rejection_id>                          the bytes of a rejected message
+smoke/<digest>/photo.jpg                         what a new revision of inference is tested with
 training/<run>/snapshot/                         a training run's data; services/training/snapshot.py
 training/<run>/fitting.npz, rounding.npz         its checkpoints; services/training/job.py
 models/<name>/<version>/                         a published model; services/model/registry.py

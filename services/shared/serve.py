@@ -20,7 +20,8 @@ def main() -> None:
     arguments = parser.parse_args()
     command = [
         *(sys.executable, "-m", "gunicorn", "--bind", f"{arguments.host}:{arguments.port}"),
-        *("--workers", "1", "--threads", str(_concurrency(arguments.stage))),
+        # A probe is answered as well while all requests are at work: who does not answer is killed with them.
+        *("--workers", "1", "--threads", str(_concurrency(arguments.stage) + 1)),
         # Pub/Sub and Cloud Run end what takes too long; after SIGTERM Cloud Run waits for 10 s.
         *("--timeout", "0", "--graceful-timeout", "5", "--no-control-socket"),
         f'functions_framework:create_app("main", "{SERVICES / arguments.stage / "main.py"}")',

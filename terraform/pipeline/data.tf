@@ -41,9 +41,10 @@ module "bucket" {
   kms_key_name     = var.kms_key_name
   labels           = local.labels
   members          = merge(local.stage_bucket_members, local.training_bucket_members, local.promoters)
-  # A message is not delivered again after its retention, so that nobody asks for older marks.
+  # A message is not delivered again after its retention, so that nobody asks for older marks. Below smoke/ are the
+  # photos that new revisions of inference are tested with.
   expiry_days = merge(
-    { "handled/" = 31, "training/" = 90 },
+    { "handled/" = 31, "smoke/" = 1, "training/" = 90 },
     var.job_expiry_days == null ? {} : { "jobs/" = var.job_expiry_days },
   )
 }

@@ -30,7 +30,7 @@ locals {
     gpu             = null
     ingress         = "INGRESS_TRAFFIC_INTERNAL_ONLY"
     reads_uploads   = false
-    startup_seconds = 60
+    startup_seconds = 240 # an identity that was just granted something may have to wait for it
     tables          = {}
   }
   # As they are deployed: with what a GPU asks for, where this environment has one.

@@ -8,7 +8,6 @@ from threading import Thread
 
 import grpc
 import pytest
-from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import run_v2
 from google.cloud.run_v2.services.services.transports import ServicesGrpcTransport
 from google.longrunning import operations_pb2
@@ -18,7 +17,7 @@ from services.client.errors import ClientError
 from services.client.target import Target as Where
 from services.local.cloud import LocalCloud
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
-from services.release.cloud_run import LATEST, REVISION, CloudRunService, tokens
+from services.release.cloud_run import LATEST, REVISION, CloudRunService
 from services.release.rollout import TAG, State, Target, roll_out
 from services.release.smoke import SmokeError, classify_photo
 from tests.integration.pubsub_servers import free_port
@@ -165,11 +164,3 @@ def test_a_stage_that_fails_is_known_by_its_answer(vitrine: Vitrine) -> None:
     ((authorization, push),) = sent
     assert authorization == "Bearer a token"
     assert json.loads(push)["subscription"] == "projects/acme-dev/subscriptions/image-uploaded-to-inference"
-
-
-def test_a_token_wants_somebody_to_act(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
-    monkeypatch.setenv("CLOUDSDK_CONFIG", "/nonexistent")
-    with pytest.raises(DefaultCredentialsError):
-        tokens("pubsub-invoker@acme-dev.iam.gserviceaccount.com", "https://inference.run.app")

@@ -413,7 +413,9 @@ def what_is_done_with_is_cleared_away(plan: Plan) -> Iterator[str]:
         for rule in bucket.get("lifecycle_rule", [])
         if one(rule, "condition").get("matches_prefix")
     }
-    expected = {"handled/": 31, "training/": 90} | ({} if plan.environment == "prod" else {"jobs/": 30})
+    expected = {"handled/": 31, "smoke/": 1, "training/": 90} | (
+        {} if plan.environment == "prod" else {"jobs/": 30}
+    )
     if found != expected:
         yield f"bucket: clears away {found}, not {expected}"
 

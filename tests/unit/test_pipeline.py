@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from services.model.registry import Pointer
+from services.shared.errors import ObjectNotFoundError
 from services.shared.events import BATCH_IMAGES, Message, Product
 from services.shared.layout import photo_uri
 from tests.unit.memory_pipeline import BUCKET, MemoryPipeline, clock
@@ -38,6 +39,10 @@ def rows(pipeline: MemoryPipeline) -> list[Mapping[str, Any]]:
 
 def ask(pipeline: MemoryPipeline, **request: object) -> str:
     return pipeline.publish(REQUESTED, json.dumps({"job_id": "job", **request}).encode())
+
+
+def cancellation() -> Message:
+    return Message(b'{"job_id": "job"}', {}, "cancel", "2026-01-01T00:00:00Z", f"{CANCELLED}-to-recording")
 
 
 def test_a_request_ends_in_one_row_a_photo_and_one_completed_job() -> None:
@@ -372,10 +377,7 @@ def test_a_job_that_is_cancelled_ends_with_what_was_classified(
 
     def cancel(service: str, message: Message) -> None:
         if next(delivered) == after:
-            event = Message(
-                b'{"job_id": "job"}', {}, "cancel", "2026-01-01T00:00:00Z", f"{CANCELLED}-to-recording"
-            )
-            pipeline.deliver("recording", event)
+            pipeline.deliver("recording", cancellation())
 
     pipeline.run(before=cancel)
     (job,) = pipeline.warehouse.tables["jobs"]
@@ -407,9 +409,17 @@ def test_a_job_that_is_done_stays_done_when_it_is_cancelled() -> None:
     ]
 
 
-def test_a_job_that_does_not_exist_cannot_be_cancelled() -> None:
+def test_a_cancellation_that_is_faster_than_its_job_is_delivered_again() -> None:
     pipeline = pipeline_of(3)
-    pipeline.publish(CANCELLED, b'{"job_id": "jab"}')
-    pipeline.run()
-    (rejected,) = pipeline.warehouse.tables["rejected"]
-    assert rejected["reason"] == "job_id: there is no job 'jab' to cancel"
+    message = cancellation()
+    with pytest.raises(ObjectNotFoundError):
+        pipeline.deliver("recording", message)
+    ask(pipeline)
+
+    def again(service: str, _: Message) -> None:
+        if service == "staging":
+            pipeline.deliver("recording", message)
+
+    pipeline.run(before=again)
+    (job,) = pipeline.warehouse.tables["jobs"]
+    assert (job["status"], job["predictions"]) == ("cancelled", 0)

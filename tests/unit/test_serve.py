@@ -26,13 +26,13 @@ def after(command: list[str], option: str) -> str:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_one_worker_has_a_thread_for_each_request_at_once(
+def test_one_worker_has_a_thread_for_each_request_at_once_and_one_for_probes(
     monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     monkeypatch.delenv("PORT", raising=False)
     command = served(monkeypatch, stage)
     assert after(command, "--workers") == "1"
-    assert after(command, "--threads") == str(STAGES[stage]["concurrency"])
+    assert after(command, "--threads") == str(STAGES[stage]["concurrency"] + 1)
     assert after(command, "--bind") == "0.0.0.0:8080"
     assert Path(command[-1].split('"')[3]) == serve.SERVICES / stage / "main.py"
 
@@ -41,7 +41,7 @@ def test_one_worker_has_a_thread_for_each_request_at_once(
 def test_with_a_gpu_it_has_more(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     assert "VITRINE_REQUIRE_GPU" in STAGES[stage]["environment"]
     monkeypatch.setenv("VITRINE_REQUIRE_GPU", "true")
-    assert after(served(monkeypatch, stage), "--threads") == str(STAGES[stage]["gpu"]["concurrency"])
+    assert after(served(monkeypatch, stage), "--threads") == str(STAGES[stage]["gpu"]["concurrency"] + 1)
 
 
 def test_the_port_is_the_one_that_cloud_run_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,9 @@ terraform {
 provider "google" {
   project = var.project_id
   region  = var.region
+  # A person's calls count for this project, too: the Budget API takes no others.
+  billing_project       = var.project_id
+  user_project_override = true
 }
 
 module "pipeline" {

@@ -80,7 +80,8 @@ resource "google_storage_bucket_iam_member" "member" {
     for_each = each.value.prefix == null ? [] : [each.value.prefix]
     content {
       title      = "below ${condition.value}"
-      expression = "resource.name.startsWith(\"projects/_/buckets/${var.name}/objects/${condition.value}\")"
+      # A listing is asked of the bucket, and names its prefix elsewhere.
+      expression = "resource.name.startsWith(\"projects/_/buckets/${var.name}/objects/${condition.value}\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${condition.value}\")"
     }
   }
 }

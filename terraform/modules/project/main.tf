@@ -54,7 +54,7 @@ resource "google_kms_crypto_key_iam_member" "encrypter" {
   crypto_key_id = var.kms_key_name
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
   member        = local.agents[each.value]
-  # The agents are made with their APIs.
+  # Run's agent is made with its API, Pub/Sub's and Artifact Registry's by `make bootstrap`.
   depends_on = [
     google_project_service.service,
     data.google_storage_project_service_account.agent,
