@@ -79,15 +79,13 @@ def test_what_builds_an_environment_has_no_role_in_another_one(build: Plan, envi
 def test_what_builds_may_do_the_same_in_each_environment_and_hardly_anything_at_home(build: Plan) -> None:
     grants = {name: grants_of(build, member) for name, member in BUILDS.items()}
     at_home = {name: [role for project, role in of if project == "acme-build"] for name, of in grants.items()}
-    assert at_home == dict.fromkeys(
-        ENVIRONMENTS,
-        [
-            "roles/artifactregistry.writer",
-            "roles/logging.logWriter",
-            "roles/ondemandscanning.admin",
-            "roles/storage.objectViewer",
-        ],
-    )
+    little = [
+        "roles/artifactregistry.writer",
+        "roles/logging.logWriter",
+        "roles/ondemandscanning.admin",
+        "roles/storage.objectViewer",
+    ]
+    assert at_home == dict.fromkeys(ENVIRONMENTS, little)
     dev, staging, prod = (
         [role for project, role in grants[name] if project == f"acme-{name}"] for name in ENVIRONMENTS
     )
@@ -97,7 +95,11 @@ def test_what_builds_may_do_the_same_in_each_environment_and_hardly_anything_at_
 
 def test_each_build_keeps_its_plans_where_no_other_one_writes(build: Plan) -> None:
     assert {
-        (resource.values["member"], resource.values["bucket"], one(resource.values, "condition")["expression"])
+        (
+            resource.values["member"],
+            resource.values["bucket"],
+            one(resource.values, "condition")["expression"],
+        )
         for resource in build.of("google_storage_bucket_iam_member")
     } == {
         (

@@ -82,8 +82,8 @@ resource "google_project_iam_member" "builder" {
   member   = local.members[each.value.environment]
 }
 
-# Plans are kept beside the state, for those who approve: each environment's in a folder of its own, so that what is
-# read before prod is approved was written by no other build.
+# Plans are kept beside the state, for those who approve: each environment's in a folder of its own, so that no build can
+# change what another one has written.
 resource "google_storage_bucket_iam_member" "plans" {
   for_each = var.environments
   bucket   = "${var.project_id}-terraform"
