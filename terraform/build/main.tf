@@ -1,5 +1,6 @@
-# What has to stand before anything can be built: the identity that builds, and the registry that it pushes to. It is
-# applied once, by people, who have the rights that it hands out; every environment is then applied by the build.
+# What has to stand before anything can be built: the identities that build, one for each environment, and the registry
+# that they push to. It is applied once, by people, who have the rights that it hands out; every environment is then
+# applied by the build.
 #
 # The registry is here, and not in an environment, because an environment runs images that must have been pushed before;
 # and it is one for all, so that what was tried in staging is, to the digest, what runs in prod.
@@ -78,5 +79,5 @@ module "registry" {
   kms_key_name = var.kms_key_name
   labels       = local.labels
   readers      = { for name, environment in module.environments : name => environment.agents.run }
-  writers      = { build = module.build.member }
+  writers      = module.build.members
 }

@@ -3,12 +3,12 @@ output "registry" {
   value       = module.registry.url
 }
 
-output "service_account" {
-  description = "The e-mail address of what builds."
-  value       = module.build.service_account
+output "service_accounts" {
+  description = "Environment => the e-mail address of what builds and applies it."
+  value       = module.build.service_accounts
 }
 
 output "workload_identity_provider" {
-  description = "What a workflow on GitHub names to act as it."
+  description = "What a workflow on GitHub names to act as the identity of an environment that needs no approval."
   value       = module.build.workload_identity_provider
 }

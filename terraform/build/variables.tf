@@ -11,7 +11,7 @@ variable "connected_repository" {
 }
 
 variable "environments" {
-  description = "Environment => its project and the project's number, its key (null: Google's), and whether somebody must approve what Cloud Build applies there."
+  description = "Environment => its project and the project's number, its key (null: Google's), and whether somebody must approve what Cloud Build applies there. Where nobody must, GitHub's workflows may apply it, too."
   type = map(object({
     approval       = optional(bool, true)
     kms_key_name   = optional(string)

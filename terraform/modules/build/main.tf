@@ -1,9 +1,16 @@
-# What builds the images and applies the environments: one identity, who may act as it, and when it does.
+# What builds the images and applies the environments: an identity for each, who may act as it, and when it does.
+#
+# One for each, as an approval is worth no more than the identity that waits for it: what is built without one runs code
+# that nobody has looked at, such as third-party packages, and could use every right that its identity has.
 
 locals {
-  member = "serviceAccount:${google_service_account.build.account_id}@${var.project_id}.iam.gserviceaccount.com"
+  emails = {
+    for name, account in google_service_account.build :
+    name => "${account.account_id}@${var.project_id}.iam.gserviceaccount.com"
+  }
+  members = { for name, email in local.emails : name => "serviceAccount:${email}" }
   # What `terraform apply` of an environment and the test of its inference need, and no more: each role is one kind of thing that is made there.
-  # Nobody is owner or editor, and no environment's role is held in another one or here.
+  # Nobody is owner or editor, and nobody has one of these in another environment's project or here.
   roles = [
     # The dataset, its tables and who may read and write which.
     "roles/bigquery.dataOwner",
@@ -37,12 +44,18 @@ locals {
     "roles/logging.logWriter",
     # To look for vulnerabilities in an image before it is pushed.
     "roles/ondemandscanning.admin",
-    # What `gcloud builds submit` has uploaded.
+    # What `gcloud builds submit` has uploaded. It is all that the project's buckets hold, with the state of what is
+    # defined here; there is no secret in it.
     "roles/storage.objectViewer",
   ]
   grants = merge([
     for name, environment in var.environments : {
-      for role in local.roles : "${name} ${role}" => { project_id = environment.project_id, role = role }
+      for role in local.roles : "${name} ${role}" => { environment = name, project_id = environment.project_id, role = role }
+    }
+  ]...)
+  grants_at_home = merge([
+    for name in keys(var.environments) : {
+      for role in local.roles_at_home : "${name} ${role}" => { environment = name, role = role }
     }
   ]...)
   grantable = join(", ", [for role in sort(var.granted_roles) : "'${role}'"])
@@ -54,29 +67,32 @@ locals {
 }
 
 resource "google_service_account" "build" {
+  for_each     = var.environments
   project      = var.project_id
-  account_id   = "vitrine-build"
-  display_name = "What builds Vitrine's images and applies its environments"
+  account_id   = "vitrine-build-${each.key}"
+  display_name = "What builds Vitrine's images and applies ${each.key}"
 }
 
 # ---- what it may do ---------------------------------------------------------------------------------------
 
 resource "google_project_iam_member" "builder" {
-  for_each = toset(local.roles_at_home)
+  for_each = local.grants_at_home
   project  = var.project_id
-  role     = each.value
-  member   = local.member
+  role     = each.value.role
+  member   = local.members[each.value.environment]
 }
 
-# Plans are kept beside the state, for those who approve.
+# Plans are kept beside the state, for those who approve: each environment's in a folder of its own, so that no build can
+# change what another one has written.
 resource "google_storage_bucket_iam_member" "plans" {
-  bucket = "${var.project_id}-terraform"
-  role   = "roles/storage.objectUser"
-  member = local.member
+  for_each = var.environments
+  bucket   = "${var.project_id}-terraform"
+  role     = "roles/storage.objectUser"
+  member   = local.members[each.key]
 
   condition {
-    title      = "below plans/"
-    expression = "resource.name.startsWith(\"projects/_/buckets/${var.project_id}-terraform/objects/plans/\")"
+    title      = "below plans/${each.key}/"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${var.project_id}-terraform/objects/plans/${each.key}/\")"
   }
 }
 
@@ -84,7 +100,7 @@ resource "google_project_iam_member" "deployer" {
   for_each = local.grants
   project  = each.value.project_id
   role     = each.value.role
-  member   = local.member
+  member   = local.members[each.value.environment]
 }
 
 # It grants roles of the project, but no other than these: whoever could grant any could make himself its owner.
@@ -92,7 +108,7 @@ resource "google_project_iam_member" "granter" {
   for_each = var.environments
   project  = each.value.project_id
   role     = "roles/resourcemanager.projectIamAdmin"
-  member   = local.member
+  member   = local.members[each.key]
 
   condition {
     title       = "only what the pipeline grants"
@@ -107,7 +123,7 @@ resource "google_kms_crypto_key_iam_member" "reviewer" {
   for_each      = { for name, environment in var.environments : name => environment if environment.kms_key_name != null }
   crypto_key_id = each.value.kms_key_name
   role          = "roles/iam.securityReviewer"
-  member        = local.member
+  member        = local.members[each.key]
 }
 
 # ---- who may act as it ------------------------------------------------------------------------------------
@@ -137,8 +153,11 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   }
 }
 
+# Only as what applies without approval: GitHub knows nothing of Cloud Build's approvals, so that a workflow that could
+# act as prod's identity would apply prod whether somebody has approved it or not.
 resource "google_service_account_iam_member" "github" {
-  service_account_id = google_service_account.build.name
+  for_each           = { for name, environment in var.environments : name => environment if !environment.approval }
+  service_account_id = google_service_account.build[each.key].name
   role               = "roles/iam.workloadIdentityUser"
   member             = "principalSet://iam.googleapis.com/projects/${var.project_number}/locations/global/workloadIdentityPools/${google_iam_workload_identity_pool.github.workload_identity_pool_id}/attribute.repository/${var.repository}"
 }
@@ -154,7 +173,7 @@ resource "google_cloudbuild_trigger" "environment" {
   name            = "vitrine-${each.key}"
   description     = "Builds what was pushed and applies ${each.key}"
   filename        = "cloudbuild.yaml"
-  service_account = "projects/${var.project_id}/serviceAccounts/${google_service_account.build.account_id}@${var.project_id}.iam.gserviceaccount.com"
+  service_account = "projects/${var.project_id}/serviceAccounts/${local.emails[each.key]}"
   substitutions   = { _ENVIRONMENT = each.key }
 
   repository_event_config {

@@ -19,15 +19,16 @@ variable "connected_repository" {
 }
 
 variable "environments" {
-  description = "Environment => its project, its key (null: Google's), and whether somebody must approve what Cloud Build applies there."
+  description = "Environment => its project, its key (null: Google's), and whether somebody must approve what Cloud Build applies there. Where nobody must, GitHub's workflows may act as its identity."
   type = map(object({
     approval     = optional(bool, true)
     kms_key_name = optional(string)
     project_id   = string
   }))
   validation {
-    condition     = alltrue([for name in keys(var.environments) : can(regex("^[a-z][a-z0-9-]{0,20}$", name))])
-    error_message = "environments: write short lower-case names such as dev."
+    # With "vitrine-build-" before it, it is the name of an identity, which has at most 30 characters.
+    condition     = alltrue([for name in keys(var.environments) : can(regex("^[a-z]([a-z0-9-]{0,14}[a-z0-9])?$", name))])
+    error_message = "environments: write lower-case names of at most 16 characters such as dev."
   }
   validation {
     condition     = length(distinct([for each in values(var.environments) : each.project_id])) == length(var.environments)

@@ -1,5 +1,4 @@
-# The registry of container images: a tag never moves, every image is scanned, and what nobody can name any more is
-# cleared away.
+# The registry of container images: a tag never moves, every image is scanned, and what never got a tag is cleared away.
 
 locals {
   members = merge(
@@ -26,7 +25,11 @@ resource "google_artifact_registry_repository" "registry" {
     enablement_config = "INHERITED"
   }
 
-  # What is deployed was tagged by its build and keeps its tag, so that it is never among what is deleted.
+  # This does not keep the registry small. Where tags are immutable, Artifact Registry refuses to delete an image that
+  # has one, and every image that a build pushes has one: all of them stay, and what is deployed with them. What has no
+  # tag was pushed by its digest alone, or by a push that broke off. To clear away old images, people switch
+  # immutable_tags off for as long as it takes, as a tag that could move is no longer one commit's image.
+  # https://cloud.google.com/artifact-registry/docs/repositories/update-repo-settings
   cleanup_policies {
     id     = "delete-untagged"
     action = "DELETE"
@@ -36,7 +39,7 @@ resource "google_artifact_registry_repository" "registry" {
     }
   }
 
-  # Of each image, tagged or not, whatever else is said.
+  # Of each image the newest, tagged or not, whatever else is said: also while people have switched immutable_tags off.
   cleanup_policies {
     id     = "keep-newest"
     action = "KEEP"

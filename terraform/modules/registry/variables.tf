@@ -54,7 +54,7 @@ variable "readers" {
 }
 
 variable "untagged_days" {
-  description = "Days after which a version without a tag is deleted."
+  description = "Days after which a version without a tag is deleted. A version with a tag never is, as tags are immutable."
   type        = number
   default     = 30
   validation {

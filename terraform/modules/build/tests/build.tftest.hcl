@@ -23,8 +23,8 @@ run "only_one_branch_of_one_repository_builds" {
   }
   assert {
     condition = (
-      google_service_account_iam_member.github.role == "roles/iam.workloadIdentityUser" &&
-      google_service_account_iam_member.github.member == "principalSet://iam.googleapis.com/projects/210987654321/locations/global/workloadIdentityPools/vitrine-github/attribute.repository/acme/vitrine"
+      google_service_account_iam_member.github["dev"].role == "roles/iam.workloadIdentityUser" &&
+      google_service_account_iam_member.github["dev"].member == "principalSet://iam.googleapis.com/projects/210987654321/locations/global/workloadIdentityPools/vitrine-github/attribute.repository/acme/vitrine"
     )
     error_message = "Somebody else may act as it."
   }
@@ -34,11 +34,30 @@ run "only_one_branch_of_one_repository_builds" {
   }
   assert {
     condition = (
-      google_service_account.build.project == "acme-build" &&
+      alltrue([for each in google_service_account.build : each.project == "acme-build"]) &&
       google_iam_workload_identity_pool.github.project == "acme-build" &&
       google_iam_workload_identity_pool_provider.github.project == "acme-build"
     )
     error_message = "It is in another project."
+  }
+}
+
+run "github_acts_only_as_what_needs_no_approval" {
+  command = plan
+  assert {
+    condition     = keys(google_service_account_iam_member.github) == ["dev"]
+    error_message = "A workflow may apply what somebody must approve, or not what nobody must."
+  }
+}
+
+run "github_acts_as_nobody_where_everything_is_approved" {
+  command = plan
+  variables {
+    environments = { dev = { project_id = "acme-dev" }, prod = { project_id = "acme-prod" } }
+  }
+  assert {
+    condition     = length(google_service_account_iam_member.github) == 0
+    error_message = "A workflow may apply what somebody must approve."
   }
 }
 
@@ -53,12 +72,13 @@ run "any_branch_builds_where_it_was_asked_for" {
   }
 }
 
-run "it_has_the_roles_that_applying_needs_in_each_environment" {
+run "each_has_the_roles_that_applying_needs_in_its_own_environment_only" {
   command = plan
   assert {
     condition = alltrue([
-      for project in ["acme-dev", "acme-prod"] : toset([
-        for each in google_project_iam_member.deployer : each.role if each.project == project
+      for name in ["dev", "prod"] : toset([
+        for each in google_project_iam_member.deployer : each.role
+        if each.project == "acme-${name}" && each.member == output.members[name]
         ]) == toset([
         "roles/bigquery.dataOwner", "roles/bigquery.jobUser", "roles/cloudscheduler.admin",
         "roles/iam.serviceAccountAdmin", "roles/iam.serviceAccountOpenIdTokenCreator",
@@ -69,16 +89,50 @@ run "it_has_the_roles_that_applying_needs_in_each_environment" {
     error_message = "It has other roles."
   }
   assert {
-    condition     = alltrue([for each in google_project_iam_member.builder : each.project == "acme-build"]) && length(google_project_iam_member.builder) == 3 && strcontains(google_storage_bucket_iam_member.plans.condition[0].expression, "acme-build-terraform/objects/plans/")
-    error_message = "It cannot do its work where it builds, or may do more there."
+    condition = toset([
+      for each in concat(values(google_project_iam_member.deployer), values(google_project_iam_member.granter)) :
+      "${each.member} ${each.project}"
+      ]) == toset([
+      "serviceAccount:vitrine-build-dev@acme-build.iam.gserviceaccount.com acme-dev",
+      "serviceAccount:vitrine-build-prod@acme-build.iam.gserviceaccount.com acme-prod",
+    ])
+    error_message = "One of them has roles in another one's project."
   }
   assert {
     condition = (
-      output.member == "serviceAccount:vitrine-build@acme-build.iam.gserviceaccount.com" &&
-      output.service_account == "vitrine-build@acme-build.iam.gserviceaccount.com" &&
-      alltrue([for each in google_project_iam_member.deployer : each.member == output.member])
+      output.members == {
+        dev  = "serviceAccount:vitrine-build-dev@acme-build.iam.gserviceaccount.com"
+        prod = "serviceAccount:vitrine-build-prod@acme-build.iam.gserviceaccount.com"
+      } &&
+      output.service_accounts == {
+        dev  = "vitrine-build-dev@acme-build.iam.gserviceaccount.com"
+        prod = "vitrine-build-prod@acme-build.iam.gserviceaccount.com"
+      }
     )
-    error_message = "Somebody else has its roles."
+    error_message = "They are called otherwise."
+  }
+}
+
+run "each_may_do_little_where_it_builds" {
+  command = plan
+  assert {
+    condition = alltrue([for each in google_project_iam_member.builder : each.project == "acme-build"]) && alltrue([
+      for name in ["dev", "prod"] : toset([
+        for each in google_project_iam_member.builder : each.role if each.member == output.members[name]
+      ]) == toset(["roles/logging.logWriter", "roles/ondemandscanning.admin", "roles/storage.objectViewer"])
+    ])
+    error_message = "It cannot do its work where it builds, or may do more there."
+  }
+  assert {
+    condition = {
+      for each in google_storage_bucket_iam_member.plans : each.member => [each.bucket, each.role, each.condition[0].expression]
+      } == {
+      for name in ["dev", "prod"] : output.members[name] => [
+        "acme-build-terraform", "roles/storage.objectUser",
+        "resource.name.startsWith(\"projects/_/buckets/acme-build-terraform/objects/plans/${name}/\")",
+      ]
+    }
+    error_message = "It cannot keep its plans, or may change another one's, or the state."
   }
 }
 
@@ -104,7 +158,7 @@ run "it_grants_only_what_the_pipeline_grants" {
 run "it_sees_who_may_use_a_key_and_grants_it_to_nobody" {
   command = plan
   assert {
-    condition     = { for name, each in google_kms_crypto_key_iam_member.reviewer : name => [each.crypto_key_id, each.role] } == { prod = [var.environments.prod.kms_key_name, "roles/iam.securityReviewer"] }
+    condition     = [for each in google_kms_crypto_key_iam_member.reviewer : [each.member, each.crypto_key_id, each.role]] == [[output.members.prod, var.environments.prod.kms_key_name, "roles/iam.securityReviewer"]]
     error_message = "It may do something else with a key."
   }
 }
@@ -130,7 +184,7 @@ run "a_push_is_built_and_waits_for_approval_where_it_is_asked_for" {
     condition = alltrue([
       for name, each in google_cloudbuild_trigger.environment :
       each.substitutions == tomap({ _ENVIRONMENT = name }) && each.filename == "cloudbuild.yaml" &&
-      each.service_account == "projects/acme-build/serviceAccounts/vitrine-build@acme-build.iam.gserviceaccount.com"
+      each.service_account == "projects/acme-build/serviceAccounts/vitrine-build-${name}@acme-build.iam.gserviceaccount.com"
     ])
     error_message = "It builds for another environment, or as somebody else."
   }
@@ -167,6 +221,25 @@ run "wrong_words_are_refused" {
     var.branch, var.connected_repository, var.environments, var.granted_roles, var.project_number, var.region,
     var.repository,
   ]
+}
+
+run "a_name_that_is_too_long_for_an_identity_is_refused" {
+  command = plan
+  variables {
+    environments = { abcdefghijklmnopq = { project_id = "acme-dev" } }
+  }
+  expect_failures = [var.environments]
+}
+
+run "a_name_as_long_as_an_identity_can_have_is_taken" {
+  command = plan
+  variables {
+    environments = { abcdefghijklmnop = { project_id = "acme-dev" } }
+  }
+  assert {
+    condition     = length(google_service_account.build["abcdefghijklmnop"].account_id) == 30
+    error_message = "It has no identity, or one of another name."
+  }
 }
 
 run "environments_that_share_a_project_and_roles_that_are_too_much_are_refused" {

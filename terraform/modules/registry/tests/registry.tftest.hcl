@@ -55,12 +55,12 @@ run "readers_read_and_writers_write" {
   command = plan
   variables {
     readers = { prod = "serviceAccount:service-123456789012@serverless-robot-prod.iam.gserviceaccount.com" }
-    writers = { build = "serviceAccount:vitrine-build@acme-build.iam.gserviceaccount.com" }
+    writers = { prod = "serviceAccount:vitrine-build-prod@acme-build.iam.gserviceaccount.com" }
   }
   assert {
     condition = { for each in google_artifact_registry_repository_iam_member.member : each.member => each.role } == {
-      (var.readers.prod)  = "roles/artifactregistry.reader"
-      (var.writers.build) = "roles/artifactregistry.writer"
+      (var.readers.prod) = "roles/artifactregistry.reader"
+      (var.writers.prod) = "roles/artifactregistry.writer"
     }
     error_message = "Members have other roles."
   }
