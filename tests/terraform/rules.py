@@ -377,7 +377,9 @@ def training_is_what_was_asked_for(plan: Plan) -> Iterator[str]:
         }
         objects = f"projects/_/buckets/{project}-vitrine/objects"
         expected = {
-            role: prefix and f'resource.name.startsWith("{objects}/{prefix}")'
+            role: prefix
+            and f'resource.name.startsWith("{objects}/{prefix}") || '
+            f'api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("{prefix}")'
             for role, prefix in TRAINING_PREFIXES.items()
         }
         if held != expected:

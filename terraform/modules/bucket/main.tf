@@ -79,7 +79,7 @@ resource "google_storage_bucket_iam_member" "member" {
   dynamic "condition" {
     for_each = each.value.prefix == null ? [] : [each.value.prefix]
     content {
-      title      = "below ${condition.value}"
+      title = "below ${condition.value}"
       # A listing is asked of the bucket, and names its prefix elsewhere.
       expression = "resource.name.startsWith(\"projects/_/buckets/${var.name}/objects/${condition.value}\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${condition.value}\")"
     }

@@ -98,7 +98,7 @@ run "members_have_their_role_in_all_or_below_a_prefix" {
     error_message = "The reader does not read the whole bucket."
   }
   assert {
-    condition     = google_storage_bucket_iam_member.member["promotes"].condition[0].expression == "resource.name.startsWith(\"projects/_/buckets/acme-dev-vitrine/objects/models/\")"
+    condition     = google_storage_bucket_iam_member.member["promotes"].condition[0].expression == "resource.name.startsWith(\"projects/_/buckets/acme-dev-vitrine/objects/models/\") || api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"models/\")"
     error_message = "The right is not held to the prefix."
   }
   assert {
