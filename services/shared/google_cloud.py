@@ -5,7 +5,7 @@ STORAGE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST are the clients' own business.
 
 from collections.abc import Mapping, Sequence
 
-from google.api_core.exceptions import NotFound, PreconditionFailed
+from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed
 from google.cloud.exceptions import RequestRangeNotSatisfiable
 from google.cloud.pubsub_v1 import PublisherClient
 from google.cloud.pubsub_v1.types import BatchSettings
@@ -29,8 +29,14 @@ class CloudObjects:
             self._client._http.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=CONNECTIONS))
 
     def create(self, uri: str, data: bytes, content_type: str) -> bool:  # noqa: D102
-        # Nothing that stands has the generation 0.
-        return self.replace(uri, data, content_type, 0)
+        try:
+            # Nothing that stands has the generation 0.
+            return self.replace(uri, data, content_type, 0)
+        except Forbidden:
+            # Who may create and not replace may be told of its rights before it is told what stands.
+            if not self.exists(uri):
+                raise
+            return False
 
     def replace(self, uri: str, data: bytes, content_type: str, generation: int) -> bool:  # noqa: D102
         try:
@@ -65,6 +71,11 @@ class CloudObjects:
         except NotFound as error:
             raise ObjectNotFoundError(source) from error
         except PreconditionFailed:
+            return False
+        except Forbidden:
+            # As in `create`.
+            if not self.exists(target):
+                raise
             return False
         return True
 

@@ -783,9 +783,21 @@ def test_a_copy_whose_source_is_gone_is_not_found(answering: Callable[..., HandM
 
 
 def test_what_is_forbidden_is_neither_missing_nor_made(answering: Callable[..., HandMadeStorage]) -> None:
-    answering(refusal(403))
+    answering(refusal(403), refusal(404))
     with pytest.raises(GoogleAPICallError, match="by hand"):
         CloudObjects(PROJECT).copy("gs://bucket/source", "gs://bucket/target")
+    answering(refusal(403), refusal(404))
+    with pytest.raises(GoogleAPICallError, match="by hand"):
+        CloudObjects(PROJECT).create("gs://bucket/marker", b"", "text/plain")
+
+
+def test_what_stands_and_may_not_be_replaced_was_made_before(
+    answering: Callable[..., HandMadeStorage],
+) -> None:
+    answering(refusal(403), (200, {"name": "target"}))
+    assert CloudObjects(PROJECT).copy("gs://bucket/source", "gs://bucket/target") is False
+    answering(refusal(403), (200, {"name": "marker"}))
+    assert CloudObjects(PROJECT).create("gs://bucket/marker", b"", "text/plain") is False
 
 
 def test_objects_on_all_pages_of_a_listing_are_counted(answering: Callable[..., HandMadeStorage]) -> None:
