@@ -37,7 +37,7 @@ endif
 training: $(VENV)/.training ## install what `vitrine train` needs
 
 test: $(VENV)/.test $(VENV)/.checkov test-data lint ## install the rest, then all checks and tests
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test ## ruff and mypy
 	$(BIN)/ruff check .

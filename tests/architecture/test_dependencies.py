@@ -40,6 +40,7 @@ BROUGHT_BY = {
     "requests": "google-cloud-storage",
     "sklearn": "scikit-learn",
     "tf_keras": "tf-keras",
+    "urllib3": "google-cloud-storage",
     "yaml": "pyyaml",
 }
 STARTED_AS_A_COMMAND = {"gunicorn"}
