@@ -73,6 +73,7 @@ PROJECT = $(or $(call told,project_id,$(ROOT)),$(error $(ROOT)/terraform.tfvars:
 REGION = $(or $(call told,region,$(ROOT)),$(error $(ROOT)/terraform.tfvars: write region))
 BUILD = $(or $(call told,project_id,terraform/build),$(error terraform/build/terraform.tfvars: copy terraform.tfvars.example and write project_id))
 TERRAFORM = terraform -chdir=$(ROOT)
+INIT = $(TERRAFORM) init -input=false -reconfigure -backend-config=bucket=$(PROJECT)-terraform
 
 # Some of Google's agents are made when they are first needed, and cannot be granted anything before.
 bootstrap: ## a new project: the APIs and agents that Terraform itself needs, and the bucket of its state
@@ -86,7 +87,7 @@ bootstrap: ## a new project: the APIs and agents that Terraform itself needs, an
 	gcloud storage buckets update gs://$(PROJECT)-terraform --versioning
 
 plan: ## what would change: make plan ENV=dev
-	$(TERRAFORM) init -input=false -reconfigure -backend-config=bucket=$(PROJECT)-terraform
+	$(INIT)
 	$(TERRAFORM) plan -input=false -out=vitrine.tfplan
 
 apply: ## change what was planned
@@ -106,7 +107,7 @@ deploy: ## build, check and apply this commit in Cloud Build
 	rm .vitrine-commit.tgz
 
 destroy: ## delete an environment; Terraform asks before, and refuses where deletion is protected
-	$(TERRAFORM) init -input=false -reconfigure -backend-config=bucket=$(PROJECT)-terraform
+	$(INIT)
 	$(TERRAFORM) destroy
 
 $(VENV)/bin/uv:

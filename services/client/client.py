@@ -28,7 +28,7 @@ from services.shared.events import (
     Prediction,
     describe,
 )
-from services.shared.jobs import Manifest, read_manifest
+from services.shared.jobs import Manifest, find_manifest
 from services.shared.layout import JobLayout, digest, rejected_uri
 from services.shared.wiring import load_wiring
 
@@ -335,10 +335,7 @@ class Vitrine:
     # --------------------------------------------------------------------------------- what jobs leave behind
 
     def _manifest(self, job_id: str) -> Manifest | None:
-        try:
-            return read_manifest(self.objects, JobLayout(self.bucket, job_id))
-        except ObjectNotFoundError:
-            return None
+        return find_manifest(self.objects, JobLayout(self.bucket, job_id))
 
     def _completed(self, layout: JobLayout) -> JobCompleted | None:
         try:

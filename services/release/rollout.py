@@ -66,20 +66,20 @@ def roll_out(service: Service, test: Callable[[str], None], say: Callable[[str],
     candidate = state.created
     if state.ready != candidate:
         raise RolloutError(f"{candidate} does not start; {_shown(state.traffic)}")
-    stable = _stable(state.traffic, candidate)
     if list(state.traffic) == [Target(candidate, 100)]:
         say(f"{candidate} has all requests already")
         return
+    stable = _stable(state.traffic, candidate)
     if stable is None:
-        say(f"{candidate} is the first, and serves already")
-    before = [Target(stable, 100)] if stable else state.traffic
+        # The first revision serves from its start on.
+        before, steps = state.traffic, [[Target(candidate, 100, TAG)]]
+    else:
+        before = [Target(stable, 100)]
+        steps = [[Target(stable, 100 - share), Target(candidate, share, TAG)] for share in (0, FIRST_SHARE)]
     try:
-        for share in (0, FIRST_SHARE):
-            if stable is None:
-                service.route([Target(candidate, 100, TAG)])
-            else:
-                service.route([Target(stable, 100 - share), Target(candidate, share, TAG)])
-                say(f"{candidate} has {share} % of the requests, {stable} the rest")
+        for traffic in steps:
+            service.route(traffic)
+            say(f"{_shown(traffic)}; {candidate} is tested")
             test(service.url(TAG))
             say(f"{candidate} answers as it should")
         service.route([Target(candidate, 100)])

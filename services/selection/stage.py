@@ -6,7 +6,7 @@ from itertools import batched
 
 from services.model.registry import Registry
 from services.shared import telemetry
-from services.shared.errors import ObjectNotFoundError, Reject
+from services.shared.errors import Reject
 from services.shared.events import (
     BATCH_IMAGES,
     BatchSelected,
@@ -16,7 +16,7 @@ from services.shared.events import (
     Handlers,
     SelectionContinued,
 )
-from services.shared.jobs import Manifest, read_manifest
+from services.shared.jobs import Manifest, find_manifest, read_manifest
 from services.shared.layout import JobLayout, digest
 from services.shared.ports import Catalogue, Clock, Objects, Selection
 
@@ -45,7 +45,7 @@ def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
     if request.job_id is None:
         raise Reject("job_id: missing")
     layout = JobLayout(ports.bucket, request.job_id)
-    job = _opened(layout, ports)
+    job = find_manifest(ports.objects, layout)
     if job is not None:
         # Before anything is selected: a query costs.
         _refuse_another(request, job)
@@ -78,13 +78,6 @@ def _pin(asked: str | None, ports: Ports) -> str:
         served = sorted({ports.model_version, *registry.versions()})
         raise Reject(f"model: {asked!r} is not served; there are: {', '.join(served)}")
     return asked
-
-
-def _opened(layout: JobLayout, ports: Ports) -> Manifest | None:
-    try:
-        return read_manifest(ports.objects, layout)
-    except ObjectNotFoundError:
-        return None
 
 
 def _select(request: ClassificationRequested, ports: Ports) -> Selection:

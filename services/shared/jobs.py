@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from services.shared.errors import ObjectNotFoundError
 from services.shared.events import ClassificationRequested, JobId
 from services.shared.layout import JobLayout
 from services.shared.ports import Objects
@@ -51,6 +52,14 @@ def read_manifest(objects: Objects, layout: JobLayout) -> Manifest:
 
     """
     return Manifest.model_validate_json(objects.read(layout.manifest).data)
+
+
+def find_manifest(objects: Objects, layout: JobLayout) -> Manifest | None:
+    """A job's manifest, if there is such a job."""
+    try:
+        return read_manifest(objects, layout)
+    except ObjectNotFoundError:
+        return None
 
 
 def ndjson(rows: Iterable[BaseModel]) -> bytes:

@@ -14,12 +14,6 @@ locals {
     "asia-south1", "asia-southeast1", "europe-west1", "europe-west4", "us-central1", "us-east4"
   ]
 
-  # Who acts for Google's services in this project.
-  agents = {
-    pubsub  = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
-    storage = "serviceAccount:service-${var.project_number}@gs-project-accounts.iam.gserviceaccount.com"
-  }
-
   # ---- stages ---------------------------------------------------------------------------------------------
 
   stages = {
@@ -71,8 +65,8 @@ locals {
     for name, topic in local.topics : name => merge([
       for producer in topic.producers :
       producer == "you" ? var.request_publishers :
-      producer == "pubsub" ? { pubsub = local.agents.pubsub } :
-      producer == "cloud-storage" ? { cloud-storage = local.agents.storage } :
+      producer == "pubsub" ? { pubsub = module.project.agents.pubsub } :
+      producer == "cloud-storage" ? { cloud-storage = module.project.agents.storage } :
       { (producer) = local.members[producer] }
     ]...)
   }
@@ -135,7 +129,7 @@ resource "google_service_account" "invoker" {
 resource "google_service_account_iam_member" "tokens" {
   service_account_id = google_service_account.invoker.name
   role               = "roles/iam.serviceAccountTokenCreator"
-  member             = local.agents.pubsub
+  member             = module.project.agents.pubsub
 }
 
 module "stages" {
@@ -173,7 +167,7 @@ module "kept_topics" {
   for_each      = local.kept
   name          = each.value
   project_id    = local.project_id
-  pubsub_agent  = local.agents.pubsub
+  pubsub_agent  = module.project.agents.pubsub
   publishers    = local.publishers[each.value]
   subscriptions = local.subscriptions[each.value]
   schema        = local.schemas[each.value]
@@ -186,7 +180,7 @@ module "dead_letter_topics" {
   for_each      = setsubtract(local.dead_letters, local.kept)
   name          = each.value
   project_id    = local.project_id
-  pubsub_agent  = local.agents.pubsub
+  pubsub_agent  = module.project.agents.pubsub
   publishers    = local.publishers[each.value]
   subscriptions = local.subscriptions[each.value]
   schema        = local.schemas[each.value]
@@ -200,7 +194,7 @@ module "topics" {
   for_each      = setsubtract(keys(local.topics), local.dead_letters)
   name          = each.value
   project_id    = local.project_id
-  pubsub_agent  = local.agents.pubsub
+  pubsub_agent  = module.project.agents.pubsub
   publishers    = local.publishers[each.value]
   subscriptions = local.subscriptions[each.value]
   schema        = local.schemas[each.value]

@@ -1,23 +1,3 @@
-output "alert_channels" {
-  description = "E-mail address => the channel that alerts reach it through."
-  value       = module.observability.notification_channels
-}
-
-output "bucket" {
-  description = "The bucket of photos, jobs and models."
-  value       = module.bucket.name
-}
-
-output "dashboard" {
-  description = "The dashboard, as projects/<project number>/dashboards/<id>."
-  value       = module.observability.dashboard_id
-}
-
-output "dataset" {
-  description = "The dataset of products and predictions."
-  value       = module.warehouse.dataset_id
-}
-
 output "environment" {
   description = "What `vitrine` needs to know to use this environment."
   value = {
@@ -40,14 +20,4 @@ output "rollout" {
     invoker       = local.invoker
     url           = module.stages["inference"].url
   }
-}
-
-output "services" {
-  description = "Stage => where it is pushed to."
-  value       = { for name, stage in module.stages : name => stage.url }
-}
-
-output "upload_bucket" {
-  description = "The bucket that photos are dropped in."
-  value       = module.uploads.name
 }

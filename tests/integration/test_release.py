@@ -14,7 +14,7 @@ from google.longrunning import operations_pb2
 
 from services.client.client import Vitrine
 from services.client.errors import ClientError
-from services.client.target import Target as Where
+from services.client.target import Names, resolve
 from services.local.cloud import LocalCloud
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
 from services.release.cloud_run import LATEST, REVISION, CloudRunService
@@ -122,15 +122,7 @@ def vitrine(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Vitrine:
     told = cloud.environment
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    emulators = {name: value for name, value in told.items() if name.endswith("EMULATOR_HOST")}
-    where = Where(
-        told["GOOGLE_CLOUD_PROJECT"],
-        told["VITRINE_BUCKET"],
-        told["VITRINE_UPLOAD_BUCKET"],
-        told["VITRINE_DATASET"],
-        emulators,
-    )
-    return Vitrine.connect(where)
+    return Vitrine.connect(resolve(Names(), told, lambda: told))
 
 
 def test_a_stage_that_works_is_known_by_the_row_it_leads_to(cloud: LocalCloud, vitrine: Vitrine) -> None:

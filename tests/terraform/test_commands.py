@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.terraform.plans import ENVIRONMENTS, ROOT, Plan
+from tests.terraform.plans import ENVIRONMENTS, ROOT, Plan, plan_of
 
 # What is written by the shell, or by make, where a command has a name.
 PLACEHOLDER = re.compile(r"\$\$?\(.*?\)|\$\$?\{?\w+\}?")
@@ -171,8 +171,6 @@ def test_the_example_of_an_environments_variables_is_all_that_make_needs(
 
 def test_the_examples_of_variables_are_planned(copy: Path) -> None:
     """With every line that is commented out, too."""
-    from tests.terraform.plans import plan_of
-
     for environment in ENVIRONMENTS:
         root = copy / "terraform" / "environments" / environment
         example = (ROOT / "terraform" / "environments" / environment / "terraform.tfvars.example").read_text()
