@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.responses import PlainTextResponse
 from fastapi.testclient import TestClient
 from httpx import Response
 from PIL import Image
 
 from services.gateway import asyncapi, openapi
 from services.gateway.openapi import PROBLEMS
+from services.gateway.security import Security
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
 from services.model.registry import Registry
 from services.shared.events import Message, Product
-from services.shared.layout import JobLayout, photo_uri
-from services.shared.wiring import SCHEMAS
-from tests.unit.client_world import NOW, OwnedObjects, World
+from services.shared.layout import photo_uri
+from tests.unit.client_world import OwnedObjects, World
 from tests.unit.gateway_world import Gateway
 from tests.unit.memory_pipeline import BUCKET, MemoryPipeline
 from tests.unit.photos import encoded, grey, jpeg
@@ -250,13 +251,14 @@ def other_question(shop: Shop) -> Response:
 
 
 def forged(shop: Shop) -> Response:
-    browser = shop.gateway.client()
-    origin = {"Origin": shop.gateway.settings.url}
-    signed_in = browser.post(
-        "/sign-in", data={"api_key": shop.gateway.secrets["admin"], "next": "/"}, headers=origin
-    )
-    assert signed_in.status_code == 303, signed_in.text
-    return browser.post("/v1/jobs", json={}, headers=origin)
+    """A changing request of a session without its token."""
+    signed_in = PlainTextResponse()
+    security: Security = shop.gateway.app.state.security
+    admin = next(key for key in shop.gateway.keys if key.role == "admin")
+    security.sessions.start(signed_in, key=admin.id)
+    cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
+    headers = {"Cookie": cookie, "Origin": shop.gateway.settings.url}
+    return shop.gateway.client().post("/v1/jobs", json={}, headers=headers)
 
 
 def too_many(shop: Shop) -> Response:
