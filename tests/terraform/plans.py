@@ -56,7 +56,10 @@ def variables(environment: str) -> dict[str, Any]:
                 "invokers": members,
                 "audiences": ["4711.apps.googleusercontent.com"],
                 "oauth_client_id": "4711.apps.googleusercontent.com",
-                "roles": {"admin": ["group:models@example.com"], "viewer": ["domain:example.com", "a@example.org"]},
+                "roles": {
+                    "admin": ["group:models@example.com"],
+                    "viewer": ["domain:example.com", "a@example.org"],
+                },
                 "prices": {"currency": "EUR", "per_million_photos": 10.5},
                 "cost_limit": 50,
                 "rate_limit": "60/minute",

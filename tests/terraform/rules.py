@@ -22,12 +22,10 @@ BIGQUERY_AGENT = f"serviceAccount:bq-{NUMBER}@bigquery-encryption.iam.gserviceac
 SECRETS_AGENT = f"serviceAccount:service-{NUMBER}@gcp-sa-secretmanager.iam.gserviceaccount.com"
 RUN_AGENT = f"serviceAccount:service-{NUMBER}@serverless-robot-prod.iam.gserviceaccount.com"
 PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
-PUBLIC_GATEWAY = (
-    'module.pipeline.module.gateway["gateway"].google_cloud_run_v2_service_iam_member.public[0]'
-)
+PUBLIC_GATEWAY = 'module.pipeline.module.gateway["gateway"].google_cloud_run_v2_service_iam_member.public[0]'
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
 BUCKET_SUFFIXES = ("vitrine", "vitrine-uploads")
-# What the training job and the gateway read and write, in the bucket: role => the prefix that they are held to.
+# What the training job and the gateway may do in the bucket: role => the prefix that they are held to.
 PREFIXES: Mapping[str, Mapping[str, str | None]] = {
     "training": {
         "roles/storage.objectViewer": None,
@@ -290,9 +288,7 @@ def environments_are_what_settings_read(plan: Plan) -> Iterator[str]:
         "VITRINE_REQUIRE_GPU": "true" if plan.variables["gpu"] else "false",
         "VITRINE_UPLOAD_BUCKET": f"{project}-vitrine-uploads",
         "VITRINE_API_KEYS": "/keys/keys.json",
-        "VITRINE_AUDIENCES": ",".join(
-            sorted({url("gateway"), address, *told_of.get("audiences", ())})
-        ),
+        "VITRINE_AUDIENCES": ",".join(sorted({url("gateway"), address, *told_of.get("audiences", ())})),
         "VITRINE_COST_LIMIT": _text(told_of.get("cost_limit")),
         "VITRINE_GATEWAY_URL": address,
         "VITRINE_OAUTH_CLIENT_ID": told_of.get("oauth_client_id"),
@@ -627,7 +623,10 @@ def _expected_grants(plan: Plan) -> Iterator[tuple[str, str, str]]:
         yield "google_project_iam_member", "roles/bigquery.jobUser", works_as
         for name in GATEWAY_SECRETS:
             yield f"secret_id {name}", "roles/secretmanager.secretAccessor", works_as
-        for member in (*asked_of.get("invokers", {}).values(), *(["allUsers"] if asked_of.get("public") else [])):
+        for member in (
+            *asked_of.get("invokers", {}).values(),
+            *(["allUsers"] if asked_of.get("public") else []),
+        ):
             yield "name gateway", "roles/run.invoker", member
     yield f"bucket {project}-vitrine-uploads", "roles/storage.objectCreator", team
     yield f"bucket {project}-vitrine", "roles/storage.objectUser", team

@@ -37,7 +37,11 @@ def test_an_environment_keeps_the_rule(plans: dict[str, Plan], environment: str,
         ("training", {"trainers": {"all": "allUsers"}}, "a job is never public"),
         ("training", {"max_retries": 11}, "max_retries: write a number between 0 and 10"),
         ("gateway", {"roles": {"owner": ["a@example.com"]}}, "gateway.roles: write viewer, operator"),
-        ("gateway", {"roles": {"admin": ["user:a@example.com"]}}, "as somebody@example.com, others as group:"),
+        (
+            "gateway",
+            {"roles": {"admin": ["user:a@example.com"]}},
+            "as somebody@example.com, others as group:",
+        ),
         ("gateway", {"invokers": {"all": "allUsers"}}, "only where it is public"),
         ("gateway", {"url": "https://example.com/vitrine"}, "gateway.url: write an address without a path"),
         ("gateway", {"rate_limit": "many"}, "gateway.rate_limit: write a number a second, minute"),
@@ -84,7 +88,9 @@ def test_a_gateway_without_its_image_is_refused_in_words(copy: Path) -> None:
 
 
 def test_the_gateway_is_told_by_its_address(plans: dict[str, Plan]) -> None:
-    told = {name: each.document["planned_values"]["outputs"]["gateway"]["value"] for name, each in plans.items()}
+    told = {
+        name: each.document["planned_values"]["outputs"]["gateway"]["value"] for name, each in plans.items()
+    }
     assert told == {"dev": url("gateway"), "staging": None, "prod": "https://vitrine.example.com"}
 
 

@@ -58,12 +58,18 @@ MUTATIONS = [
     Mutation(TRAINING, "timeout = 3600 }", "timeout = 86400 }", "beside a GPU write at most", refused=True),
     Mutation(TRAINING, "local.workers[each.key]", 'local.workers["recording"]', "training_is_what"),
     Mutation(STAGE, 'version = "latest"', 'version = "1"', "the_gateway_is_what"),
-    Mutation(STAGE, "mount_path = volume_mounts.value.folder", 'mount_path = "/other"', "the_gateway_is_what"),
-    Mutation(GATEWAY, "kms_key_name = customer_managed_encryption.value", 'kms_key_name = "x"', "the_gateway_is"),
+    Mutation(
+        STAGE, "= volume_mounts.value.folder", '= "/other"', "the_gateway_is_what"
+    ),
+    Mutation(
+        GATEWAY, "kms_key_name = customer_managed_encryption.value", 'kms_key_name = "x"', "the_gateway_is"
+    ),
     Mutation(GATEWAY, "location = var.region", 'location = "us-central1"', "the_gateway_is_what"),
     Mutation(GATEWAY, "secret_data_wo ", "secret_data ", "its value is in the plan"),
     Mutation(GATEWAY, 'startswith(member, "group:")', 'startswith(member, "team:")', "the_gateway_is_what"),
-    Mutation(GATEWAY, "deletion_protection = var.deletion_protection\n  labels ", "labels ", "what_must_last"),
+    Mutation(
+        GATEWAY, "deletion_protection = var.deletion_protection\n  labels ", "labels ", "what_must_last"
+    ),
     Mutation(GATEWAY, "local.gateway_service.timeout", "4000", "write seconds between", refused=True),
     Mutation(BUCKET, '"enforced"', '"inherited"', "buckets_are_closed"),
     Mutation(BUCKET, "uniform_bucket_level_access = true", "", "buckets_are_closed"),
@@ -96,7 +102,9 @@ MUTATIONS = [
     Mutation("services/gateway/service.yaml", "  - VITRINE_DATASET\n", "", "environments_are_what"),
     Mutation(GATEWAY, "VITRINE_PROXIES ", "VITRINE_PROXY ", "environments_are_what"),
     Mutation(GATEWAY, "jsonencode(var.gateway.roles)", '"{}"', "environments_are_what"),
-    Mutation(GATEWAY, '"gateway-session"].secret_id\n', '"gateway-keys"].secret_id\n', "environments_are_what"),
+    Mutation(
+        GATEWAY, '"gateway-session"].secret_id\n', '"gateway-keys"].secret_id\n', "environments_are_what"
+    ),
     Mutation(GATEWAY, "local.gateway_url]", '"https://other.example.com"]', "environments_are_what"),
     # Rights
     Mutation(PIPELINE, "local.workers[each.key]", "local.invoker", "each_service_works"),
