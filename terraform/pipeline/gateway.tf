@@ -10,6 +10,14 @@ locals {
   gateway_url     = coalesce(try(var.gateway.url, null), local.gateway_run_url)
   gateway_keys    = "/keys/keys.json"
   gateway_groups  = toset(anytrue([for member in flatten(values(try(var.gateway.roles, {}))) : startswith(member, "group:")]) ? ["cloudidentity.googleapis.com"] : [])
+  # What an estimate is to assume of the instance that classifies; what a second of it costs is the gateway's to know.
+  gateway_prices = merge(
+    {
+      inference_vcpus = local.deployed["inference"].cpu
+      inference_gib   = tonumber(trimsuffix(local.deployed["inference"].memory, "Gi"))
+    },
+    { for unit in ["gpu_second"] : unit => 0 if !local.deployed["inference"].gpu },
+  )
   # What is null is left to its own settings.
   gateway_environment = var.gateway == null ? {} : {
     for name, value in {
@@ -18,7 +26,7 @@ locals {
       VITRINE_COST_LIMIT      = var.gateway.cost_limit == null ? null : tostring(var.gateway.cost_limit)
       VITRINE_GATEWAY_URL     = local.gateway_url
       VITRINE_OAUTH_CLIENT_ID = var.gateway.oauth_client_id
-      VITRINE_PRICES          = var.gateway.prices == null ? null : jsonencode(var.gateway.prices)
+      VITRINE_PRICES          = jsonencode(merge(local.gateway_prices, var.gateway.prices))
       VITRINE_PROXIES         = tostring(var.gateway.proxies)
       VITRINE_RATE_LIMIT      = var.gateway.rate_limit
       VITRINE_ROLES           = jsonencode(var.gateway.roles)
@@ -141,6 +149,6 @@ resource "google_secret_manager_secret_version" "session" {
 resource "google_secret_manager_secret_version" "keys" {
   for_each               = local.gateway
   secret                 = google_secret_manager_secret.gateway["${each.key}-keys"].id
-  secret_data_wo         = jsonencode({})
+  secret_data_wo         = jsonencode([])
   secret_data_wo_version = 1
 }

@@ -60,7 +60,7 @@ def variables(environment: str) -> dict[str, Any]:
                     "admin": ["group:models@example.com"],
                     "viewer": ["domain:example.com", "a@example.org"],
                 },
-                "prices": {"currency": "EUR", "per_million_photos": 10.5},
+                "prices": {"currency": "EUR", "bigquery_tib": 5.75},
                 "cost_limit": 50,
                 "rate_limit": "60/minute",
                 "proxies": 2,

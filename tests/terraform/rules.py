@@ -279,20 +279,28 @@ def environments_are_what_settings_read(plan: Plan) -> Iterator[str]:
     project = plan.variables["project_id"]
     told_of = gateway(plan) or {}
     address = told_of.get("url", url("gateway"))
+    gpu = bool(plan.variables["gpu"])
+    instance = stage("inference") | (stage("inference")["gpu"] if gpu else {})
+    prices = {
+        "inference_vcpus": instance["cpu"],
+        "inference_gib": int(instance["memory"].removesuffix("Gi")),
+        **({} if gpu else {"gpu_second": 0}),
+        **told_of.get("prices", {}),
+    }
     values: dict[str, str | None] = {
         "GOOGLE_CLOUD_PROJECT": project,
         "VITRINE_BUCKET": f"{project}-vitrine",
         "VITRINE_DATASET": "vitrine",
         "VITRINE_MODEL": model.name,
         "VITRINE_MODEL_VERSION": model.version,
-        "VITRINE_REQUIRE_GPU": "true" if plan.variables["gpu"] else "false",
+        "VITRINE_REQUIRE_GPU": "true" if gpu else "false",
         "VITRINE_UPLOAD_BUCKET": f"{project}-vitrine-uploads",
         "VITRINE_API_KEYS": "/keys/keys.json",
         "VITRINE_AUDIENCES": ",".join(sorted({url("gateway"), address, *told_of.get("audiences", ())})),
         "VITRINE_COST_LIMIT": _text(told_of.get("cost_limit")),
         "VITRINE_GATEWAY_URL": address,
         "VITRINE_OAUTH_CLIENT_ID": told_of.get("oauth_client_id"),
-        "VITRINE_PRICES": _json(told_of.get("prices")),
+        "VITRINE_PRICES": _json(prices),
         "VITRINE_PROXIES": _text(told_of.get("proxies", 1)),
         "VITRINE_RATE_LIMIT": told_of.get("rate_limit"),
         "VITRINE_ROLES": _json({role: sorted(of) for role, of in told_of.get("roles", {}).items()}),
@@ -673,9 +681,9 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _json(value: object) -> str | None:
+def _json(value: object) -> str:
     """As Terraform writes it."""
-    return None if value is None else json.dumps(value, separators=(",", ":"), sort_keys=True)
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
 def _snake(event: str) -> str:

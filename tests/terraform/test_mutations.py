@@ -105,6 +105,7 @@ MUTATIONS = [
     Mutation(
         GATEWAY, '"gateway-session"].secret_id\n', '"gateway-keys"].secret_id\n', "environments_are_what"
     ),
+    Mutation(GATEWAY, '"inference"].cpu', '"staging"].cpu', "environments_are_what"),
     Mutation(GATEWAY, "local.gateway_url]", '"https://other.example.com"]', "environments_are_what"),
     # Rights
     Mutation(PIPELINE, "local.workers[each.key]", "local.invoker", "each_service_works"),
