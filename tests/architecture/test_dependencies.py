@@ -22,6 +22,7 @@ BROUGHT_BY = {
     "functions_framework": "functions-framework",
     "google.api_core": "google-cloud-storage",
     "google.auth": "google-cloud-storage",
+    "google.oauth2": "google-cloud-storage",
     "google.cloud.bigquery": "google-cloud-bigquery",
     "google.cloud.bigquery_storage_v1": "google-cloud-bigquery-storage",
     "google.cloud.exceptions": "google-cloud-storage",
@@ -62,6 +63,7 @@ INSTALLED_WITH = {
     "client": ["client"],
     "local": ["local"],
     "release": ["release"],
+    "gateway": ["gateway"],
 }
 EXTRAS = [(service, extra) for service, extras in INSTALLED_WITH.items() for extra in extras]
 DEPLOYED = [

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "client": {"shared", "model"},
     "local": {"shared", "model"},
     "release": {"shared", "client"},
+    "gateway": {"shared", "client", "model"},
 }
 # `vitrine up` starts the local cloud and `vitrine train` trains; all else the client does without them.
 MAY_IMPORT_LAZILY = {"client": {"local", "training"}}
@@ -37,7 +38,9 @@ CONFINED = {
         "client",
         "training",
         "release",
+        "gateway/tokens.py",
     ),
+    ("fastapi", "fastapi_offline", "starlette", "uvicorn"): ("gateway",),
 }
 STAGES = sorted(SERVICES.glob("*/stage.py"))
 

@@ -26,7 +26,7 @@ def test_an_environment_keeps_the_rule(plans: dict[str, Plan], environment: str,
         ("region", "europe", "region: write a region such as europe-west4"),
         (
             "images",
-            {"cpu": "vitrine/cpu:latest", "inference": f"i@{DIGEST}"},
+            {"cpu": "vitrine/cpu:latest", "gateway": f"g@{DIGEST}", "inference": f"i@{DIGEST}"},
             "image: write <registry>/<image>@sha256",
         ),
         ("request_publishers", {"all": "allUsers"}, "the public may not publish"),
