@@ -7,7 +7,7 @@ from typing import Protocol
 
 from services.client.review import Against, HumanLabel, Quality
 from services.shared import ports
-from services.shared.events import Label, Prediction, Product
+from services.shared.events import Filters, Label, Prediction, Product
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ class Objects(ports.Objects, Protocol):
 
     def put(self, uri: str, data: bytes, content_type: str) -> int:
         """Writes an object whether or not one stands there; its generation."""
+        ...
+
+    def page(self, prefix: str, *, after: str | None, limit: int) -> Sequence[str]:
+        """At most `limit` URIs under a gs:// prefix, in order: the first ones, or those behind `after`."""
         ...
 
     def facts(self, prefix: str) -> Mapping[str, ObjectFacts]:
@@ -111,6 +115,14 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Matching:
+    """What a request's filters select."""
+
+    images: int
+    bytes_scanned: int  # by the query that selects them; 0 where BigQuery's emulator cannot say
+
+
+@dataclass(frozen=True)
 class Rejection:
     """A row of `rejected`: a message that a service refused, or that was given up after its attempts."""
 
@@ -133,6 +145,10 @@ class Tables(Protocol):
 
     def merge_products(self, products: Sequence[Product]) -> None:
         """Puts products into the catalogue: each replaces the one of its id, all others stay."""
+        ...
+
+    def matching(self, filters: Filters) -> Matching:
+        """How many products a request would select, its limit considered, and what to find them costs."""
         ...
 
     def tally(self, job_id: str) -> Tally:

@@ -12,7 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi_offline import FastAPIOffline
 
-from services.gateway import api, console, problems
+from services.gateway import api, asyncapi, console, openapi, problems
 from services.gateway.audit import Trail
 from services.gateway.middleware import BodyLimit, Frame, policy
 from services.gateway.ports import Ports
@@ -40,7 +40,9 @@ def create_app(settings: Settings, ports: Callable[[], Ports], groups: Groups | 
     app.state.security = Security(settings, groups)
     problems.install(app, console.problem_page)
     app.include_router(api.router)
+    app.include_router(asyncapi.router)
     app.include_router(console.router)
+    openapi.install(app)
 
     # The start-up probe waits for the ports, and traffic for the probe.
     @app.get("/healthz", include_in_schema=False)

@@ -18,7 +18,7 @@ from google.cloud import bigquery
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 
-from services.shared.catalogue import query
+from services.shared.catalogue import Parameters, query
 from services.shared.events import Filters, Product
 from services.shared.wiring import SCHEMAS
 
@@ -62,6 +62,16 @@ def run_once[J: (bigquery.QueryJob, bigquery.LoadJob)](
     raise RuntimeError(f"{name} failed {JOB_ATTEMPTS} times")
 
 
+def query_parameters(parameters: Parameters) -> list[Any]:
+    """The parameters of a catalogue's query as BigQuery's client takes them."""
+    return [
+        bigquery.ArrayQueryParameter(name, "STRING", list(value))
+        if isinstance(value, tuple)
+        else bigquery.ScalarQueryParameter(name, "STRING" if isinstance(value, str) else "INT64", value)
+        for name, value in parameters.items()
+    ]
+
+
 class BigQuerySelection:
     """The result table of a query job; BigQuery keeps it for 24 hours."""
 
@@ -76,22 +86,15 @@ class BigQuerySelection:
 
 
 class BigQueryCatalogue:
-    """The table `products` of a dataset."""
+    """The tables `products` and `predictions` of a dataset."""
 
     def __init__(self, project: str, dataset: str) -> None:
-        self._table = f"{project}.{dataset}.products"
+        self._dataset = f"{project}.{dataset}"
         self._client = bigquery_client(project, dataset)
 
     def select(self, selection_id: str, filters: Filters) -> BigQuerySelection:  # noqa: D102
-        sql, parameters = query(filters, self._table)
-        config = bigquery.QueryJobConfig(
-            query_parameters=[
-                bigquery.ArrayQueryParameter(name, "STRING", list(value))
-                if isinstance(value, tuple)
-                else bigquery.ScalarQueryParameter(name, "INT64", value)
-                for name, value in parameters.items()
-            ]
-        )
+        sql, parameters = query(filters, self._dataset)
+        config = bigquery.QueryJobConfig(query_parameters=query_parameters(parameters))
         job = run_once(
             self._client,
             selection_id,
