@@ -13,7 +13,7 @@ locals {
   # What an estimate is to assume of the instance that classifies; what a second of it costs is the gateway's to know.
   gateway_prices = merge(
     {
-      inference_vcpus = local.deployed["inference"].cpu
+      inference_vcpus = tonumber(local.deployed["inference"].cpu)
       inference_gib   = tonumber(trimsuffix(local.deployed["inference"].memory, "Gi"))
     },
     { for unit in ["gpu_second"] : unit => 0 if !local.deployed["inference"].gpu },
