@@ -58,7 +58,6 @@ INSTALLED_WITH = {
     "augmentation": ["augmentation"],
     "inference": ["inference", "inference-gpu"],
     "recording": ["recording"],
-    "gateway": ["gateway"],
     "training": ["training", "training-gpu"],
     "client": ["client"],
     "local": ["local"],

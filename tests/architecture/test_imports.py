@@ -15,7 +15,6 @@ MAY_IMPORT = {
     "augmentation": {"shared"},
     "inference": {"shared", "model"},
     "recording": {"shared"},
-    "gateway": {"shared", "model", "client"},
     "training": {"shared", "model"},
     "client": {"shared", "model"},
     "local": {"shared", "model"},

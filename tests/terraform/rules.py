@@ -280,7 +280,7 @@ def environments_are_what_settings_read(plan: Plan) -> Iterator[str]:
     told_of = gateway(plan) or {}
     address = told_of.get("url", url("gateway"))
     gpu = bool(plan.variables["gpu"])
-    instance = stage("inference") | (stage("inference")["gpu"] if gpu else {})
+    instance = {**stage("inference"), **(stage("inference")["gpu"] if gpu else {})}
     prices = {
         "inference_vcpus": instance["cpu"],
         "inference_gib": int(instance["memory"].removesuffix("Gi")),

@@ -58,9 +58,7 @@ MUTATIONS = [
     Mutation(TRAINING, "timeout = 3600 }", "timeout = 86400 }", "beside a GPU write at most", refused=True),
     Mutation(TRAINING, "local.workers[each.key]", 'local.workers["recording"]', "training_is_what"),
     Mutation(STAGE, 'version = "latest"', 'version = "1"', "the_gateway_is_what"),
-    Mutation(
-        STAGE, "= volume_mounts.value.folder", '= "/other"', "the_gateway_is_what"
-    ),
+    Mutation(STAGE, "= volume_mounts.value.folder", '= "/other"', "the_gateway_is_what"),
     Mutation(
         GATEWAY, "kms_key_name = customer_managed_encryption.value", 'kms_key_name = "x"', "the_gateway_is"
     ),
