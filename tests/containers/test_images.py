@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from services.client.target import EMULATOR_VARIABLES
 from services.local.cloud import LocalCloud
 from services.local.provision import provision_pubsub
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
@@ -186,10 +188,19 @@ def test_a_container_without_its_environment_ends_and_names_every_variable(
     assert "Traceback" not in said
 
 
-def test_the_gateway_starts_without_a_cloud_and_lets_nobody_in(builder: Builder, tmp_path: Path) -> None:
-    (keys := tmp_path / "keys.json").write_text("{}")
+@pytest.fixture
+def silence() -> Iterator[dict[str, str]]:
+    """Where a cloud is looked for: something that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield dict.fromkeys(EMULATOR_VARIABLES, f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_the_gateway_starts_without_asking_the_cloud_and_lets_nobody_in(
+    builder: Builder, silence: dict[str, str], tmp_path: Path
+) -> None:
+    (keys := tmp_path / "keys.json").write_text("[]")
     port = free_ports(1)
-    told = TOLD_THE_GATEWAY | {"VITRINE_API_KEYS": str(keys), "PORT": str(port)}
+    told = TOLD_THE_GATEWAY | silence | {"VITRINE_API_KEYS": str(keys), "PORT": str(port)}
     assert told.keys() >= {*GATEWAY["environment"]}
     log = tmp_path / "log"
     # Nothing outside is to reach it.
@@ -198,7 +209,7 @@ def test_the_gateway_starts_without_a_cloud_and_lets_nobody_in(builder: Builder,
         until(partial(ended_or_healthy, process, port), "the gateway to come up")
         assert process.poll() is None, log.read_text()
         asked = urllib.request.Request(
-            f"http://127.0.0.1:{port}/v1/jobs", headers={"Authorization": "Bearer vk_unknown"}
+            f"http://127.0.0.1:{port}/v1/jobs", headers={"Authorization": "Bearer vtr_0123456789ab_unknown"}
         )
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(asked, timeout=30)

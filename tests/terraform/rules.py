@@ -312,7 +312,7 @@ def environments_are_what_settings_read(plan: Plan) -> Iterator[str]:
         yield from (f"service {name}: {variable} is not set" for variable in required - set(told))
         yield from (f"service {name}: does not know {variable}" for variable in set(told) - known)
         yield from (
-            f"service {name}: {variable} is {value!r}, not {values[variable]!r}"
+            f"service {name}: {variable} is {value!r}, not {values.get(variable)!r}"
             for variable, value in told.items()
             if values.get(variable) != value
         )
