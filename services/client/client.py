@@ -12,13 +12,15 @@ import mimetypes
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 from pydantic import ValidationError
 
 from services.client.errors import ClientError, InvalidRequestError
-from services.client.ports import Objects, Rejection, Result, Tables, Tally, Topics
+from services.client.ports import Objects, Rejection, Result, ResultFilter, Tables, Tally, Topics
+from services.client.review import HumanLabel, Verdict, judgement
 from services.client.target import Target
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import (
@@ -273,6 +275,50 @@ class Vitrine:
             tally=self.tables.tally(job_id),
             rows=self.tables.results(job_id, limit),
         )
+
+    # --------------------------------------------------------------------------------- review
+
+    def result(self, job_id: str, image_id: int, variant: str = "original") -> Result:
+        """One photo of a job.
+
+        Raises:
+            ClientError: the job has no such row.
+
+        """
+        rows = self.tables.results(job_id, None, where=ResultFilter(image_id=image_id))
+        found = next((row for row in rows if row.prediction.variant == variant), None)
+        if found is None:
+            raise ClientError(f"job {job_id!r} has no photo {image_id} ({variant}) in BigQuery")
+        return found
+
+    def judge(
+        self,
+        result: Result,
+        head: str,
+        verdict: Verdict,
+        *,
+        label: str | None = None,
+        by: str,
+        comment: str | None = None,
+    ) -> HumanLabel:
+        """Records what a human says of a result's best label of a head; see `review.judgement`.
+
+        Raises:
+            InvalidRequestError: names the field that is wrong and what was expected.
+
+        """
+        judged = judgement(
+            result.prediction,
+            head,
+            verdict,
+            label=label,
+            declared=result.declared_label(head),
+            by=by,
+            at=datetime.now(UTC),
+            comment=comment,
+        )
+        self.tables.add_label(judged)
+        return judged
 
     # --------------------------------------------------------------------------------- single photos
 

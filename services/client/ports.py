@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from services.client.review import Against, HumanLabel, Quality
 from services.shared import ports
 from services.shared.events import Label, Prediction, Product
 
@@ -65,6 +66,40 @@ def _rank(label: Label) -> int:
 
 
 @dataclass(frozen=True)
+class ResultFilter:
+    """Which rows of a job; what is not given is not asked.
+
+    `label`, `declared`, `disagreements`, `min_confidence` and `abstained` are about the best label of a head:
+    of `head` if that is given, else of any, but all of the same one. Rows with an error have no heads.
+    """
+
+    head: str | None = None
+    label: str | None = None
+    declared: str | None = None  # what the catalogue says of that head
+    error: str | None = None  # a code, or "any"
+    disagreements: bool = False
+    min_confidence: float | None = None  # the least probability, from 0 to 1
+    abstained: bool | None = None
+    unfamiliar: bool | None = None
+    image_id: int | None = None
+
+
+EVERYTHING = ResultFilter()
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A best label that is not what the catalogue declares, and that nobody has judged."""
+
+    prediction: Prediction
+    declared: Product
+    head: str
+    label: str
+    declared_label: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Tally:
     """The rows of a job, counted."""
 
@@ -104,14 +139,53 @@ class Tables(Protocol):
         """Counts a job's rows."""
         ...
 
-    def results(self, job_id: str, limit: int | None) -> Iterator[Result]:
+    def results(
+        self, job_id: str, limit: int | None, *, where: ResultFilter = EVERYTHING, offset: int = 0
+    ) -> Iterator[Result]:
         """A job's rows: disagreements first, the surest on top; then errors; then the rest by id.
+
+        The order is total: pages by `limit` and `offset` have each row of a completed job once.
 
         A photo disagrees with the catalogue where the declared value is one that the model gave to any
         photo of the job, among its most probable, and yet another one is on top: what the model has no
         label for cannot be told wrong, and where the model abstains, or the photo is unlike those it was
         trained on, it tells nothing. Only originals are held against the catalogue.
         """
+        ...
+
+    def count(self, job_id: str, where: ResultFilter) -> int:
+        """How many rows `results` has without a limit."""
+        ...
+
+    def disagreements(
+        self, job_id: str | None, *, head: str | None = None, limit: int, offset: int = 0
+    ) -> list[Disagreement]:
+        """What contradicts the catalogue, as `results` says, and no human has judged: the surest first.
+
+        Args:
+            job_id: the job; None: the newest prediction of each product's photo, of the last 30 days.
+            head: only of this one.
+            limit: how many at most.
+            offset: how many to leave out first.
+
+        """
+        ...
+
+    def quality(self, job_id: str, head: str, against: Against) -> Quality:
+        """Compares a job's best labels with what the catalogue declares, or with what humans said last.
+
+        Against the catalogue, a photo is left out whose declared value is a label that the model gave to no
+        photo of the job, not even among its most probable: the model has no such label. Against humans
+        none is; but what they dismissed has no truth and is `left_out`.
+        """
+        ...
+
+    def labels(self, job_id: str | None, limit: int) -> list[HumanLabel]:
+        """The last verdict of each photo and head, of a job or all of them, newest first."""
+        ...
+
+    def add_label(self, label: HumanLabel) -> None:
+        """Appends a verdict; from then on it is the last one of its photo and head."""
         ...
 
     def prediction(self, prediction_id: str) -> Prediction | None:

@@ -2,11 +2,24 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
 
 from services.client.client import Vitrine
-from services.client.ports import ObjectFacts, Rejection, Result, Tally
+from services.client.ports import (
+    EVERYTHING,
+    Disagreement,
+    ObjectFacts,
+    Rejection,
+    Result,
+    ResultFilter,
+    Tally,
+)
+from services.client.review import BINS, Against, Cell, HumanLabel, Quality, assess
 from services.shared.events import Label, Prediction, Product
 from services.shared.memory import MemoryObjects
 from services.shared.ports import Stored
@@ -39,32 +52,168 @@ def _facts(stored: Stored) -> ObjectFacts:
 
 
 class PipelineTables:
-    """The tables that a pipeline wrote; `results` are given."""
+    """The tables that a pipeline wrote; results that are given stand for those of any job."""
 
     def __init__(self, pipeline: MemoryPipeline, results: Sequence[Result] = ()) -> None:
         self._pipeline = pipeline
-        self._results = results
+        self._given = results
         self.products: dict[int, Product] = {}
 
     def merge_products(self, products: Sequence[Product]) -> None:
         self.products |= {product.image_id: product for product in products}
 
     def tally(self, job_id: str) -> Tally:
-        return tally(self._results)
+        return tally(self._results(job_id))
 
-    def results(self, job_id: str, limit: int | None) -> Iterator[Result]:
-        return iter(self._results[:limit])
+    def results(
+        self, job_id: str, limit: int | None, *, where: ResultFilter = EVERYTHING, offset: int = 0
+    ) -> Iterator[Result]:
+        found = (row for row in self._results(job_id) if matches(row, where))
+        return islice(found, offset, None if limit is None else offset + limit)
+
+    def count(self, job_id: str, where: ResultFilter) -> int:
+        return sum(1 for _ in self.results(job_id, None, where=where))
+
+    def disagreements(
+        self, job_id: str | None, *, head: str | None = None, limit: int, offset: int = 0
+    ) -> list[Disagreement]:
+        judged = {(label.image_id, label.head) for label in self._labels()}
+        rows = self._results(job_id) if job_id is not None else self._newest()
+        found = [
+            Disagreement(row.prediction, row.declared, name, best.label, declared, best.probability)
+            for row in rows
+            for name in row.disagreements
+            if head in (None, name) and (row.prediction.image_id, name) not in judged
+            if (best := row.labels(name)[0]) and row.declared and (declared := row.declared_label(name))
+        ]
+        found.sort(key=lambda each: (-each.probability, each.prediction.image_id or 0, each.head))
+        return found[offset : offset + limit]
+
+    def quality(self, job_id: str, head: str, against: Against) -> Quality:
+        rows = self._results(job_id)
+        known = {label.label for row in rows for label in row.prediction.heads if label.head == head}
+        said = {label.image_id: label.label for label in self._labels() if label.head == head}
+        cells, left_out = [], 0
+        for row in rows:
+            prediction = row.prediction
+            ranked = row.labels(head)
+            if not ranked or prediction.variant != "original" or prediction.error:
+                continue
+            if against == "labels":
+                if prediction.image_id not in said:
+                    continue
+                truth = said[prediction.image_id]
+            elif (truth := row.declared_label(head)) is None:
+                continue
+            if truth is None or (against == "catalogue" and truth not in known):
+                left_out += 1
+                continue
+            best = ranked[0]
+            answered = head not in prediction.abstained and not prediction.unfamiliar
+            place = min(int(best.probability * BINS), BINS - 1)
+            cells.append(Cell(truth, best.label, place, answered, 1, best.probability))
+        return assess(job_id, head, against, cells, left_out)
+
+    def labels(self, job_id: str | None, limit: int) -> list[HumanLabel]:
+        found = [label for label in self._labels() if job_id in (None, label.job_id)]
+        return sorted(found, key=lambda label: label.at, reverse=True)[:limit]
+
+    def add_label(self, label: HumanLabel) -> None:
+        self._pipeline.warehouse.append("labels", [label.model_dump()])
 
     def prediction(self, prediction_id: str) -> Prediction | None:
         rows = self._pipeline.warehouse.tables.get("predictions", [])
         found = (row for row in rows if row["prediction_id"] == prediction_id)
-        return next((Prediction(**row) for row in found), None)
+        return next((_prediction(row) for row in found), None)
 
     def rejected(self, job_id: str | None) -> list[Rejection]:
         rows = self._pipeline.warehouse.tables.get("rejected", [])
         return [
             Rejection(**row) for row in rows if job_id in (None, row["job_id"], f"job-{row['message_id']}")
         ]
+
+    def _labels(self) -> list[HumanLabel]:
+        """The last verdict of each photo and head."""
+        rows = [HumanLabel.model_validate(row) for row in self._pipeline.warehouse.tables.get("labels", [])]
+        rows.sort(key=lambda label: label.at)
+        last = {(label.image_id or label.image_uri, label.head): label for label in rows}
+        return list(last.values())
+
+    def _newest(self) -> list[Result]:
+        """The newest result of each product's photo."""
+        rows = self._pipeline.warehouse.tables.get("predictions", [])
+        jobs = dict.fromkeys(row["job_id"] for row in rows if row["job_id"])
+        results = list(self._given) or [row for job_id in jobs for row in self._results(job_id)]
+        results.sort(key=lambda row: row.prediction.predicted_at)
+        originals = [row for row in results if row.prediction.variant == "original"]
+        return list({row.prediction.image_id: row for row in originals}.values())
+
+    def _results(self, job_id: str) -> list[Result]:
+        if self._given:
+            return list(self._given)
+        rows = self._pipeline.warehouse.tables.get("predictions", [])
+        predictions = [_prediction(row) for row in rows if row["job_id"] == job_id]
+        declared = {
+            product.image_id: product for product in self._pipeline.catalogue.products
+        } | self.products
+        known = {(label.head, label.label) for each in predictions for label in each.heads}
+        results = [
+            with_disagreements(Result(each, declared.get(each.image_id or 0), ()), known)
+            for each in predictions
+        ]
+        return sorted(results, key=_place)
+
+
+def with_disagreements(row: Result, known: set[tuple[str, str]]) -> Result:
+    """A result with the heads that disagree; `known` are the (head, label) pairs that the model has."""
+    prediction = row.prediction
+    if prediction.variant != "original" or prediction.unfamiliar:
+        return row
+    doubts = [
+        best
+        for best in sorted(prediction.heads, key=lambda label: -label.probability)
+        if best.rank == 1 and best.head not in prediction.abstained
+        if best.label != row.declared_label(best.head) and (best.head, row.declared_label(best.head)) in known
+    ]
+    return replace(row, disagreements=tuple(best.head for best in doubts))
+
+
+def matches(row: Result, where: ResultFilter) -> bool:
+    """Whether a result is one of those that are asked for."""
+    prediction = row.prediction
+    if where.image_id not in (None, prediction.image_id):
+        return False
+    if where.unfamiliar is not None and bool(prediction.unfamiliar) != where.unfamiliar:
+        return False
+    if where.error is not None and (prediction.error is None or where.error not in ("any", prediction.error)):
+        return False
+    asked = replace(where, image_id=None, unfamiliar=None, error=None)
+    return asked == EVERYTHING or any(
+        best.rank == 1
+        and where.head in (None, best.head)
+        and where.label in (None, best.label)
+        and where.declared in (None, row.declared_label(best.head))
+        and (not where.disagreements or best.head in row.disagreements)
+        and best.probability >= (where.min_confidence or 0)
+        and where.abstained in (None, best.head in prediction.abstained)
+        for best in prediction.heads
+    )
+
+
+def _place(row: Result) -> tuple[Any, ...]:
+    prediction = row.prediction
+    return (
+        -row.confidence,
+        not row.disagreements,
+        prediction.error is None,
+        prediction.image_id or 0,
+        prediction.variant,
+    )
+
+
+def _prediction(row: Mapping[str, Any]) -> Prediction:
+    """A row as it was appended or loaded."""
+    return Prediction.model_validate_json(json.dumps(dict(row), default=str))
 
 
 class World:
