@@ -16,8 +16,8 @@ BINS = 10  # of equal width, from 0 to 1
 MAX_LABEL = 200  # characters
 MAX_COMMENT = 2000  # characters
 
-type Verdict = Literal["accepted", "corrected", "dismissed"]
-type Against = Literal["catalogue", "labels"]
+Verdict = Literal["accepted", "corrected", "dismissed"]
+Against = Literal["catalogue", "labels"]
 
 
 class HumanLabel(BaseModel):
@@ -42,8 +42,8 @@ class HumanLabel(BaseModel):
     declared: str | None = None
     probability: Annotated[float, Field(ge=0, le=1)]
     model_version: str | None = None
-    by: str
-    at: AwareDatetime
+    judged_by: str
+    judged_at: AwareDatetime
     comment: Annotated[str, Field(max_length=MAX_COMMENT)] | None = None
 
 
@@ -106,8 +106,8 @@ def judgement(
         declared=declared,
         probability=predicted.probability,
         model_version=prediction.model_version,
-        by=by,
-        at=at,
+        judged_by=by,
+        judged_at=at,
         comment=comment,
     )
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from services.client.review import HumanLabel
 from services.local.provision import view_query
 from services.recording import stage as recording
 from services.shared.events import JobCompleted, Label, MessageRejected, Prediction, Product
@@ -44,7 +45,8 @@ def without(column: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("table", "model"), [("products", Product), ("predictions", Prediction), ("jobs", JobCompleted)]
+    ("table", "model"),
+    [("products", Product), ("predictions", Prediction), ("jobs", JobCompleted), ("labels", HumanLabel)],
 )
 def test_a_table_has_the_columns_of_its_model(table: str, model: type[BaseModel]) -> None:
     stored = [without(column, "description", "fields") for column in columns(table)]

@@ -116,7 +116,7 @@ class PipelineTables:
 
     def labels(self, job_id: str | None, limit: int) -> list[HumanLabel]:
         found = [label for label in self._labels() if job_id in (None, label.job_id)]
-        return sorted(found, key=lambda label: label.at, reverse=True)[:limit]
+        return sorted(found, key=lambda label: label.judged_at, reverse=True)[:limit]
 
     def add_label(self, label: HumanLabel) -> None:
         self._pipeline.warehouse.append("labels", [label.model_dump()])
@@ -135,7 +135,7 @@ class PipelineTables:
     def _labels(self) -> list[HumanLabel]:
         """The last verdict of each photo and head."""
         rows = [HumanLabel.model_validate(row) for row in self._pipeline.warehouse.tables.get("labels", [])]
-        rows.sort(key=lambda label: label.at)
+        rows.sort(key=lambda label: label.judged_at)
         last = {(label.image_id or label.image_uri, label.head): label for label in rows}
         return list(last.values())
 
