@@ -3,16 +3,27 @@
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from io import BytesIO
 from typing import Any
 
 from google.cloud import bigquery, pubsub_v1
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from services.client.ports import ObjectFacts, Rejection, Result, Tally
+from services.client import queries
+from services.client.ports import (
+    EVERYTHING,
+    Disagreement,
+    ObjectFacts,
+    Rejection,
+    Result,
+    ResultFilter,
+    Tally,
+)
+from services.client.review import Against, Cell, HumanLabel, Quality, assess
 from services.shared import google_cloud
-from services.shared.events import Filters, Label, Prediction, Product
-from services.shared.google_bigquery import bigquery_client, table_schema_path
+from services.shared.events import Label, Prediction, Product
+from services.shared.google_bigquery import BigQueryWarehouse, bigquery_client, table_schema_path
 from services.shared.jobs import ndjson
 
 PUBLISH_TIMEOUT = 60.0  # seconds
@@ -46,69 +57,13 @@ class CloudTopics:
         return str(self._client.publish(path, data, **attributes).result(timeout=PUBLISH_TIMEOUT))
 
 
-# What a result is; @job_id is its job. A catalogue may list a product twice: one of the rows counts.
-_JOB = """
-WITH job_rows AS (
-  SELECT * FROM `{dataset}.predictions` WHERE job_id = @job_id
-),
-declared AS (
-  SELECT * FROM `{dataset}.products` WHERE TRUE
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY display_name) = 1
-),
-known AS (
-  SELECT DISTINCT label.head, label.label FROM job_rows CROSS JOIN UNNEST(job_rows.heads) AS label
-),
-best AS (
-  SELECT
-    job_rows.prediction_id, label.head, label.label, label.probability,
-    CASE label.head {declared_labels} END AS declared_label
-  FROM job_rows CROSS JOIN UNNEST(job_rows.heads) AS label
-  JOIN declared ON declared.image_id = job_rows.image_id
-  WHERE label.rank = 1 AND job_rows.variant = 'original'
-    AND label.head NOT IN UNNEST(job_rows.abstained) AND NOT IFNULL(job_rows.unfamiliar, FALSE)
-),
-doubts AS (
-  SELECT
-    best.prediction_id,
-    MAX(best.probability) AS confidence,
-    ARRAY_AGG(best.head ORDER BY best.probability DESC) AS heads
-  FROM best JOIN known ON known.head = best.head AND known.label = best.declared_label
-  WHERE best.label != best.declared_label
-  GROUP BY best.prediction_id
-)
-"""
-
-_TALLY = """
-SELECT
-  COUNT(DISTINCT image_id) AS photos,
-  COUNTIF(error IS NULL) AS predictions,
-  (SELECT COUNT(*) FROM doubts) AS disagreements,
-  ARRAY(SELECT DISTINCT known.head FROM known ORDER BY 1) AS heads
-FROM job_rows
-"""
-
-_ERRORS = """
-SELECT error, COUNT(*) AS failed FROM job_rows WHERE error IS NOT NULL
-GROUP BY error ORDER BY failed DESC, error
-"""
-
-_RESULTS = """
-SELECT job_rows.*, declared AS product, doubts.heads AS disagreements
-FROM job_rows
-LEFT JOIN declared ON declared.image_id = job_rows.image_id
-LEFT JOIN doubts ON doubts.prediction_id = job_rows.prediction_id
-ORDER BY doubts.confidence DESC NULLS LAST, error IS NULL, job_rows.image_id, variant
-"""
-
-
 class BigQueryTables:
     """A dataset."""
 
     def __init__(self, project: str, dataset: str) -> None:
+        self._names = (project, dataset)
         self._dataset = f"{project}.{dataset}"
         self._client = bigquery_client(project, dataset)
-        declared = " ".join(f"WHEN '{column}' THEN declared.{column}" for column in Filters.COLUMNS)
-        self._job = _JOB.format(dataset=self._dataset, declared_labels=declared)
 
     def merge_products(self, products: Sequence[Product]) -> None:
         """One load job into a table of its own, then one statement: readers see all of it or nothing."""
@@ -138,8 +93,8 @@ class BigQueryTables:
             self._client.delete_table(table, not_found_ok=True)
 
     def tally(self, job_id: str) -> Tally:  # noqa: D102
-        (counts,) = self._query(self._job + _TALLY, job_id=job_id)
-        errors = self._query(self._job + _ERRORS, job_id=job_id)
+        (counts,) = self._query(queries.tally(self._dataset), job_id=job_id)
+        errors = self._query(queries.errors(self._dataset), job_id=job_id)
         return Tally(
             photos=counts["photos"],
             predictions=counts["predictions"],
@@ -148,15 +103,49 @@ class BigQueryTables:
             heads=tuple(counts["heads"]),
         )
 
-    def results(self, job_id: str, limit: int | None) -> Iterator[Result]:  # noqa: D102
-        sql = self._job + _RESULTS + (f"LIMIT {limit:d}" if limit is not None else "")
-        for row in self._query(sql, job_id=job_id):
-            product = row["product"]
-            yield Result(
+    def results(  # noqa: D102
+        self, job_id: str, limit: int | None, *, where: ResultFilter = EVERYTHING, offset: int = 0
+    ) -> Iterator[Result]:
+        sql, parameters = queries.results(self._dataset, where, limit, offset)
+        for row in self._query(sql, job_id=job_id, **parameters):
+            yield Result(_prediction(row), _product(row), tuple(row["disagreements"]))
+
+    def count(self, job_id: str, where: ResultFilter) -> int:  # noqa: D102
+        sql, parameters = queries.count(self._dataset, where)
+        (row,) = self._query(sql, job_id=job_id, **parameters)
+        return int(row["results"])
+
+    def disagreements(  # noqa: D102
+        self, job_id: str | None, *, head: str | None = None, limit: int, offset: int = 0
+    ) -> list[Disagreement]:
+        sql = queries.disagreements(self._dataset, of_a_job=job_id is not None, limit=limit, offset=offset)
+        return [
+            Disagreement(
                 prediction=_prediction(row),
-                declared=Product(**product) if product and product["image_id"] is not None else None,
-                disagreements=tuple(row["disagreements"]),
+                declared=Product(**row["product"]),
+                head=row["doubted"],
+                label=row["label"],
+                declared_label=row["declared_label"],
+                probability=row["probability"],
             )
+            for row in self._query(sql, job_id=job_id, head=head)
+        ]
+
+    def quality(self, job_id: str, head: str, against: Against) -> Quality:  # noqa: D102
+        cells, left_out = [], 0
+        for row in self._query(queries.quality(self._dataset, against), job_id=job_id, head=head):
+            if row["truth"] is None:
+                left_out += row["photos"]
+            else:
+                cells.append(Cell(**row))
+        return assess(job_id, head, against, cells, left_out)
+
+    def labels(self, job_id: str | None, limit: int) -> list[HumanLabel]:  # noqa: D102
+        rows = self._query(queries.labels(self._dataset, limit), job_id=job_id)
+        return [HumanLabel(**row) for row in rows]
+
+    def add_label(self, label: HumanLabel) -> None:  # noqa: D102
+        self._warehouse.append("labels", [label.model_dump()])
 
     def prediction(self, prediction_id: str) -> Prediction | None:
         """Looks at the newest partitions of the table: the view would read all of it at each look."""
@@ -177,16 +166,29 @@ class BigQueryTables:
         )
         return [Rejection(**row) for row in rows]
 
-    def _query(self, sql: str, **parameters: str | None) -> Iterator[Mapping[str, Any]]:
+    @cached_property
+    def _warehouse(self) -> BigQueryWarehouse:
+        return BigQueryWarehouse(*self._names)
+
+    def _query(self, sql: str, **parameters: str | int | float | bool | None) -> Iterator[Mapping[str, Any]]:
         config = bigquery.QueryJobConfig(
             query_parameters=[
-                bigquery.ScalarQueryParameter(name, "STRING", value) for name, value in parameters.items()
+                bigquery.ScalarQueryParameter(name, _TYPES[type(value)], value)
+                for name, value in parameters.items()
             ]
         )
         return iter(self._client.query_and_wait(sql, job_config=config))
+
+
+_TYPES = {str: "STRING", int: "INT64", float: "FLOAT64", bool: "BOOL", type(None): "STRING"}
 
 
 def _prediction(row: Mapping[str, Any]) -> Prediction:
     columns = {name: row[name] for name in Prediction.model_fields}
     heads, abstained = tuple(Label(**label) for label in row["heads"]), tuple(row["abstained"])
     return Prediction(**columns | {"heads": heads, "abstained": abstained})
+
+
+def _product(row: Mapping[str, Any]) -> Product | None:
+    product = row["product"]
+    return Product(**product) if product and product["image_id"] is not None else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from math import isfinite
 from typing import Any, TypedDict
 
 from fastapi import FastAPI, Request
@@ -33,6 +34,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         detail: one sentence for who asked.
         errors: the fields that are wrong.
         headers: further headers of the answer.
+        more: further members of the document, as the type says.
 
     """
 
@@ -44,6 +46,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         *,
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -51,6 +54,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         self.detail = detail
         self.errors = errors
         self.headers = dict(headers or {})
+        self.more = dict(more or {})
 
     @property
     def title(self) -> str:
@@ -66,7 +70,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
             "detail": self.detail,
             "instance": instance,
         }
-        return document | ({"errors": list(self.errors)} if self.errors else {})
+        return document | self.more | ({"errors": list(self.errors)} if self.errors else {})
 
 
 # Renders a problem for a browser.
@@ -139,7 +143,7 @@ def field_errors(errors: Sequence[Any]) -> list[FieldError]:
 
 def shown(value: Any) -> Any:
     """A wrong value as it may be repeated to who sent it: whole where it is short."""
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)):
         return value
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"

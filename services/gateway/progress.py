@@ -19,9 +19,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.client.client import Vitrine
 from services.gateway.ports import Ports
-from services.shared.errors import ObjectNotFoundError
 from services.shared.events import ClassificationRequested, JobCompleted
-from services.shared.jobs import BatchTally, Manifest, find_manifest
+from services.shared.jobs import BatchTally, Manifest, find_completed, find_manifest, read_tally
 from services.shared.layout import JobLayout, batches_in, shards
 from services.shared.parallel import in_parallel
 from services.shared.ports import Clock, Objects
@@ -236,21 +235,19 @@ class _Follower:
             if self._manifest is None:
                 return self._waiting(now)
             # A job that ended long ago needs no listing.
-            if completed := self._summary():
+            if completed := find_completed(self._objects, self._layout):
                 return self._ended(self._manifest, completed)
         manifest = self._manifest
         recorded = self._look_at("ledger", read=True)
-        if recorded >= manifest.batches and (completed := self._summary()):
+        if recorded >= manifest.batches and (completed := find_completed(self._objects, self._layout)):
             return self._ended(manifest, completed)
         return self._running(manifest, recorded, now)
 
     def _waiting(self, now: float) -> Progress | None:
         if self._accepted is None:
-            try:
-                stored = self._objects.read(self._layout.accepted)
-            except ObjectNotFoundError:
+            self._accepted = self._vitrine.find_request(self._job_id)
+            if self._accepted is None:
                 return None
-            self._accepted = ClassificationRequested.model_validate_json(stored.data)
         self._mind((), now, begun=False)
         return Progress(
             job_id=self._job_id,
@@ -368,13 +365,7 @@ class _Follower:
         return self._shards[folder].done
 
     def _tally(self, marker: str) -> BatchTally:
-        return BatchTally.parse(self._objects.read(marker).data)
-
-    def _summary(self) -> JobCompleted | None:
-        try:
-            return JobCompleted.model_validate_json(self._objects.read(self._layout.summary).data)
-        except ObjectNotFoundError:
-            return None
+        return read_tally(self._objects, self._layout, int(marker.rpartition("/")[2]))
 
     def _rate(self, manifest: Manifest, photos: float, now: float) -> float | None:
         history = self._history

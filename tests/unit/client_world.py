@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -19,6 +19,7 @@ from services.client.ports import (
     ResultFilter,
     Tally,
 )
+from services.client.queries import RECENT_DAYS
 from services.client.review import BINS, Against, Cell, HumanLabel, Quality, assess
 from services.shared.events import Label, Prediction, Product
 from services.shared.memory import MemoryObjects
@@ -97,7 +98,7 @@ class PipelineTables:
         for row in rows:
             prediction = row.prediction
             ranked = row.labels(head)
-            if not ranked or prediction.variant != "original" or prediction.error:
+            if not ranked or prediction.variant != "original":
                 continue
             if against == "labels":
                 if prediction.image_id not in said:
@@ -122,9 +123,8 @@ class PipelineTables:
         self._pipeline.warehouse.append("labels", [label.model_dump()])
 
     def prediction(self, prediction_id: str) -> Prediction | None:
-        rows = self._pipeline.warehouse.tables.get("predictions", [])
-        found = (row for row in rows if row["prediction_id"] == prediction_id)
-        return next((_prediction(row) for row in found), None)
+        found = (each for each in self._predictions() if each.prediction_id == prediction_id)
+        return next(found, None)
 
     def rejected(self, job_id: str | None) -> list[Rejection]:
         rows = self._pipeline.warehouse.tables.get("rejected", [])
@@ -140,25 +140,36 @@ class PipelineTables:
         return list(last.values())
 
     def _newest(self) -> list[Result]:
-        """The newest result of each product's photo."""
-        rows = self._pipeline.warehouse.tables.get("predictions", [])
-        jobs = dict.fromkeys(row["job_id"] for row in rows if row["job_id"])
-        results = list(self._given) or [row for job_id in jobs for row in self._results(job_id)]
-        results.sort(key=lambda row: row.prediction.predicted_at)
-        originals = [row for row in results if row.prediction.variant == "original"]
-        return list({row.prediction.image_id: row for row in originals}.values())
+        """The newest result of each product's photo, of the last days."""
+        if self._given:
+            return list(self._given)
+        since = datetime.now(UTC) - timedelta(days=RECENT_DAYS)
+        recent = [
+            each
+            for each in self._predictions()
+            if each.image_id is not None and each.variant == "original"
+            if each.error is None and each.predicted_at > since
+        ]
+        recent.sort(key=lambda each: each.predicted_at)
+        return self._compared(list({each.image_id: each for each in recent}.values()))
 
     def _results(self, job_id: str) -> list[Result]:
         if self._given:
             return list(self._given)
-        rows = self._pipeline.warehouse.tables.get("predictions", [])
-        predictions = [_prediction(row) for row in rows if row["job_id"] == job_id]
+        return self._compared([each for each in self._predictions() if each.job_id == job_id])
+
+    def _predictions(self) -> list[Prediction]:
+        return [_prediction(row) for row in self._pipeline.warehouse.tables.get("predictions", [])]
+
+    def _compared(self, predictions: Sequence[Prediction]) -> list[Result]:
         declared = {
             product.image_id: product for product in self._pipeline.catalogue.products
         } | self.products
         known = {(label.head, label.label) for each in predictions for label in each.heads}
         results = [
-            with_disagreements(Result(each, declared.get(each.image_id or 0), ()), known)
+            with_disagreements(
+                Result(each, None if each.image_id is None else declared.get(each.image_id), ()), known
+            )
             for each in predictions
         ]
         return sorted(results, key=_place)

@@ -1,0 +1,193 @@
+"""The SQL behind `Tables`. All values are query parameters; only the dataset's name is put in."""
+
+from collections.abc import Mapping
+
+from services.client.ports import ResultFilter
+from services.client.review import BINS, Against
+from services.shared.events import Filters
+
+MAX_ROWS = 2**62
+RECENT_DAYS = 30  # where no job is named, older predictions are not looked at
+
+type Parameters = Mapping[str, str | int | float | bool | None]
+
+_OF_A_JOB = "SELECT * FROM `{dataset}.predictions` WHERE job_id = @job_id"
+
+# The partitions of the last days alone are read.
+_NEWEST = f"""
+  SELECT * FROM `{{dataset}}.predictions`
+  WHERE predicted_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {RECENT_DAYS} DAY)
+    AND image_id IS NOT NULL AND variant = 'original' AND error IS NULL
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY predicted_at DESC, prediction_id) = 1
+"""
+
+_DECLARED_LABEL = "CASE {head} " + " ".join(f"WHEN '{c}' THEN declared.{c}" for c in Filters.COLUMNS) + " END"
+
+# What a result is. A catalogue may list a product twice: one of the rows counts.
+_RESULT = """
+WITH rated AS ({rated}),
+declared AS (
+  SELECT * FROM `{dataset}.products` WHERE TRUE
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY display_name) = 1
+),
+known AS (
+  SELECT DISTINCT label.head, label.label FROM rated CROSS JOIN UNNEST(rated.heads) AS label
+),
+best AS (
+  SELECT
+    rated.prediction_id, label.head, label.label, label.probability,
+    {declared_label} AS declared_label,
+    label.head NOT IN UNNEST(rated.abstained) AND NOT IFNULL(rated.unfamiliar, FALSE) AS answered
+  FROM rated CROSS JOIN UNNEST(rated.heads) AS label
+  LEFT JOIN declared ON declared.image_id = rated.image_id
+  WHERE label.rank = 1 AND rated.variant = 'original'
+),
+doubts AS (
+  SELECT best.*
+  FROM best JOIN known ON known.head = best.head AND known.label = best.declared_label
+  WHERE best.label != best.declared_label AND best.answered
+),
+doubtful AS (
+  SELECT
+    prediction_id,
+    MAX(probability) AS confidence,
+    ARRAY_AGG(head ORDER BY probability DESC, head) AS heads
+  FROM doubts GROUP BY prediction_id
+)
+"""
+
+_JOINED = """
+FROM rated
+LEFT JOIN declared ON declared.image_id = rated.image_id
+LEFT JOIN doubtful ON doubtful.prediction_id = rated.prediction_id
+"""
+
+
+def tally(dataset: str) -> str:
+    """One row: how many photos, predictions and disagreements a job has, and which heads."""
+    return f"""{_result(dataset, _OF_A_JOB)}
+SELECT
+  COUNT(DISTINCT image_id) AS photos,
+  COUNTIF(error IS NULL) AS predictions,
+  (SELECT COUNT(*) FROM doubtful) AS disagreements,
+  ARRAY(SELECT DISTINCT known.head FROM known ORDER BY 1) AS heads
+FROM rated
+"""
+
+
+def errors(dataset: str) -> str:
+    """A row an error code of a job: how many rows have it, the most frequent first."""
+    return f"""
+SELECT error, COUNT(*) AS failed FROM ({_OF_A_JOB.format(dataset=dataset)}) WHERE error IS NOT NULL
+GROUP BY error ORDER BY failed DESC, error
+"""
+
+
+def results(dataset: str, where: ResultFilter, limit: int | None, offset: int) -> tuple[str, Parameters]:
+    """The columns of `predictions`, with `product` and `disagreements`."""
+    condition, parameters = _condition(where)
+    # BigQuery takes no offset without a limit.
+    page = f"LIMIT {MAX_ROWS if limit is None else limit:d} OFFSET {offset:d}" if limit or offset else ""
+    return (
+        f"""{_result(dataset, _OF_A_JOB)}
+SELECT rated.*, declared AS product, doubtful.heads AS disagreements
+{_JOINED} {condition}
+ORDER BY
+  doubtful.confidence DESC NULLS LAST, error IS NULL, rated.image_id, variant, rated.prediction_id
+{page}
+""",
+        parameters,
+    )
+
+
+def count(dataset: str, where: ResultFilter) -> tuple[str, Parameters]:
+    """One row: how many `results` has."""
+    condition, parameters = _condition(where)
+    return f"{_result(dataset, _OF_A_JOB)} SELECT COUNT(*) AS results {_JOINED} {condition}", parameters
+
+
+def disagreements(dataset: str, *, of_a_job: bool, limit: int, offset: int) -> str:
+    """The columns of `predictions`, with `product` and those of a doubt; takes @head."""
+    return f"""{_result(dataset, _OF_A_JOB if of_a_job else _NEWEST)}
+SELECT
+  rated.*, declared AS product,
+  doubts.head AS doubted, doubts.label, doubts.declared_label, doubts.probability
+FROM doubts
+JOIN rated ON rated.prediction_id = doubts.prediction_id
+JOIN declared ON declared.image_id = rated.image_id
+LEFT JOIN `{dataset}.latest_labels` AS judged
+  ON judged.image_id = rated.image_id AND judged.head = doubts.head
+WHERE judged.label_id IS NULL AND (@head IS NULL OR doubts.head = @head)
+ORDER BY doubts.probability DESC, rated.image_id, doubts.head, rated.prediction_id
+LIMIT {limit:d} OFFSET {offset:d}
+"""
+
+
+def quality(dataset: str, against: Against) -> str:
+    """A row a `review.Cell` of a job and @head; those without a truth to compare with have NULL for it."""
+    if against == "catalogue":
+        compared = """
+  SELECT best.*, IF(known.label IS NULL, NULL, best.declared_label) AS truth
+  FROM best LEFT JOIN known ON known.head = best.head AND known.label = best.declared_label
+  WHERE best.head = @head AND best.declared_label IS NOT NULL
+"""
+    else:
+        compared = f"""
+  SELECT best.*, judged.label AS truth
+  FROM best
+  JOIN rated ON rated.prediction_id = best.prediction_id
+  JOIN `{dataset}.latest_labels` AS judged ON judged.image_id = rated.image_id AND judged.head = best.head
+  WHERE best.head = @head
+"""
+    return f"""{_result(dataset, _OF_A_JOB)},
+compared AS ({compared})
+SELECT
+  truth,
+  label AS predicted,
+  LEAST(CAST(FLOOR(probability * {BINS}) AS INT64), {BINS - 1}) AS bin,
+  answered,
+  COUNT(*) AS photos,
+  SUM(probability) AS confidence
+FROM compared GROUP BY 1, 2, 3, 4
+"""
+
+
+def labels(dataset: str, limit: int) -> str:
+    """Rows of `latest_labels`, of @job_id or all, newest first."""
+    return f"""
+SELECT * FROM `{dataset}.latest_labels` WHERE @job_id IS NULL OR job_id = @job_id
+ORDER BY judged_at DESC, label_id LIMIT {limit:d}
+"""
+
+
+def _result(dataset: str, rated: str) -> str:
+    return _RESULT.format(
+        dataset=dataset,
+        rated=rated.format(dataset=dataset),
+        declared_label=_DECLARED_LABEL.format(head="label.head"),
+    )
+
+
+def _condition(where: ResultFilter) -> tuple[str, Parameters]:
+    """What a filter asks of `rated`, `declared` and `doubtful`, and its values."""
+    of_a_row = {
+        "image_id": "rated.image_id = @image_id",
+        "unfamiliar": "IFNULL(rated.unfamiliar, FALSE) = @unfamiliar",
+        "error": "(rated.error = @error OR @error = 'any' AND rated.error IS NOT NULL)",
+    }
+    of_a_head = {
+        "head": "best.head = @head",
+        "label": "best.label = @label",
+        "declared": f"{_DECLARED_LABEL.format(head='best.head')} = @declared",
+        "min_confidence": "best.probability >= @min_confidence",
+        "abstained": "(best.head IN UNNEST(rated.abstained)) = @abstained",
+    }
+    given = {name: value for name in (*of_a_row, *of_a_head) if (value := getattr(where, name)) is not None}
+    conditions = [sql for name, sql in of_a_row.items() if name in given]
+    asked = [sql for name, sql in of_a_head.items() if name in given]
+    if where.disagreements:
+        asked.append("best.head IN UNNEST(doubtful.heads)")
+    if asked:
+        matching = " AND ".join(["best.rank = 1", *asked])
+        conditions.append(f"EXISTS (SELECT 1 FROM UNNEST(rated.heads) AS best WHERE {matching})")
+    return f"WHERE {' AND '.join(conditions)}" if conditions else "", given
