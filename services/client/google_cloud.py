@@ -22,7 +22,7 @@ from services.client.ports import (
 )
 from services.client.review import Against, Cell, HumanLabel, Quality, assess
 from services.shared import google_cloud
-from services.shared.events import Label, Prediction, Product
+from services.shared.events import Filters, Label, Prediction, Product
 from services.shared.google_bigquery import BigQueryWarehouse, bigquery_client, table_schema_path
 from services.shared.jobs import ndjson
 
@@ -165,6 +165,12 @@ class BigQueryTables:
             job_id=job_id,
         )
         return [Rejection(**row) for row in rows]
+
+    def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:  # noqa: D102
+        found: dict[str, list[tuple[str, int]]] = {name: [] for name in (*Filters.COLUMNS, "year")}
+        for row in self._query(queries.values(self._dataset)):
+            found[row["name"]].append((row["value"], row["products"]))
+        return found
 
     @cached_property
     def _warehouse(self) -> BigQueryWarehouse:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from services.client.ports import (
 )
 from services.client.queries import RECENT_DAYS
 from services.client.review import BINS, Against, Cell, HumanLabel, Quality, assess
-from services.shared.events import Label, Prediction, Product
+from services.shared.events import Filters, Label, Prediction, Product
 from services.shared.memory import MemoryObjects
 from services.shared.ports import Stored
 from tests.unit.memory_pipeline import BUCKET, MemoryPipeline
@@ -131,6 +132,15 @@ class PipelineTables:
         return [
             Rejection(**row) for row in rows if job_id in (None, row["job_id"], f"job-{row['message_id']}")
         ]
+
+    def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:
+        products = [*self._pipeline.catalogue.products, *self.products.values()]
+        found: dict[str, list[tuple[str, int]]] = {}
+        for column in (*Filters.COLUMNS, "year"):
+            counts = Counter(str(value) for each in products if (value := getattr(each, column)) is not None)
+            by_count = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+            found[column] = sorted(counts.items()) if column == "year" else by_count
+        return found
 
     def _labels(self) -> list[HumanLabel]:
         """The last verdict of each photo and head."""
