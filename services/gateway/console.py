@@ -20,15 +20,15 @@ from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.datastructures import UploadFile
 
 from services.client.client import Job
-from services.client.ports import Result, ResultFilter, Tables
+from services.client.ports import Result, ResultFilter
 from services.client.report import MEANINGS, percent, words
 from services.client.review import Against, Quality, Verdict
-from services.gateway import actions, forms
-from services.gateway.audit import audited, record
+from services.gateway import actions, forms, security
+from services.gateway.audit import audited, changes_nothing, record
 from services.gateway.dependencies import get_ports, get_settings
 from services.gateway.identity import Identity
 from services.gateway.ports import Ports as GatewayPorts
-from services.gateway.problems import Problem, json_response
+from services.gateway.problems import Problem
 from services.gateway.progress import Board, Progress, get_board
 from services.gateway.rendering import duration, name_of, page, photo_of
 from services.gateway.security import require
@@ -103,6 +103,49 @@ def _statics() -> Mapping[str, Path]:
     return ours | {"htmx.min.js": Path(str(files("js_lib_htmx"))) / "static" / "htmx" / "htmx.min.js"}
 
 
+@router.get("/sign-in")
+def sign_in_form(
+    request: Request, settings: Settings, after: Annotated[str, Query(alias="next")] = ""
+) -> Response:
+    """Where everybody comes who is not signed in."""
+    return _sign_in_page(request, settings, after)
+
+
+@router.post("/sign-in", dependencies=[Depends(audited("session.start"))])
+async def sign_in(request: Request, settings: Settings, form: Written) -> Response:
+    """Signs in by an API key, or as Google says."""
+    try:
+        return await security.sign_in(request)
+    except Problem as problem:
+        said = "This key is not known here." if problem.status == 401 else problem.detail
+        return _sign_in_page(request, settings, str(form.get("next", "")), {"api_key": said}, problem.status)
+
+
+def _sign_in_page(
+    request: Request,
+    settings: GatewaySettings,
+    after: str,
+    errors: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    return page(
+        request,
+        "sign_in",
+        status=status,
+        identity=None,
+        next=after,
+        errors=errors or {},
+        google_client_id=settings.oauth_client_id,
+        login_uri=f"{settings.url}/sign-in",
+    )
+
+
+@router.post("/sign-out", dependencies=[Depends(audited("session.end"))])
+def sign_out(request: Request, identity: Reader) -> Response:
+    """Signs out."""
+    return security.sign_out(request)
+
+
 @router.get("/")
 def start(identity: Reader) -> Response:
     """The jobs are what most come for."""
@@ -127,7 +170,9 @@ class _Row:
 
 
 @router.get("/jobs")
-def jobs(request: Request, identity: Reader, ports: Ports, board: Progresses, after: str | None = None) -> Response:
+def jobs(
+    request: Request, identity: Reader, ports: Ports, board: Progresses, after: str | None = None
+) -> Response:
     """All jobs, newest first."""
     found = ports.vitrine.jobs(JOBS_A_PAGE, after)
     rows = [_row(job, board) for job in found.jobs]
@@ -166,7 +211,11 @@ def _row(job: Job, board: Board) -> _Row:
 
 def _asked(request: ClassificationRequested) -> list[tuple[str, str]]:
     """What a job was asked for, as (what, value) pairs."""
-    asked = [(words(column), ", ".join(values)) for column in Filters.COLUMNS if (values := getattr(request, column))]
+    asked = [
+        (words(column), ", ".join(values))
+        for column in Filters.COLUMNS
+        if (values := getattr(request, column))
+    ]
     if request.start_year or request.end_year:
         asked.append(("years", f"{request.start_year or ''}\N{EN DASH}{request.end_year or ''}"))
     if request.limit:
@@ -213,7 +262,9 @@ def _job_form(
 
 
 @router.post("/jobs", dependencies=[Depends(audited("job.create"))])
-def create_job(request: Request, identity: Operator, ports: Ports, settings: Settings, form: Written) -> Response:
+def create_job(
+    request: Request, identity: Operator, ports: Ports, settings: Settings, form: Written
+) -> Response:
     """Starts a job, or says what is wrong with what was written; `do=estimate` only says what it takes."""
     asked, errors = forms.request_of(form)
     if asked is None:
@@ -232,8 +283,10 @@ def create_job(request: Request, identity: Operator, ports: Ports, settings: Set
     return _go(f"/jobs/{job_id}")
 
 
-@router.post("/jobs/estimate")
-def estimate_job(request: Request, identity: Operator, ports: Ports, settings: Settings, form: Written) -> Response:
+@router.post("/jobs/estimate", dependencies=[Depends(changes_nothing)])
+def estimate_job(
+    request: Request, identity: Operator, ports: Ports, settings: Settings, form: Written
+) -> Response:
     """What the form's job would take, while it is written."""
     asked, errors = forms.request_of(form)
     estimate = actions.estimate(ports, settings, asked) if asked else None
@@ -291,7 +344,12 @@ def job(
         items, total = [], 0
     query = {name: value for name, value in (("show", show), ("label", label)) if value}
     heads = list(known) or sorted(
-        {each.head for item in items if item.original.result for each in item.original.result.prediction.heads}
+        {
+            each.head
+            for item in items
+            if item.original.result
+            for each in item.original.result.prediction.heads
+        }
     )
     return page(
         request,
@@ -384,7 +442,9 @@ def _prepared(ports: GatewayPorts, job_id: str, progress: Progress, number: int)
         failed = {row.image_id: row for row in read_predictions(objects, layout, batch) if row.error}
         start = batch * BATCH_IMAGES
         for product in products[max(0, first - start) : last - start]:
-            item = _item(job_id, product.image_id, name_of(product, product.image_id), _copies(ports, progress))
+            item = _item(
+                job_id, product.image_id, name_of(product, product.image_id), _copies(ports, progress)
+            )
             if error := failed.get(product.image_id):
                 item.original, item.variants = _Shown("original", None, Result(error, product, ())), []
             items.append(item)
@@ -395,7 +455,9 @@ def _known(manifest: Manifest) -> Mapping[str, Sequence[str]]:
     return {head: sorted(labels) for head, labels in manifest.heads.items()}
 
 
-def _heads(ports: GatewayPorts, settings: GatewaySettings, version: str | None) -> Mapping[str, Sequence[str]]:
+def _heads(
+    ports: GatewayPorts, settings: GatewaySettings, version: str | None
+) -> Mapping[str, Sequence[str]]:
     """What a version of the model can say, by head; nothing where it is not known any more."""
     shipped = _shipped()
     if version in (None, shipped.version):
@@ -522,7 +584,11 @@ def judge(
         words = (forms.errors_of(problem) or {}).get("label", problem.detail)
         wrong = {f"label-{job_id}-{image_id}-{head}": words}
         return _check_page(request, ports, settings, job, head_shown, form=form, errors=wrong)
-    return Response(status_code=204) if _of_htmx(request) else _go("/check", job=job, head=head_shown, done="judged")
+    return (
+        Response(status_code=204)
+        if _of_htmx(request)
+        else _go("/check", job=job, head=head_shown, done="judged")
+    )
 
 
 def _of_htmx(request: Request) -> bool:
@@ -642,7 +708,9 @@ def upload(request: Request, identity: Operator, ports: Ports, form: Written) ->
     return page(request, "answers" if _of_htmx(request) else "upload", answers=answers)
 
 
-def _send(ports: GatewayPorts, identity: Identity, photo: UploadFile) -> tuple[str, bytes, actions.Photo] | _Answer:
+def _send(
+    ports: GatewayPorts, identity: Identity, photo: UploadFile
+) -> tuple[str, bytes, actions.Photo] | _Answer:
     name, data = photo.filename or "photo", photo.file.read()
     try:
         return name, data, actions.upload(ports, identity, data)
@@ -703,13 +771,16 @@ def _models_page(
     served = pointer.version if pointer and pointer.version else shipped.version
     versions = []
     for name in dict.fromkeys([*published, shipped.version]):
-        manifest, problem = shipped, None
+        manifest: Manifest | None = shipped
+        problem: str | None = None
         if name in published:
             manifest, problem = _manifest(ports, name)
         versions.append(
             _Version(name, manifest, problem, name == served, name == shipped.version, name in published)
         )
-    versions.sort(key=lambda each: (not each.production, -each.manifest.created.toordinal() if each.manifest else 0))
+    versions.sort(
+        key=lambda each: (not each.production, -each.manifest.created.toordinal() if each.manifest else 0)
+    )
     return page(
         request,
         "models",
@@ -794,9 +865,9 @@ def replay(identity: Operator, ports: Ports, rejection_id: str) -> Response:
 
 def _catalogue(ports: GatewayPorts) -> Mapping[str, Sequence[tuple[str, int]]]:
     """The values that the catalogue has, by column."""
-    return _catalogue_of(ports.vitrine.tables, int(time.monotonic() / CATALOGUE_LIFE))
+    return _catalogue_of(ports, int(time.monotonic() / CATALOGUE_LIFE))
 
 
 @lru_cache(maxsize=4)
-def _catalogue_of(tables: Tables, _period: int) -> Mapping[str, Sequence[tuple[str, int]]]:
-    return tables.values()
+def _catalogue_of(ports: GatewayPorts, _period: int) -> Mapping[str, Sequence[tuple[str, int]]]:
+    return ports.vitrine.tables.values()

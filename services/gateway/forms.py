@@ -15,7 +15,10 @@ type Errors = dict[str, str]  # field of the form -> what is wrong with it
 # looked at before, field by field.
 _RULES: Mapping[str, tuple[str, str]] = {
     "end_year": ("end_year", "This year is before the first one."),
-    "classify": ("classify", "There are no variants to classify: say below what they are, or choose another."),
+    "classify": (
+        "classify",
+        "There are no variants to classify: say below what they are, or choose another.",
+    ),
     "augmentation.cropping": (
         "augmentation",
         "Say what a variant is: crop, resize, mirror, turn, or change something.",
@@ -65,7 +68,9 @@ def errors_of(problem: Problem) -> Errors | None:
             return {"confirm": "Tick the box to start it all the same, or choose fewer photos."}
         case "invalid-request":
             if problem.errors:
-                return {error["field"].partition(".")[0]: _sentence(error["expected"]) for error in problem.errors}
+                return {
+                    error["field"].partition(".")[0]: _sentence(error["expected"]) for error in problem.errors
+                }
             field, _, said = problem.detail.partition(": ")
             return {field: _sentence(said)} if said and field.isidentifier() else None
         case _:
@@ -76,7 +81,8 @@ class _Reader:
     """Reads fields, and keeps what is wrong with them."""
 
     def __init__(self, form: FormData) -> None:
-        self.form, self.errors = form, Errors()
+        self.form = form
+        self.errors: Errors = {}
 
     def text(self, name: str) -> str | None:
         return str(self.form.get(name, "")).strip() or None
@@ -127,7 +133,9 @@ def _augmentation(reader: _Reader) -> dict[str, Any] | None:
     found: dict[str, Any] = {}
     if heights := reader.both(("crop_min", "crop_max"), MAX_SIDE, "Write both heights, or none."):
         found["cropping"] = {"height": dict(zip(("min", "max"), heights, strict=True))}
-    if size := reader.both(("resize_width", "resize_height"), MAX_SIDE, "Write both width and height, or none."):
+    if size := reader.both(
+        ("resize_width", "resize_height"), MAX_SIDE, "Write both width and height, or none."
+    ):
         found["resize"] = dict(zip(("width", "height"), size, strict=True))
     if flip := reader.number("flip", 100, divisor=100):
         found["flip"] = {"horizontal": flip}
@@ -144,7 +152,7 @@ def _augmentation(reader: _Reader) -> dict[str, Any] | None:
 
 
 def _in_words(error: ValidationError) -> Errors:
-    errors = Errors()
+    errors: Errors = {}
     for detail in error.errors(include_url=False):
         path, said = [str(part) for part in detail["loc"]], detail["msg"]
         if detail["type"] == "value_error":

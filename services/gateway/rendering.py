@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from services.client.ports import Disagreement, Result
 from services.client.report import MEANINGS, percent, words
 from services.gateway.identity import Identity, Right
-from services.gateway.sessions import csrf_token
+from services.gateway.security import csrf_token
 from services.shared.events import Prediction, Product
 
 PAGES = Path(__file__).parent / "pages"
@@ -32,7 +32,12 @@ DONE: Mapping[str, str] = {
 
 
 def page(
-    request: Request, name: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **context: Any
+    request: Request,
+    name: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **context: Any,
 ) -> HTMLResponse:
     """Renders a page for whoever asked.
 
