@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 
-from services.gateway import api, console, problems
+from services.gateway import api, asyncapi, console, openapi, problems
 from services.gateway.ports import Ports
 from services.gateway.settings import Settings
 
@@ -30,5 +30,7 @@ def create_app(settings: Settings, ports: Callable[[], Ports]) -> FastAPI:
         return PlainTextResponse("ok")
 
     app.include_router(api.router)
+    app.include_router(asyncapi.router)
     app.include_router(console.router)
+    openapi.install(app)
     return app
