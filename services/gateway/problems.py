@@ -78,17 +78,20 @@ type Page = Callable[[Request, Problem], Response]
 
 
 def install(app: FastAPI, page: Page) -> None:
-    """Makes every error an answer: as `page` says for who asked for HTML, else as JSON."""
-
-    def answer(request: Request, error: Exception) -> Response:
-        problem = problem_of(error)
-        request.state.problem = problem
-        if wants_page(request):
-            return page(request, problem)
-        return json_response(request.url.path, problem)
-
+    """Makes every error that has something to say an answer; `page` renders it for browsers."""
+    app.state.problem_page = page
     for kind in (Problem, RequestValidationError, HTTPException, ClientError):
         app.add_exception_handler(kind, answer)
+
+
+def answer(request: Request, error: Exception) -> Response:
+    """The answer to an error: a page for who asked for HTML, else JSON."""
+    problem = problem_of(error)
+    request.state.problem = problem
+    if wants_page(request):
+        page: Page = request.app.state.problem_page
+        return page(request, problem)
+    return json_response(request.url.path, problem)
 
 
 def wants_page(request: Request) -> bool:

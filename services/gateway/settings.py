@@ -1,12 +1,13 @@
 """The gateway's settings."""
 
+import json
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, Json, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 from pydantic_settings import NoDecode
 
-from services.gateway.identity import Role
 from services.shared import settings
+from services.shared.keys import Role
 from services.shared.settings import BucketName, DatasetName
 
 GOOGLE_CERTS = "https://www.googleapis.com/oauth2/v1/certs"
@@ -17,6 +18,10 @@ def _listed(value: Any) -> Any:
     return (
         tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
     )
+
+
+def _document(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
 
 
 Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/?#\s]+$")]
@@ -44,12 +49,14 @@ class Settings(settings.Settings):
     groups_url: Annotated[Address, Field(alias="VITRINE_GROUPS_URL")] = CLOUD_IDENTITY
     # "Sign in with Google" on the console's sign-in page.
     oauth_client_id: Annotated[str | None, Field(alias="VITRINE_OAUTH_CLIENT_ID")] = None
-    roles: Annotated[Json[dict[Role, tuple[Member, ...]]], NoDecode, Field(alias="VITRINE_ROLES")] = Field(
-        default_factory=dict
-    )
+    roles: Annotated[
+        dict[Role, tuple[Member, ...]], NoDecode, BeforeValidator(_document), Field(alias="VITRINE_ROLES")
+    ] = Field(default_factory=dict)
     api_keys: Annotated[str | None, Field(alias="VITRINE_API_KEYS")] = None  # a file
     session_secret: Annotated[str, Field(alias="VITRINE_SESSION_SECRET", min_length=32, repr=False)]
-    prices: Annotated[Json[dict[str, Any]] | None, NoDecode, Field(alias="VITRINE_PRICES")] = None
+    prices: Annotated[
+        dict[str, Any] | None, NoDecode, BeforeValidator(_document), Field(alias="VITRINE_PRICES")
+    ] = None
     # In the currency of the prices; above it a job must be confirmed.
     cost_limit: Annotated[float | None, Field(alias="VITRINE_COST_LIMIT", ge=0)] = None
     rate_limit: Annotated[
