@@ -60,6 +60,7 @@ def handle(event: BatchStaged, ports: Ports) -> list[Event]:
     images = [image for made in done for image in made]
     readable = len(done) - sum(image.error is not None for image in images)
     telemetry.count("images_augmented", readable * augmentation.copies)
+    ports.objects.create(layout.augmentation(event.batch), b"", "text/plain")
     return [
         BatchAugmented(
             job_id=event.job_id,

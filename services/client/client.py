@@ -9,6 +9,7 @@ results = vitrine.results(job_id)
 
 import json
 import mimetypes
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,16 +27,19 @@ from services.shared.errors import ObjectNotFoundError
 from services.shared.events import (
     CancellationRequested,
     ClassificationRequested,
+    Classify,
     JobCompleted,
     Prediction,
     describe,
 )
-from services.shared.jobs import Manifest, find_manifest
-from services.shared.layout import JobLayout, digest, rejected_uri
+from services.shared.jobs import Manifest, find_completed, find_manifest
+from services.shared.layout import JobLayout, digest, recent_prefix, rejected_uri
+from services.shared.parallel import in_parallel
 from services.shared.wiring import load_wiring
 
 POLL_INTERVAL = 0.5  # seconds between looks at a job
 PATIENCE = 3.0  # seconds without progress after which the rejected messages are looked at
+JOB_ID_LENGTH = 63  # characters, at most
 REPLAYED = ".replayed"  # the suffix of the object that says so, beside the message's bytes
 
 REQUEST_TOPIC = load_wiring().topic_of(ClassificationRequested.__name__)
@@ -69,6 +73,23 @@ class Status:
     manifest: Manifest | None
     stages: tuple[Stage, ...]
     completed: JobCompleted | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job in the list of all: running as long as it is not completed."""
+
+    job_id: str
+    manifest: Manifest
+    completed: JobCompleted | None
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """A part of the list of all jobs, newest first."""
+
+    jobs: tuple[Job, ...]
+    after: str | None  # what `Vitrine.jobs` is to be given for the next page; None: this is the last
 
 
 @dataclass(frozen=True)
@@ -109,6 +130,14 @@ def parse_request(document: str | bytes) -> ClassificationRequested:
         return ClassificationRequested.model_validate_json(document)
     except ValidationError as error:
         raise InvalidRequestError(f"the request is not valid: {describe(error)}") from error
+
+
+def _derived(job_id: str, suffix: str) -> str:
+    """The id of a job that follows from another one; a digest takes the place of what would be too long."""
+    if len(job_id) + len(suffix) <= JOB_ID_LENGTH:
+        return job_id + suffix
+    short = f"-{digest(job_id)[:12]}{suffix}"
+    return job_id[: JOB_ID_LENGTH - len(short)] + short
 
 
 class Vitrine:
@@ -171,6 +200,84 @@ class Vitrine:
         message_id = self._topics.publish(REQUEST_TOPIC, data, attributes)
         return request.job_id or f"job-{message_id}"
 
+    def retry(self, job_id: str) -> str:
+        """Asks for what failed in a job once more, from the photos as they are now; the id of the new job.
+
+        The job `spring-r1` retries `spring`, `spring-r2` what failed again in `spring-r1`. Whoever asks
+        twice has the same job.
+
+        Raises:
+            ClientError: there is no such job, it is not done, nothing failed in it, or the job that made
+                its variants is no longer there.
+
+        """
+        manifest, completed = self._done(job_id)
+        if not completed.errors:
+            raise ClientError(f"nothing failed in job {job_id!r}: there is nothing to retry")
+        asked = manifest.request
+        augmentation = asked.augmentation
+        if asked.prepared_by is not None and asked.classify != "originals":
+            augmentation = self._done(asked.prepared_by)[0].request.augmentation
+        again = asked.retry_of and re.fullmatch(r"(.+)-r(\d+)", job_id)
+        stem, number = (again[1], int(again[2])) if again else (job_id, 0)
+        request = ClassificationRequested(
+            job_id=_derived(stem, f"-r{number + 1}"),
+            retry_of=job_id,
+            augmentation=augmentation,
+            classify=asked.classify,
+            model=asked.model,
+        )
+        return self.request(request)
+
+    def classify_prepared(
+        self, job_id: str, classify: Classify = "originals", model: str | None = None
+    ) -> str:
+        """Asks for what a completed job prepared to be classified; nothing is copied. The id of the new job.
+
+        It is called after what is asked, so that whoever asks twice has the same job: `spring-originals`,
+        with a model version named a digest of it behind that.
+
+        Args:
+            job_id: the job that prepared the photos; of one that was itself classified so, that one's.
+            classify: originals, augmented or both.
+            model: the version that must answer; else the one that is in production when the job starts.
+
+        Raises:
+            InvalidRequestError: `classify` or `model` is none that can be asked for.
+            ClientError: there is no such job, it is not completed, or made no variants.
+
+        """
+        manifest, completed = self._done(job_id)
+        if origin := manifest.request.prepared_by:
+            manifest, completed = self._done(origin)
+        prepared = manifest.job_id
+        suffix = f"-{classify}" + ("" if model is None else f"-{digest(model)[:8]}")
+        asked = {"prepared_by": prepared, "classify": classify, "model": model}
+        request = parse_request(json.dumps(asked | {"job_id": _derived(prepared, suffix)}))
+        if completed.status == "cancelled":
+            raise ClientError(f"job {prepared!r} was cancelled: not all of it was prepared")
+        if classify != "originals" and manifest.request.augmentation is None:
+            raise ClientError(f'job {prepared!r} made no variants: all that can be classified is "originals"')
+        return self.request(request)
+
+    def jobs(self, limit: int = 20, after: str | None = None) -> JobPage:
+        """The jobs there are, newest first, running ones too: one page of a listing, two small reads a job.
+
+        Args:
+            limit: how many, at least 1.
+            after: of the page before this one.
+
+        """
+        prefix = recent_prefix(self.bucket)
+        uris = self.objects.page(prefix, after=None if after is None else prefix + after, limit=limit + 1)
+        shown = uris[:limit]
+        found = in_parallel(lambda uri: self._job(uri.rpartition("/")[2]), shown)
+        return JobPage(
+            # Old jobs' objects are cleared away, not all of a job's at one moment.
+            jobs=tuple(job for job in found if job),
+            after=shown[-1].removeprefix(prefix) if len(uris) > limit else None,
+        )
+
     def cancel(self, job_id: str) -> None:
         """Asks for a job to end: what is classified stays, nothing else is begun. `watch` it to see it end.
 
@@ -200,16 +307,14 @@ class Vitrine:
             Stage("selected", manifest.images, manifest.images, "photos"),
             Stage("staged", staged, batches, "batches"),
         ]
-        augmentation, classify = manifest.request.augmentation, manifest.request.classify
-        if augmentation is not None:
-            variants = manifest.images * augmentation.copies
-            # Photos that cannot be read have no variants, so that the count alone would never be full.
-            augmented = variants if classified >= batches else count(f"{layout.root}/augmented/")
-            stages.append(Stage("augmented", augmented, variants, "variants"))
-        if classify != "none":
+        if manifest.request.augmentation is not None:
+            # An empty batch has nothing to augment, so that the count alone would never be full.
+            augmented = batches if classified >= batches else count(f"{layout.root}/augmentation/")
+            stages.append(Stage("augmented", augmented, batches, "batches"))
+        if manifest.request.classify != "none":
             stages.append(Stage("classified", classified, batches, "batches"))
         stages.append(Stage("recorded", recorded, batches, "batches"))
-        completed = self._completed(layout) if recorded >= batches else None
+        completed = find_completed(self.objects, layout) if recorded >= batches else None
         return Status(job_id, manifest, tuple(stages), completed)
 
     def watch(
@@ -271,7 +376,7 @@ class Vitrine:
             raise ClientError(f"there is no job {job_id!r}")
         return JobResults(
             manifest=manifest,
-            completed=self._completed(JobLayout(self.bucket, job_id)),
+            completed=find_completed(self.objects, JobLayout(self.bucket, job_id)),
             tally=self.tables.tally(job_id),
             rows=self.tables.results(job_id, limit),
         )
@@ -383,11 +488,19 @@ class Vitrine:
     def _manifest(self, job_id: str) -> Manifest | None:
         return find_manifest(self.objects, JobLayout(self.bucket, job_id))
 
-    def _completed(self, layout: JobLayout) -> JobCompleted | None:
-        try:
-            return JobCompleted.model_validate_json(self.objects.read(layout.summary).data)
-        except ObjectNotFoundError:
+    def _job(self, job_id: str) -> Job | None:
+        manifest = self._manifest(job_id)
+        if manifest is None:
             return None
+        return Job(job_id, manifest, find_completed(self.objects, JobLayout(self.bucket, job_id)))
+
+    def _done(self, job_id: str) -> tuple[Manifest, JobCompleted]:
+        job = self._job(job_id)
+        if job is None:
+            raise ClientError(f"there is no job {job_id!r}")
+        if job.completed is None:
+            raise ClientError(f"job {job_id!r} is not done yet")
+        return job.manifest, job.completed
 
     def _blocking(self, status: Status) -> list[Rejection]:
         """The rejected messages that keep a job from being completed."""

@@ -39,6 +39,19 @@ class CloudObjects(google_cloud.CloudObjects):
         blob.upload_from_string(data, content_type=content_type, retry=DEFAULT_RETRY)
         return int(blob.generation)
 
+    def page(self, prefix: str, *, after: str | None, limit: int) -> Sequence[str]:  # noqa: D102
+        bucket, _, name = prefix.removeprefix("gs://").partition("/")
+        blobs = self._client.list_blobs(
+            bucket,
+            prefix=name,
+            # Names from this one on, itself included: one more is asked for, and it is left out.
+            start_offset=None if after is None else after.removeprefix(f"gs://{bucket}/"),
+            max_results=limit + 1,
+            fields="items(name),nextPageToken",
+        )
+        uris = [f"gs://{bucket}/{blob.name}" for blob in blobs]
+        return [uri for uri in uris if uri != after][:limit]
+
     def facts(self, prefix: str) -> Mapping[str, ObjectFacts]:  # noqa: D102
         bucket, _, name = prefix.removeprefix("gs://").partition("/")
         blobs = self._client.list_blobs(bucket, prefix=name, fields="items(name,size,md5Hash),nextPageToken")

@@ -25,6 +25,10 @@ class Objects(ports.Objects, Protocol):
         """Writes an object whether or not one stands there; its generation."""
         ...
 
+    def page(self, prefix: str, *, after: str | None, limit: int) -> Sequence[str]:
+        """At most `limit` URIs under a gs:// prefix, in order: the first ones, or those behind `after`."""
+        ...
+
     def facts(self, prefix: str) -> Mapping[str, ObjectFacts]:
         """The objects under a gs:// prefix, by URI."""
         ...

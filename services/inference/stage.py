@@ -142,26 +142,29 @@ def classify_upload(event: ImageUploaded, ports: Ports) -> list[Event]:
 
 
 def _classify_images(images: Sequence[Image], layout: JobLayout, ports: Ports) -> list[Prediction]:
-    pinned = read_manifest(ports.objects, layout).model_version
+    manifest = read_manifest(ports.objects, layout)
+    pinned = manifest.model_version
     try:
         model = ports.models.pinned(pinned)
     except ModelError as error:
         raise Reject(f"model_version: the job is pinned to {pinned!r}: {error}") from error
+    photos = JobLayout(ports.bucket, manifest.request.prepared_by or manifest.job_id)
     cancelled = Cancellation(ports.objects, layout)
     rows = in_parallel(
-        lambda image: None if cancelled else _classify_image(image, layout, model, ports), images
+        lambda image: None if cancelled else _classify_image(image, manifest.job_id, photos, model, ports),
+        images,
     )
     return [row for row in rows if row]
 
 
-def _classify_image(image: Image, layout: JobLayout, model: Model, ports: Ports) -> Prediction:
+def _classify_image(image: Image, job_id: str, photos: JobLayout, model: Model, ports: Ports) -> Prediction:
     return _classify(
-        layout.image(image.image_id, image.variant),
+        photos.image(image.image_id, image.variant),
         model,
         ports,
         error=image.error,
-        prediction_id=digest(layout.job_id, image.image_id, image.variant),
-        job_id=layout.job_id,
+        prediction_id=digest(job_id, image.image_id, image.variant),
+        job_id=job_id,
         image_id=image.image_id,
         variant=image.variant,
     )

@@ -21,7 +21,7 @@ from services.shared.events import (
     MessageRejected,
     Prediction,
 )
-from services.shared.jobs import Manifest, ndjson, read_manifest
+from services.shared.jobs import Manifest, count_batch, ndjson, read_manifest
 from services.shared.layout import (
     JobLayout,
     batches_in,
@@ -49,7 +49,8 @@ def record_batch(event: BatchClassified, ports: Ports) -> list[Event]:
     """Enters a classified batch into the ledger; loads the shard and ends the job where it was the last."""
     layout = JobLayout(ports.bucket, event.job_id)
     manifest = read_manifest(ports.objects, layout)
-    ports.objects.create(layout.ledger(event.batch), b"", "text/plain")
+    tally = count_batch(ports.objects, layout, event.batch).model_dump_json()
+    ports.objects.create(layout.ledger(event.batch), tally.encode(), "application/json")
     shard = shard_of(event.batch)
     if ports.objects.count(layout.shard_ledger(shard)) < batches_in(shard, manifest.batches):
         return []

@@ -1,8 +1,9 @@
 """Selection: a request becomes a job, and the products that match it become batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import batched
+from typing import Protocol
 
 from services.model.registry import Registry
 from services.shared import telemetry
@@ -14,10 +15,13 @@ from services.shared.events import (
     Event,
     Filters,
     Handlers,
+    JobCompleted,
+    Product,
     SelectionContinued,
 )
-from services.shared.jobs import Manifest, find_manifest, read_manifest
-from services.shared.layout import JobLayout, digest
+from services.shared.jobs import Manifest, find_completed, find_manifest, read_manifest
+from services.shared.layout import JobLayout, digest, recent_uri
+from services.shared.parallel import in_parallel
 from services.shared.ports import Catalogue, Clock, Objects, Selection
 
 PAGE_BATCHES = 16  # batches that one push publishes: a few seconds' work, a few megabytes of memory
@@ -35,11 +39,62 @@ class Ports:
     model_version: str  # what inference carries itself, and serves until another version is promoted
 
 
+class Source(Protocol):
+    """Where a job's products come from: the same ones at each look."""
+
+    @property
+    def images(self) -> int: ...  # noqa: D102
+    @property
+    def batches(self) -> int: ...  # noqa: D102
+    def products(self, first: int, last: int) -> Iterable[tuple[Product, ...]]:
+        """Those of the batches from `first` to before `last`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a query found."""
+
+    selection: Selection
+
+    @property
+    def images(self) -> int:  # noqa: D102
+        return self.selection.total
+
+    @property
+    def batches(self) -> int:  # noqa: D102
+        # A job that matches nothing is one empty batch: it ends like any other.
+        return max(1, -(-self.images // BATCH_IMAGES))
+
+    def products(self, first: int, last: int) -> Iterable[tuple[Product, ...]]:  # noqa: D102
+        rows = self.selection.rows(first * BATCH_IMAGES, (last - first) * BATCH_IMAGES)
+        pages = batched(rows, BATCH_IMAGES, strict=False)
+        return (next(pages, ()) for _ in range(first, last))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What another job prepared, in that job's batches."""
+
+    objects: Objects
+    layout: JobLayout
+    images: int
+    batches: int
+
+    def products(self, first: int, last: int) -> Iterable[tuple[Product, ...]]:  # noqa: D102
+        return in_parallel(self._batch, range(first, last))
+
+    def _batch(self, batch: int) -> tuple[Product, ...]:
+        lines = self.objects.read(self.layout.metadata(batch)).data.splitlines()
+        return tuple(Product.model_validate_json(line) for line in lines)
+
+
 def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
     """Opens the job and publishes its first page of batches.
 
     Raises:
-        Reject: no such version of the model, or the job_id belongs to another request.
+        Reject: no such version of the model, the job_id belongs to another request, or the job that is to
+            be retried, or that is to have prepared the photos, does not serve for that.
 
     """
     if request.job_id is None:
@@ -49,18 +104,24 @@ def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
     if job is not None:
         # Before anything is selected: a query costs.
         _refuse_another(request, job)
-    version = job.model_version if job else _pin(request.model, ports)
-    selection = _select(request, ports)
-    if job is None:
-        job = _open(request, version, selection, layout, ports)
+        if ports.objects.exists(layout.summary):
+            # It is done, and what was selected for it may not be kept any longer.
+            return []
+        source = _source(request, ports)
+    else:
+        version = _pin(request.model, ports)
+        _check_other_jobs(request, ports)
+        source = _source(request, ports)
+        job = _open(request, version, source, layout, ports)
         _refuse_another(request, job)
-    return _page(job, selection, 0, ports)
+    ports.objects.create(recent_uri(ports.bucket, job.requested_at, job.job_id), b"", "text/plain")
+    return _page(job, source, 0, ports)
 
 
 def continue_(event: SelectionContinued, ports: Ports) -> list[Event]:
     """Publishes the next page of batches."""
     manifest = read_manifest(ports.objects, JobLayout(ports.bucket, event.job_id))
-    return _page(manifest, _select(manifest.request, ports), event.batch, ports)
+    return _page(manifest, _source(manifest.request, ports), event.batch, ports)
 
 
 def _refuse_another(request: ClassificationRequested, job: Manifest) -> None:
@@ -80,52 +141,81 @@ def _pin(asked: str | None, ports: Ports) -> str:
     return asked
 
 
+def _check_other_jobs(request: ClassificationRequested, ports: Ports) -> None:
+    if request.retry_of is not None:
+        _done("retry_of", request.retry_of, ports)
+    if request.prepared_by is not None:
+        named = f"job {request.prepared_by!r}"
+        prepared, completed = _done("prepared_by", request.prepared_by, ports)
+        if completed.status != "completed":
+            raise Reject(f"prepared_by: {named} was {completed.status}: not all of it was prepared")
+        if origin := prepared.request.prepared_by:
+            raise Reject(f"prepared_by: {named} prepared nothing itself: name {origin!r}, which did")
+        if request.classify != "originals" and prepared.request.augmentation is None:
+            raise Reject(f'classify: "{request.classify}" needs variants, and {named} made none')
+
+
+def _done(field: str, job_id: str, ports: Ports) -> tuple[Manifest, JobCompleted]:
+    layout = JobLayout(ports.bucket, job_id)
+    manifest, completed = find_manifest(ports.objects, layout), find_completed(ports.objects, layout)
+    if manifest is None:
+        raise Reject(f"{field}: there is no job {job_id!r}")
+    if completed is None:
+        raise Reject(f"{field}: job {job_id!r} is not done yet")
+    return manifest, completed
+
+
+def _source(request: ClassificationRequested, ports: Ports) -> Source:
+    if request.prepared_by is None:
+        return Selected(_select(request, ports))
+    layout = JobLayout(ports.bucket, request.prepared_by)
+    prepared = read_manifest(ports.objects, layout)
+    return Prepared(ports.objects, layout, prepared.images, prepared.batches)
+
+
 def _select(request: ClassificationRequested, ports: Ports) -> Selection:
     filters = request.model_dump(include=set(Filters.model_fields))
+    if request.retry_of is None:
+        # As before there was this filter: a job that began then goes on with its own selection.
+        del filters["retry_of"]
     # The id names the request too: two requests that race for one job_id must not share a selection.
     name = f"vitrine-select-{request.job_id}-{digest(sorted(filters.items()))}"
     return ports.catalogue.select(name, Filters(**filters))
 
 
 def _open(
-    request: ClassificationRequested, version: str, selection: Selection, layout: JobLayout, ports: Ports
+    request: ClassificationRequested, version: str, source: Source, layout: JobLayout, ports: Ports
 ) -> Manifest:
     manifest = Manifest(
         job_id=layout.job_id,
         request=request,
         model=ports.model,
         model_version=version,
-        images=selection.total,
-        # A job that matches nothing is one empty batch: it ends like any other.
-        batches=max(1, -(-selection.total // BATCH_IMAGES)),
+        images=source.images,
+        batches=source.batches,
         requested_at=ports.clock(),
     )
-    document = manifest.model_dump_json(indent=2).encode()
+    # Without what was not asked for: while a release is rolled out, the one before it reads this too.
+    document = manifest.model_dump_json(indent=2, exclude_none=True).encode()
     if ports.objects.create(layout.manifest, document, "application/json"):
-        telemetry.count("images_selected", selection.total)
+        telemetry.count("images_selected", source.images)
     # Whoever wrote first, all go on with what stands.
     return read_manifest(ports.objects, layout)
 
 
-def _page(manifest: Manifest, selection: Selection, first: int, ports: Ports) -> list[Event]:
+def _page(manifest: Manifest, source: Source, first: int, ports: Ports) -> list[Event]:
     last = min(first + PAGE_BATCHES, manifest.batches)
-    if ports.objects.exists(JobLayout(ports.bucket, manifest.job_id).cancelled):
-        # The ledger wants every batch, and an empty one costs next to nothing.
-        events: list[Event] = [
-            BatchSelected(job_id=manifest.job_id, batch=batch, products=()) for batch in range(first, last)
-        ]
-    else:
-        events = list(_batches(manifest, selection, first, last))
+    products: Iterable[tuple[Product, ...]] = [()] * (last - first)
+    # Of a job that is cancelled the ledger wants every batch, and an empty one costs next to nothing.
+    if not ports.objects.exists(JobLayout(ports.bucket, manifest.job_id).cancelled):
+        products = source.products(first, last)
+    events: list[Event] = [
+        BatchSelected(job_id=manifest.job_id, batch=batch, products=found)
+        for batch, found in enumerate(products, start=first)
+    ]
     if last < manifest.batches:
         events.append(SelectionContinued(job_id=manifest.job_id, batch=last))
     return events
-
-
-def _batches(manifest: Manifest, selection: Selection, first: int, last: int) -> Iterator[BatchSelected]:
-    rows = selection.rows(first * BATCH_IMAGES, (last - first) * BATCH_IMAGES)
-    pages = batched(rows, BATCH_IMAGES, strict=False)
-    for batch in range(first, last):
-        yield BatchSelected(job_id=manifest.job_id, batch=batch, products=next(pages, ()))
 
 
 HANDLERS: Handlers = {ClassificationRequested: start, SelectionContinued: continue_}

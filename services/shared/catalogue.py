@@ -1,16 +1,16 @@
-"""What a request's filters mean, as one parameterised query over `products`."""
+"""What a request's filters mean, as one parameterised query over `products`, and `predictions` in a retry."""
 
 from services.shared.events import Filters, Product
 
-type Parameters = dict[str, tuple[str, ...] | int]
+type Parameters = dict[str, tuple[str, ...] | str | int]
 
 
-def query(filters: Filters, table: str) -> tuple[str, Parameters]:
+def query(filters: Filters, dataset: str) -> tuple[str, Parameters]:
     """The query that selects the products that match, each image_id once.
 
     Args:
         filters: their values become parameters, never text.
-        table: `project.dataset.table`, from the settings.
+        dataset: `project.dataset`, from the settings.
 
     Returns:
         GoogleSQL and the values of its named parameters. With a limit, the products are a sample that is
@@ -28,9 +28,15 @@ def query(filters: Filters, table: str) -> tuple[str, Parameters]:
     if filters.end_year is not None:
         conditions.append("year <= @end_year")
         parameters["end_year"] = filters.end_year
+    if filters.retry_of is not None:
+        conditions.append(
+            f"image_id IN (SELECT image_id FROM `{dataset}.predictions` "
+            "WHERE job_id = @retry_of AND error IS NOT NULL)"
+        )
+        parameters["retry_of"] = filters.retry_of
     lines = [
         f"SELECT {', '.join(Product.model_fields)}",
-        f"FROM `{table}`",
+        f"FROM `{dataset}.products`",
         f"WHERE {' AND '.join(conditions) or 'TRUE'}",
         # A catalogue may list a product twice; a job has one row an image.
         "QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY display_name) = 1",

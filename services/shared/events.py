@@ -202,6 +202,7 @@ class Filters(_Strict):
     start_year: Year | None = None
     end_year: Year | None = None
     limit: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    retry_of: JobId | None = None  # products that have a row with an error in that job
 
     COLUMNS: ClassVar[tuple[str, ...]] = (
         "gender",
@@ -230,10 +231,24 @@ class ClassificationRequested(Filters, Event):
     augmentation: Augmentation | None = None
     classify: Classify = "originals"
     model: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    prepared_by: JobId | None = None  # its products, photos and variants, as that job left them
+
+    @model_validator(mode="after")
+    def _prepared_is_taken_as_it_is(self) -> Self:
+        if self.prepared_by is None:
+            return self
+        for name in (*Filters.model_fields, "augmentation"):
+            if getattr(self, name) not in ((), None):
+                raise ValueError(f"{name}: must not be given with prepared_by, which says what is classified")
+        if self.classify == "none":
+            raise ValueError('classify: "none" would leave nothing to do for what is prepared already')
+        return self
 
     @model_validator(mode="after")
     def _augmented_needs_augmentation(self) -> Self:
-        if self.classify in ("augmented", "both") and self.augmentation is None:
+        # What another job prepared may have variants; selection knows.
+        without = self.augmentation is None and self.prepared_by is None
+        if self.classify in ("augmented", "both") and without:
             raise ValueError(f'classify: "{self.classify}" needs an augmentation')
         return self
 

@@ -76,19 +76,21 @@ class BigQuerySelection:
 
 
 class BigQueryCatalogue:
-    """The table `products` of a dataset."""
+    """The tables `products` and `predictions` of a dataset."""
 
     def __init__(self, project: str, dataset: str) -> None:
-        self._table = f"{project}.{dataset}.products"
+        self._dataset = f"{project}.{dataset}"
         self._client = bigquery_client(project, dataset)
 
     def select(self, selection_id: str, filters: Filters) -> BigQuerySelection:  # noqa: D102
-        sql, parameters = query(filters, self._table)
+        sql, parameters = query(filters, self._dataset)
         config = bigquery.QueryJobConfig(
             query_parameters=[
                 bigquery.ArrayQueryParameter(name, "STRING", list(value))
                 if isinstance(value, tuple)
-                else bigquery.ScalarQueryParameter(name, "INT64", value)
+                else bigquery.ScalarQueryParameter(
+                    name, "STRING" if isinstance(value, str) else "INT64", value
+                )
                 for name, value in parameters.items()
             ]
         )

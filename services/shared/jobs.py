@@ -1,13 +1,17 @@
-"""The manifest: what every stage needs to know of a job, written once, before its first batch."""
+"""The manifest: what every stage needs to know of a job, written once, before its first batch.
 
-from collections.abc import Iterable
+Beside it, what is known of a job while it runs: whether it is to end, and what came out of each batch.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from time import monotonic
 from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.shared.errors import ObjectNotFoundError
-from services.shared.events import ClassificationRequested, JobId
+from services.shared.errors import ImageErrorCode, ObjectNotFoundError
+from services.shared.events import ClassificationRequested, JobCompleted, JobId, Prediction
 from services.shared.layout import JobLayout
 from services.shared.ports import Objects
 
@@ -26,6 +30,15 @@ class Manifest(BaseModel):
     images: Annotated[int, Field(ge=0)]
     batches: Annotated[int, Field(ge=1)]
     requested_at: AwareDatetime
+
+
+class BatchTally(BaseModel):
+    """What came out of a batch; the content of its marker in the ledger."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    predictions: Annotated[int, Field(ge=0)]  # rows with labels; variants count
+    errors: Mapping[ImageErrorCode, Annotated[int, Field(ge=1)]]  # rows without, by code
 
 
 class Cancellation:
@@ -60,6 +73,49 @@ def find_manifest(objects: Objects, layout: JobLayout) -> Manifest | None:
         return read_manifest(objects, layout)
     except ObjectNotFoundError:
         return None
+
+
+def find_completed(objects: Objects, layout: JobLayout) -> JobCompleted | None:
+    """A job's row of `jobs`, if it is done."""
+    try:
+        return JobCompleted.model_validate_json(objects.read(layout.summary).data)
+    except ObjectNotFoundError:
+        return None
+
+
+def read_predictions(objects: Objects, layout: JobLayout, batch: int) -> list[Prediction]:
+    """The rows of a batch.
+
+    Raises:
+        ObjectNotFoundError: it is not classified yet.
+
+    """
+    lines = objects.read(layout.predictions(batch)).data.splitlines()
+    return [Prediction.model_validate_json(line) for line in lines]
+
+
+def count_batch(objects: Objects, layout: JobLayout, batch: int) -> BatchTally:
+    """Counts the rows of a batch.
+
+    Raises:
+        ObjectNotFoundError: it is not classified yet.
+
+    """
+    errors = Counter(row.error for row in read_predictions(objects, layout, batch))
+    predictions = errors.pop(None, 0)
+    return BatchTally(predictions=predictions, errors={code: n for code, n in errors.items() if code})
+
+
+def read_tally(objects: Objects, layout: JobLayout, batch: int) -> BatchTally:
+    """What came out of a batch that is in the ledger.
+
+    Raises:
+        ObjectNotFoundError: it is not.
+
+    """
+    marker = objects.read(layout.ledger(batch)).data
+    # Markers were empty once, and jobs outlive releases.
+    return BatchTally.model_validate_json(marker) if marker else count_batch(objects, layout, batch)
 
 
 def ndjson(rows: Iterable[BaseModel]) -> bytes:

@@ -6,11 +6,13 @@ jobs/<job>/manifest.json                         the request, the pinned model, 
 jobs/<job>/images/<image_id>.jpg                 the job's copies
 jobs/<job>/augmented/<image_id>-<copy>.jpg       their variants
 jobs/<job>/metadata/<shard>/<batch>.ndjson       the catalogue's columns
+jobs/<job>/augmentation/<shard>/<batch>          the variants of a batch stand
 jobs/<job>/predictions/<shard>/<batch>.ndjson    rows of `predictions`
-jobs/<job>/ledger/<shard>/<batch>                the batch is classified
+jobs/<job>/ledger/<shard>/<batch>                the batch is classified: how many rows, how many errors
 jobs/<job>/loaded/<shard>                        its shard is in BigQuery
 jobs/<job>/cancelled                             it is to end: batches that are not classified stay empty
 jobs/<job>/summary.json                          the job is done: its row of `jobs`
+recent/<9999999999999 - milliseconds>/<job>      the job was asked for then: the newest is listed first
 handled/<subscription>/<digest of event id>      a message is done with
 rejected/<rejection_id>                          the bytes of a rejected message
 smoke/<digest>/photo.jpg                         what a new revision of inference is tested with
@@ -22,8 +24,10 @@ models/<name>/production.json                    the version that is served, who
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 
 SHARD_BATCHES = 1_000
+END_OF_TIME = 9_999_999_999_999  # milliseconds since the epoch: 2286
 
 
 def photo_uri(bucket: str, image_id: int) -> str:
@@ -35,6 +39,16 @@ def handled_uri(bucket: str, subscription: str, event_id: str) -> str:
     """Stands when a subscription's message was handled and what it led to was published."""
     # An outsider may set any event_id, of any length.
     return f"gs://{bucket}/handled/{subscription}/{digest(event_id)}"
+
+
+def recent_prefix(bucket: str) -> str:
+    """The prefix of all jobs' markers."""
+    return f"gs://{bucket}/recent/"
+
+
+def recent_uri(bucket: str, requested_at: datetime, job_id: str) -> str:
+    """The marker of a job; in the order of their names, the job that was asked for last comes first."""
+    return f"{recent_prefix(bucket)}{END_OF_TIME - int(requested_at.timestamp() * 1000):013d}/{job_id}"
 
 
 def rejected_uri(bucket: str, rejection_id: str) -> str:
@@ -88,6 +102,10 @@ class JobLayout:
     def metadata(self, batch: int) -> str:
         """The catalogue's columns of a batch."""
         return f"{self.root}/metadata/{_in_shard(batch)}.ndjson"
+
+    def augmentation(self, batch: int) -> str:
+        """Stands when the variants of a batch do."""
+        return f"{self.root}/augmentation/{_in_shard(batch)}"
 
     def predictions(self, batch: int) -> str:
         """The rows of a batch."""

@@ -92,17 +92,26 @@ class MemorySelection:
 
 
 class MemoryCatalogue:
-    """The table `products`."""
+    """The table `products`; the rows of what is retried are in `warehouse`."""
 
-    def __init__(self, products: Iterable[Product] = ()) -> None:
+    def __init__(self, products: Iterable[Product] = (), warehouse: "MemoryWarehouse | None" = None) -> None:
         self.products = list(products)
+        self._warehouse = warehouse
         self.selections: dict[str, MemorySelection] = {}
 
     def select(self, selection_id: str, filters: Filters) -> MemorySelection:  # noqa: D102
         if selection_id not in self.selections:
-            unique = {product.image_id: product for product in self.products if _matches(product, filters)}
+            matching = [product for product in self.products if _matches(product, filters)]
+            if filters.retry_of is not None:
+                failed = self._failed(filters.retry_of)
+                matching = [product for product in matching if product.image_id in failed]
+            unique = {product.image_id: product for product in matching}
             self.selections[selection_id] = MemorySelection(list(unique.values())[: filters.limit])
         return self.selections[selection_id]
+
+    def _failed(self, job_id: str) -> set[int]:
+        rows = self._warehouse.tables.get("predictions", []) if self._warehouse else []
+        return {row["image_id"] for row in rows if row["job_id"] == job_id and row["error"] is not None}
 
 
 class MemoryWarehouse:

@@ -73,7 +73,7 @@ class Selection(Protocol):
 
 
 class Catalogue(Protocol):
-    """The table `products`."""
+    """The table `products`, and for a retry `predictions`."""
 
     def select(self, selection_id: str, filters: Filters) -> Selection:
         """The selection of this name, made at the first call and found again at the next."""

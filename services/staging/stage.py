@@ -1,11 +1,15 @@
-"""Staging: the photos of a batch are copied under the job's prefix, the catalogue's columns beside them."""
+"""Staging: the photos of a batch are copied under the job's prefix, the catalogue's columns beside them.
 
+What another job prepared is not copied: inference reads it where it stands.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.shared import telemetry
 from services.shared.errors import ObjectNotFoundError
-from services.shared.events import BatchSelected, BatchStaged, Event, Handlers, Image, Product
-from services.shared.jobs import Cancellation, ndjson, read_manifest
+from services.shared.events import BatchSelected, BatchStaged, Classify, Event, Handlers, Image, Product
+from services.shared.jobs import Cancellation, ndjson, read_manifest, read_predictions
 from services.shared.layout import JobLayout, photo_uri
 from services.shared.parallel import in_parallel
 from services.shared.ports import Objects
@@ -23,21 +27,14 @@ def handle(event: BatchSelected, ports: Ports) -> list[Event]:
     """Copies the photos inside Cloud Storage; one that is missing goes on as an error of its own."""
     layout = JobLayout(ports.bucket, event.job_id)
     request = read_manifest(ports.objects, layout).request
-
     cancelled = Cancellation(ports.objects, layout)
-
-    def stage(product: Product) -> Image | None:
-        if cancelled:
-            return None
-        try:
-            ports.objects.copy(photo_uri(ports.bucket, product.image_id), layout.image(product.image_id))
-        except ObjectNotFoundError:
-            return Image(image_id=product.image_id, error="photo-missing")
-        return Image(image_id=product.image_id)
-
     # A cancelled job goes on with the photos that it has, or none, so that the ledger has all batches.
-    images = [image for image in in_parallel(stage, event.products) if image]
-    telemetry.count("images_staged", sum(image.error is None for image in images))
+    if request.prepared_by is None:
+        images = _copy(event.products, layout, cancelled, ports)
+    elif cancelled:
+        images = []
+    else:
+        images = _find(event, JobLayout(ports.bucket, request.prepared_by), request.classify, ports)
     ports.objects.create(layout.metadata(event.batch), ndjson(event.products), "application/x-ndjson")
     return [
         BatchStaged(
@@ -49,6 +46,39 @@ def handle(event: BatchSelected, ports: Ports) -> list[Event]:
             classify=request.classify != "none" and bool(images),
         )
     ]
+
+
+def _copy(
+    products: Sequence[Product], layout: JobLayout, cancelled: Cancellation, ports: Ports
+) -> list[Image]:
+    def stage(product: Product) -> Image | None:
+        if cancelled:
+            return None
+        try:
+            ports.objects.copy(photo_uri(ports.bucket, product.image_id), layout.image(product.image_id))
+        except ObjectNotFoundError:
+            return Image(image_id=product.image_id, error="photo-missing")
+        return Image(image_id=product.image_id)
+
+    images = [image for image in in_parallel(stage, products) if image]
+    telemetry.count("images_staged", sum(image.error is None for image in images))
+    return images
+
+
+def _find(event: BatchSelected, prepared: JobLayout, classify: Classify, ports: Ports) -> list[Image]:
+    """The photos and variants that a job has of its batch; what it could not use is an error here too."""
+    augmentation = read_manifest(ports.objects, prepared).request.augmentation
+    made = [f"augmented-{copy}" for copy in range(augmentation.copies if augmentation else 0)]
+    variants = {"originals": ["original"], "augmented": made, "both": ["original", *made]}[classify]
+    rows = read_predictions(ports.objects, prepared, event.batch)
+    errors = {row.image_id: row.error for row in rows if row.error and row.variant == "original"}
+    images: list[Image] = []
+    for product in event.products:
+        if error := errors.get(product.image_id):
+            images.append(Image(image_id=product.image_id, error=error))
+        else:
+            images += [Image(image_id=product.image_id, variant=variant) for variant in variants]
+    return images
 
 
 HANDLERS: Handlers = {BatchSelected: handle}

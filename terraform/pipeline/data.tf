@@ -45,7 +45,7 @@ module "bucket" {
   # photos that new revisions of inference are tested with.
   expiry_days = merge(
     { "handled/" = 31, "smoke/" = 1, "training/" = 90 },
-    var.job_expiry_days == null ? {} : { "jobs/" = var.job_expiry_days },
+    var.job_expiry_days == null ? {} : { "jobs/" = var.job_expiry_days, "recent/" = var.job_expiry_days },
   )
 }
 

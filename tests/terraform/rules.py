@@ -416,7 +416,7 @@ def what_is_done_with_is_cleared_away(plan: Plan) -> Iterator[str]:
         if one(rule, "condition").get("matches_prefix")
     }
     expected = {"handled/": 31, "smoke/": 1, "training/": 90} | (
-        {} if plan.environment == "prod" else {"jobs/": 30}
+        {} if plan.environment == "prod" else {"jobs/": 30, "recent/": 30}
     )
     if found != expected:
         yield f"bucket: clears away {found}, not {expected}"

@@ -44,6 +44,9 @@ class OwnedObjects:
         self.puts.append(uri)
         return self.memory.put(uri, data)
 
+    def page(self, prefix: str, *, after: str | None, limit: int) -> Sequence[str]:
+        return [uri for uri in self.memory.names(prefix) if after is None or uri > after][:limit]
+
     def facts(self, prefix: str) -> Mapping[str, ObjectFacts]:
         return {uri: _facts(self.memory.read(uri)) for uri in self.memory.names(prefix)}
 

@@ -81,8 +81,8 @@ class MemoryPipeline:
 
     def __init__(self, products: list[Product], deliveries: int = 1, seed: int = 0) -> None:
         self.objects = MemoryObjects()
-        self.catalogue = MemoryCatalogue(products)
         self.warehouse = MemoryWarehouse(self.objects)
+        self.catalogue = MemoryCatalogue(products, self.warehouse)
         self.publisher = MemoryPublisher()
         self._deliveries = deliveries
         self._random = random.Random(seed)
