@@ -1,4 +1,4 @@
-"""What the API and the console do: functions over the ports that raise a Problem where something cannot be done.
+"""What the API and the console do: functions over the ports, which raise a Problem where something cannot be.
 
 All are sync; run them on a thread. All may be repeated: a repeat changes nothing and answers the same.
 """
@@ -19,7 +19,7 @@ from services.gateway.problems import FieldError, Problem
 from services.gateway.settings import Settings
 from services.model.manifest import ModelError
 from services.model.registry import Pointer, UnknownVersionError
-from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError
+from services.shared.errors import ImageError, ImageErrorCode
 from services.shared.events import ClassificationRequested, Classify, JobCompleted
 from services.shared.images import decode
 from services.shared.jobs import Manifest, find_completed, find_manifest
@@ -237,7 +237,9 @@ def judge(
         return ports.vitrine.judge(result, head, verdict, label=label, by=identity.name, comment=comment)
     except InvalidRequestError as error:
         field, _, expected = str(error).partition(": ")
-        errors: list[FieldError] = [{"field": field, "expected": expected, "got": {"head": head}.get(field, label)}]
+        errors: list[FieldError] = [
+            {"field": field, "expected": expected, "got": {"head": head}.get(field, label)}
+        ]
         raise Problem(422, "invalid-request", str(error), errors=errors) from error
 
 
@@ -357,7 +359,7 @@ def _confirm(priced: Estimate) -> None:
         raise Problem(
             409,
             "confirmation-needed",
-            f"the job would cost about {priced.cost:.2f} {priced.currency}, which is more than {priced.limit:g}: "
+            f"the job would cost about {priced.cost:.2f} {priced.currency}, more than {priced.limit:g}: "
             "ask with confirm_cost=true",
             errors=[{"field": "confirm_cost", "expected": "true", "got": False}],
             more={"estimate": priced.model_dump(mode="json")},

@@ -17,11 +17,11 @@ from services.client.client import JobPage
 from services.client.ports import Disagreement, Result, ResultFilter
 from services.client.review import MAX_COMMENT, MAX_LABEL, Against, HumanLabel, Quality, Verdict
 from services.gateway import actions, audit
-from services.gateway.audit import audited
+from services.gateway.audit import audited, changes_nothing
 from services.gateway.cost import Estimate
 from services.gateway.dependencies import get_ports, get_settings
-from services.gateway.openapi import PHOTO_PROBLEMS, may_raise
 from services.gateway.identity import Identity
+from services.gateway.openapi import PHOTO_PROBLEMS, may_raise
 from services.gateway.ports import Ports
 from services.gateway.problems import Problem
 from services.gateway.progress import Board, Progress, get_board
@@ -30,7 +30,7 @@ from services.gateway.settings import Settings
 from services.model.manifest import Manifest, ModelError
 from services.model.registry import Pointer, UnknownVersionError
 from services.shared.errors import ImageError, ObjectNotFoundError, ObjectTooLargeError
-from services.shared.events import MAX_COPIES, MAX_SIDE, ClassificationRequested, Prediction, Product
+from services.shared.events import MAX_SIDE, ClassificationRequested, Prediction, Product
 from services.shared.images import MAX_BYTES, decode
 from services.shared.jobs import Manifest as JobManifest
 from services.shared.layout import JobLayout, digest, photo_uri
@@ -89,7 +89,11 @@ REQUEST_EXAMPLES: Any = {
             "job_id": "summer-dresses",
             "gender": ["Women", "Girls"],
             "start_year": 2014,
-            "augmentation": {"rotation": {"degrees": 10}, "resize": {"width": 256, "height": 256}, "copies": 2},
+            "augmentation": {
+                "rotation": {"degrees": 10},
+                "resize": {"width": 256, "height": 256},
+                "copies": 2,
+            },
             "classify": "both",
         },
     },
@@ -114,6 +118,9 @@ class ClassifyPrepared(_Given):
     model: Annotated[
         str | None, Field(min_length=1, max_length=100, description="A version; else the one in production.")
     ] = None
+
+
+DEFAULTS = ClassifyPrepared()
 
 
 class Judgement(_Given):
@@ -175,7 +182,9 @@ class JobList(BaseModel):
     """A page of jobs, newest first."""
 
     jobs: list[JobSummary]
-    next: Annotated[str | None, Field(description="What `after` is for the next page; null: this is the last.")]
+    next: Annotated[
+        str | None, Field(description="What `after` is for the next page; null: this is the last.")
+    ]
 
 
 class ResultRow(Prediction):
@@ -183,7 +192,8 @@ class ResultRow(Prediction):
 
     declared: Annotated[Product | None, Field(description="Null where the catalogue has no such product.")]
     disagreements: Annotated[
-        tuple[str, ...], Field(description="The heads whose best label is not the declared one, surest first.")
+        tuple[str, ...],
+        Field(description="The heads whose best label is not the declared one, surest first."),
     ]
     photo: Annotated[str | None, Field(description="Where the photo is.")]
 
@@ -192,7 +202,9 @@ class ResultPage(BaseModel):
     """A page of results: disagreements first, the surest on top; then errors; then the rest by id."""
 
     results: list[ResultRow]
-    next: Annotated[str | None, Field(description="What `after` is for the next page; null: this is the last.")]
+    next: Annotated[
+        str | None, Field(description="What `after` is for the next page; null: this is the last.")
+    ]
 
 
 class PhotoPending(BaseModel):
@@ -225,7 +237,9 @@ class DisagreementPage(BaseModel):
     """A page of disagreements, the surest first."""
 
     disagreements: list[DisagreementRow]
-    next: Annotated[str | None, Field(description="What `after` is for the next page; null: this is the last.")]
+    next: Annotated[
+        str | None, Field(description="What `after` is for the next page; null: this is the last.")
+    ]
 
 
 class ModelSummary(BaseModel):
@@ -302,7 +316,7 @@ def _asked(request: Request, response: Response, board: Board, job_id: str) -> J
         "job-id-taken",
         "confirmation-needed",
         "job-not-found",
-        "request-too-large",
+        "too-large",
     )
     | {202: {"headers": LOCATION}},
     dependencies=[Depends(audited("job.create"))],
@@ -329,7 +343,10 @@ def create_job(
 
 
 @router.post(
-    "/estimates", tags=["jobs"], responses=may_raise("malformed-request", "job-not-found", "request-too-large")
+    "/estimates",
+    tags=["jobs"],
+    responses=may_raise("malformed-request", "job-not-found", "too-large"),
+    dependencies=[Depends(changes_nothing)],
 )
 def estimate_job(body: JobRequest, identity: Reader, ports: PortsOf, settings: SettingsOf) -> Estimate:
     """Say what a request would match, scan, take and cost; nothing is begun."""
@@ -342,7 +359,8 @@ def list_jobs(
     ports: PortsOf,
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
     after: Annotated[
-        str | None, Query(pattern=r"^\d{13}/[a-z0-9][a-z0-9-]{1,62}$", description="`next` of the page before.")
+        str | None,
+        Query(pattern=r"^\d{13}/[a-z0-9][a-z0-9-]{1,62}$", description="`next` of the page before."),
     ] = None,
 ) -> JobList:
     """List the jobs that have begun, newest first, running ones too."""
@@ -414,7 +432,7 @@ def retry_job(
     tags=["jobs"],
     status_code=202,
     responses=may_raise(
-        "malformed-request", "job-not-found", "job-not-ended", "job-not-suitable", "request-too-large"
+        "malformed-request", "job-not-found", "job-not-ended", "job-not-suitable", "too-large"
     )
     | {202: {"headers": LOCATION}},
     dependencies=[Depends(audited("job.classify"))],
@@ -427,9 +445,9 @@ def classify_job(
     ports: PortsOf,
     settings: SettingsOf,
     board: BoardOf,
-    body: ClassifyPrepared = ClassifyPrepared(),
+    body: ClassifyPrepared = DEFAULTS,
 ) -> JobAsked:
-    """Ask for what a job prepared to be classified, as it is: nothing is copied. To ask twice changes nothing."""
+    """Ask for what a job prepared to be classified, as it is: nothing is copied. A repeat changes nothing."""
     asked = actions.classify_prepared(ports, settings, job_id, classify=body.classify, model=body.model)
     return _asked(request, response, board, asked)
 
@@ -438,7 +456,9 @@ def classify_job(
 
 
 def _filter(
-    head: Annotated[Head | None, Query(description="What the others are about is this head's best label.")] = None,
+    head: Annotated[
+        Head | None, Query(description="What the others are about is this head's best label.")
+    ] = None,
     label: Annotated[Text | None, Query(description="The best label.")] = None,
     declared: Annotated[Text | None, Query(description="What the catalogue says.")] = None,
     error: Annotated[
@@ -529,7 +549,9 @@ class _Page:
                 422,
                 "page-of-another-question",
                 "after: must be `next` of a page with the same filters",
-                errors=[{"field": "after", "expected": "`next` of a page with the same filters", "got": after}],
+                errors=[
+                    {"field": "after", "expected": "`next` of a page with the same filters", "got": after}
+                ],
             )
         self.offset = int(offset)
 
@@ -538,7 +560,7 @@ class _Page:
         return f"{self.offset + self._limit}-{self._question}" if found > self._limit else None
 
 
-VARIANT = rf"^(original|catalogue|augmented-(\d|1\d))$"
+VARIANT = r"^(original|catalogue|augmented-(\d|1\d))$"
 
 
 @router.get(
@@ -601,7 +623,7 @@ def _photo(ports: Ports, manifest: JobManifest, image_id: int, variant: str) -> 
 @router.post(
     "/images",
     tags=["single photos"],
-    responses=may_raise("idempotency-key-reused", "request-too-large", *PHOTO_PROBLEMS)
+    responses=may_raise("idempotency-key-reused", "too-large", *PHOTO_PROBLEMS)
     | {202: {"model": PhotoPending, "headers": LOCATION, "description": "It takes longer."}},
     dependencies=[Depends(audited("image.classify"))],
     response_model=Prediction,
@@ -664,7 +686,7 @@ def get_image(
     "/labels",
     tags=["review"],
     status_code=201,
-    responses=may_raise("malformed-request", "photo-not-found", "request-too-large"),
+    responses=may_raise("malformed-request", "photo-not-found", "too-large"),
     dependencies=[Depends(audited("label.create"))],
 )
 def create_label(body: Judgement, request: Request, identity: Reviewer, ports: PortsOf) -> HumanLabel:
@@ -785,7 +807,7 @@ def get_model(version: VersionPath, identity: Reader, ports: PortsOf) -> Manifes
 @router.post(
     "/models/rollback",
     tags=["models"],
-    responses=may_raise("malformed-request", "cannot-roll-back", "request-too-large"),
+    responses=may_raise("malformed-request", "cannot-roll-back", "too-large"),
     dependencies=[Depends(audited("model.rollback"))],
 )
 def rollback_model(body: Reason, request: Request, identity: Administrator, ports: PortsOf) -> Pointer:
@@ -798,7 +820,7 @@ def rollback_model(body: Reason, request: Request, identity: Administrator, port
 @router.post(
     "/models/{version}/promote",
     tags=["models"],
-    responses=may_raise("malformed-request", "model-not-found", "cannot-promote", "request-too-large"),
+    responses=may_raise("malformed-request", "model-not-found", "cannot-promote", "too-large"),
     dependencies=[Depends(audited("model.promote"))],
 )
 def promote_model(
@@ -814,7 +836,9 @@ def promote_model(
 
 
 @router.get("/rejected", tags=["rejected messages"], responses=may_raise())
-def list_rejected(identity: Reader, ports: PortsOf, job: JobQuery = None, limit: Limit = PAGE) -> RejectedList:
+def list_rejected(
+    identity: Reader, ports: PortsOf, job: JobQuery = None, limit: Limit = PAGE
+) -> RejectedList:
     """List the messages that were refused, or given up after their attempts, newest first."""
     return RejectedList(
         messages=[

@@ -1,4 +1,4 @@
-"""The topics as AsyncAPI 3.0, made of schemas/ and the events: `python -m services.gateway.asyncapi` writes it.
+"""The topics as AsyncAPI 3.0, of schemas/ and the events; `python -m services.gateway.asyncapi` writes it.
 
 What is served is the written file: the examples it is made of are in no container.
 """
@@ -24,9 +24,9 @@ BINDING = "0.2.0"  # of googlepubsub, the version that AsyncAPI has
 REFERENCE = "#/components/schemas/{model}"
 
 DESCRIPTION = """\
-Every service of the pipeline is pushed the topics that it is subscribed to, and publishes to the next. Messages
-are JSON, delivered at least once, in any order. What a service refuses goes to `message-rejected` with its
-reason, and so does what it could not handle in so many attempts.
+Every service of the pipeline is pushed the topics that it is subscribed to, and publishes to the next.
+Messages are JSON, delivered at least once, in any order. What a service refuses goes to `message-rejected`
+with its reason, and so does what it could not handle in so many attempts.
 """
 
 router = APIRouter(include_in_schema=False)
@@ -93,7 +93,10 @@ def _operations(topics: Mapping[str, Topic]) -> Iterator[tuple[str, dict[str, An
     for name, topic in topics.items():
         channel = {"$ref": f"#/channels/{name}"}
         for producer in topic.producers:
-            yield f"{producer}-publishes-{name}", {"action": "send", "channel": channel, "x-service": producer}
+            yield (
+                f"{producer}-publishes-{name}",
+                {"action": "send", "channel": channel, "x-service": producer},
+            )
         for service, subscription in topic.subscriptions.items():
             yield (
                 f"{name}-to-{service}",
@@ -185,7 +188,9 @@ def _topics(asyncapi: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _fields(schema: Mapping[str, Any], schemas: Mapping[str, Any], prefix: str = "") -> Iterator[dict[str, Any]]:
+def _fields(
+    schema: Mapping[str, Any], schemas: Mapping[str, Any], prefix: str = ""
+) -> Iterator[dict[str, Any]]:
     """The fields of an object, those of nested ones behind a dot."""
     for name, of in schema.get("properties", {}).items():
         described = _described(of, schemas)

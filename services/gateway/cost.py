@@ -17,7 +17,7 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Prices(BaseModel):
     """What a unit of each costs, and how many photos a unit does. VITRINE_PRICES replaces what it names.
 
-    The prices are Google's list prices in us-central1, in US dollars, without taxes, discounts and free tiers:
+    The prices are Google's list prices in us-central1, in US dollars, without taxes, discounts, free tiers:
     cloud.google.com/run/pricing (instance-based billing; L4 without zonal redundancy),
     cloud.google.com/bigquery/pricing and cloud.google.com/storage/pricing (standard, one region), as of
     November 2025. The throughputs are assumptions on the careful side, not measurements: put your own there

@@ -1,4 +1,4 @@
-"""How the API is described: every problem by its type, the credential; `python -m services.gateway.openapi`."""
+"""How the API is described: every problem by its type. `python -m services.gateway.openapi` writes it."""
 
 import json
 from collections.abc import Mapping
@@ -19,11 +19,12 @@ FILE = SCHEMAS / "openapi.json"
 DESCRIPTION = """\
 Classifies a marketplace's product photos and tells where its catalogue is wrong.
 
-Every request carries a credential: `Authorization: Bearer <API key or Google ID token>`. A role says what it may
-do: a viewer reads, an operator runs jobs, a reviewer judges predictions, an admin does all of it and promotes models.
+Every request carries a credential: `Authorization: Bearer <API key or Google ID token>`. A role says what
+it may do: a viewer reads, an operator runs jobs, a reviewer judges predictions, an admin does all of it and
+promotes models.
 
-What goes wrong is answered as [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) says, with a `type` for programs, a
-`detail` for people, and in `errors` each field that is wrong. Changing requests may be repeated: with an
+What goes wrong is answered as [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) says, with a `type` for
+programs, a `detail` for people, and in `errors` each field that is wrong. Changing requests may be repeated: with an
 `Idempotency-Key`, or because the same thing asked twice is the same thing.
 
 The topics behind it are at [/events](/events).
@@ -43,6 +44,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "malformed-request": (400, "The body is not JSON."),
     "unauthenticated": (401, "There is no credential, or it is not valid."),
     "forbidden": (403, "No role of who asks has the right."),
+    "forged-request": (403, "A browser's session without the token of our page, or from a page of others."),
     "job-not-found": (404, "There is no such job."),
     "photo-not-found": (404, "The job has no such photo."),
     "prediction-not-found": (404, "There is no such prediction, or not yet."),
@@ -58,7 +60,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "cannot-promote": (409, "The version is damaged or refused, or somebody else was faster."),
     "cannot-roll-back": (409, "Nothing was ever promoted, or somebody else was faster."),
     "model-refused": (409, "What stands there is not a version that would be served."),
-    "request-too-large": (413, "The body has more bytes than are taken."),
+    "too-large": (413, "The body has more bytes than are taken."),
     "photo-too-large": (413, MEANINGS["photo-too-large"]),
     "photo-not-an-image": (415, MEANINGS["photo-not-an-image"]),
     "photo-format-unsupported": (415, MEANINGS["photo-format-unsupported"]),
@@ -69,9 +71,16 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "page-of-another-question": (422, "`after` is of a page with other filters."),
     "invalid-request": (422, "A field is wrong; `errors` names each."),
     "too-many-requests": (429, "Ask again after the seconds that Retry-After names."),
+    "credential-unverifiable": (503, "Google's certificates or groups cannot be asked now."),
 }
 # What any route may answer.
-EVERYWHERE = ("unauthenticated", "forbidden", "invalid-request", "too-many-requests")
+EVERYWHERE = (
+    "unauthenticated",
+    "forbidden",
+    "invalid-request",
+    "too-many-requests",
+    "credential-unverifiable",
+)
 PHOTO_PROBLEMS = tuple(name for name in PROBLEMS if name in MEANINGS)
 
 _PROBLEM_SCHEMA = {
@@ -112,8 +121,11 @@ def may_raise(*types: str) -> dict[int | str, dict[str, Any]]:
 
 
 def _response(status: int, names: list[str]) -> dict[str, Any]:
-    examples = {
-        name: {"summary": PROBLEMS[name][1], "value": Problem(status, name, PROBLEMS[name][1]).document("/v1/...")}
+    examples: dict[str, Any] = {
+        name: {
+            "summary": PROBLEMS[name][1],
+            "value": Problem(status, name, PROBLEMS[name][1]).document("/v1/..."),
+        }
         for name in names
     }
     kinds = [example["value"]["type"] for example in examples.values()]

@@ -1,7 +1,7 @@
 """How far a job is, for any number of people who ask at once.
 
-A look at Cloud Storage costs a page of names for each shard that is not full, and one read for each ledger
-marker that was not there before: what was seen once is never looked at again. A look is good for LIFE seconds,
+A look at Cloud Storage costs a page of names for each shard that is not full, and a read for each marker
+of the ledger that was not there before: what was seen once is never looked at again. A look is good for LIFE seconds,
 whoever asks; who asks while one is under way waits for that one. Nothing lists photos or variants.
 """
 
@@ -133,7 +133,7 @@ class Board:
             return entry.seen
 
     async def follow(self, job_id: str) -> Seen:
-        """As `see`, for coroutines: what is known is answered at once, and a thread is taken for a look alone."""
+        """As `see`, for coroutines: what is known is answered at once; only a look takes a thread."""
         if (seen := self.known(job_id)) is not None:
             return seen
         flight = self._flights.get(job_id)

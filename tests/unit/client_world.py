@@ -14,6 +14,7 @@ from services.client.client import Vitrine
 from services.client.ports import (
     EVERYTHING,
     Disagreement,
+    Matching,
     ObjectFacts,
     Rejection,
     Result,
@@ -66,6 +67,11 @@ class PipelineTables:
 
     def merge_products(self, products: Sequence[Product]) -> None:
         self.products |= {product.image_id: product for product in products}
+
+    def matching(self, filters: Filters) -> Matching:
+        # Kept under no name that a job's selection has.
+        name = f"matching-{len(self._pipeline.catalogue.selections)}"
+        return Matching(self._pipeline.catalogue.select(name, filters).total, bytes_scanned=0)
 
     def tally(self, job_id: str) -> Tally:
         return tally(self._results(job_id))

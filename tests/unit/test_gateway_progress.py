@@ -2,7 +2,7 @@ import asyncio
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -84,7 +84,10 @@ class Setting:
 
     def batch(self, batch: int, predictions: int = 256, **errors: int) -> None:
         """Lets a batch pass all stages."""
-        tally = {"predictions": predictions, "errors": {code.replace("_", "-"): n for code, n in errors.items()}}
+        tally = {
+            "predictions": predictions,
+            "errors": {code.replace("_", "-"): n for code, n in errors.items()},
+        }
         self.objects.create(LAYOUT.metadata(batch), b"", "")
         self.objects.create(LAYOUT.predictions(batch), b"", "")
         self.objects.create(LAYOUT.ledger(batch), json.dumps(tally).encode(), "")
@@ -187,7 +190,9 @@ def test_no_look_lists_photos_or_variants() -> None:
     setting.batch(0)
     setting.look()
     assert setting.objects.listings
-    assert not [prefix for prefix in setting.objects.listings if "/images" in prefix or "/augmented" in prefix]
+    assert not [
+        prefix for prefix in setting.objects.listings if "/images" in prefix or "/augmented" in prefix
+    ]
 
 
 def test_within_a_second_nothing_is_looked_at_twice() -> None:
