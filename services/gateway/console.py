@@ -255,6 +255,7 @@ def _job_form(
         catalogue={column: values[column] for column in Filters.COLUMNS},
         years=[year for year, _ in values["year"]],
         versions=sorted({settings.model_version, *ports.registry.versions()}),
+        varied=any((form or {}).get(name) for name in forms.AUGMENTATION),
         form=form or FormData(),
         errors=errors or {},
         estimate=estimate,

@@ -11,6 +11,12 @@ from services.shared.events import MAX_COPIES, MAX_SIDE, ClassificationRequested
 
 type Errors = dict[str, str]  # field of the form -> what is wrong with it
 
+# The fields that say what a variant is.
+AUGMENTATION = (
+    *("copies", "crop_min", "crop_max", "resize_width", "resize_height"),
+    *("flip", "rotation", "brightness", "contrast", "blur"),
+)
+
 # Where the request's own rules find something, what the form calls it, and how it is said there. All else was
 # looked at before, field by field.
 _RULES: Mapping[str, tuple[str, str]] = {

@@ -1,6 +1,5 @@
 """How the console's pages are made of templates, and how they put names, numbers and times."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cache
@@ -29,6 +28,13 @@ DONE: Mapping[str, str] = {
     "promoted": "The version is in production: jobs that start from now on use it, uploads within seconds.",
     "rolled-back": "What was in production before is back.",
 }
+
+
+class _Errors(dict[str, str]):
+    """What is wrong, by field; of a field that is right templates may ask all the same."""
+
+    def __missing__(self, field: str) -> str:
+        return ""
 
 
 def page(
@@ -64,8 +70,7 @@ def page(
         "form": FormData(),
         "errors": {},
     } | context
-    # What is not wrong has no error, which templates may ask for all the same.
-    context["errors"] = defaultdict(str, context["errors"])
+    context["errors"] = _Errors(context["errors"])
     content = _environment().get_template(f"{name}.html.j2").render(context)
     # Whoever signs out has left nothing behind in the browser.
     return HTMLResponse(content, status, {"Cache-Control": "no-store"} | dict(headers or {}))
@@ -96,10 +101,10 @@ def duration(seconds: float | timedelta) -> str:
 
 
 def money(amount: float, currency: str) -> str:
-    """An amount; small ones to the cent that matters."""
+    """What something costs, as far as that can be said before."""
     if 0 < amount < 0.01:
         return f"less than 0.01 {currency}"
-    return f"{amount:,.2f} {currency}"
+    return f"about {amount:,.2f} {currency}"
 
 
 def photo(prediction: Prediction, side: int = 320) -> str:

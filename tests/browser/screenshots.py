@@ -41,7 +41,9 @@ def take(browser: Browser, url: str, key: str, folder: Path) -> None:
             if path:
                 page.goto(url + path)
             page.wait_for_load_state("networkidle")
-            page.screenshot(path=folder / f"{name}.png", clip={"x": 0, "y": 0, "width": 1200, "height": height})
+            page.screenshot(
+                path=folder / f"{name}.png", clip={"x": 0, "y": 0, "width": 1200, "height": height}
+            )
 
         picture("jobs", "/jobs", height=420)
         page.goto(f"{url}/jobs/new")
