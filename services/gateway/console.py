@@ -247,7 +247,7 @@ def _job_form(
     errors: Mapping[str, str] | None = None,
     estimate: Any = None,
 ) -> Response:
-    values = _catalogue(ports)
+    values, form = _catalogue(ports), form or FormData()
     return page(
         request,
         "new_job",
@@ -255,8 +255,8 @@ def _job_form(
         catalogue={column: values[column] for column in Filters.COLUMNS},
         years=[year for year, _ in values["year"]],
         versions=sorted({settings.model_version, *ports.registry.versions()}),
-        varied=any((form or {}).get(name) for name in forms.AUGMENTATION),
-        form=form or FormData(),
+        varied=any(form.get(name) for name in forms.AUGMENTATION),
+        form=form,
         errors=errors or {},
         estimate=estimate,
     )

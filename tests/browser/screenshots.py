@@ -1,25 +1,19 @@
 """Takes the README's pictures of the console: `python -m tests.browser.screenshots`."""
 
-import json
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
 
 from services.client.client import Vitrine
-from services.client.importer import load_products, upload_photos
-from services.client.target import EMULATOR_VARIABLES, Target
 from services.local.cloud import ROOT, LocalCloud, down, up
-from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
-from services.model.registry import Registry
-from services.shared.styles import read_catalogue
 from tests.browser.chromium import chromium
 from tests.conftest import free_ports
 
 FOLDER = ROOT / "services" / "gateway" / "screenshots"
 DEMO = ROOT / "services" / "local" / "demo"
-SIZE = {"width": 1200, "height": 800}
-PHONE = {"width": 360, "height": 740}
+SIZE = ViewportSize(width=1200, height=800)
+PHONE = ViewportSize(width=360, height=740)
 
 
 def sign_in(context: BrowserContext, url: str, key: str) -> Page:
