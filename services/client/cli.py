@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
-from services.client import feedback, models, training
+from services.client import feedback, keys, models, training
 from services.client.errors import ClientError
 from services.client.options import Options
 from services.client.target import Names
@@ -98,6 +98,7 @@ app = typer.Typer(
 )
 
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 models.app.command("savedmodel")(training.saved_model)
 app.command()(training.train)
 app.command()(feedback.disagreements)
@@ -143,14 +144,15 @@ def up(
         if running := local.running(ctx.obj.home):
             if first_port not in (None, running.first_port):
                 raise ClientError(f"it runs already, from port {running.first_port}: `vitrine down` first")
-            err.print(f"it runs already, its state is in {running.home}", soft_wrap=True)
+            err.print(f"it runs already, its state is in {running.home}\n{running.welcome}", soft_wrap=True)
         elif attach:
             cloud.run()
         else:
             with err.status("starting the local cloud") as status:
                 local.up(cloud, lambda line: status.update(escape(line)))
             err.print(
-                f"ready; `vitrine env` says how to reach it, its state is in {cloud.home}", soft_wrap=True
+                f"ready; `vitrine env` says how to reach it, its state is in {cloud.home}\n{cloud.welcome}",
+                soft_wrap=True,
             )
 
 

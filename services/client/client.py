@@ -20,7 +20,16 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from services.client.errors import ClientError, InvalidRequestError
-from services.client.ports import Objects, Rejection, Result, ResultFilter, Tables, Tally, Topics
+from services.client.ports import (
+    Matching,
+    Objects,
+    Rejection,
+    Result,
+    ResultFilter,
+    Tables,
+    Tally,
+    Topics,
+)
 from services.client.review import HumanLabel, Verdict, judgement
 from services.client.target import Target
 from services.shared.errors import ObjectNotFoundError
@@ -159,7 +168,7 @@ class Vitrine:
         self.tables = tables
         self.bucket = bucket
         self._topics = topics
-        self._upload_bucket = upload_bucket
+        self.upload_bucket = upload_bucket
 
     @classmethod
     def connect(cls, target: Target) -> "Vitrine":
@@ -192,13 +201,40 @@ class Vitrine:
         """
         attributes = {}
         if request.job_id is not None:
-            known = self._manifest(request.job_id)
-            if known is not None and known.request != request:
-                raise InvalidRequestError(f"job_id: {request.job_id!r} belongs to another request already")
             attributes["job_id"] = request.job_id
+            document = request.model_dump_json(exclude_defaults=True).encode()
+            # Of two that race for one job_id, one writes first.
+            layout = JobLayout(self.bucket, request.job_id)
+            self.objects.create(layout.accepted, document, "application/json")
+            if self.find_request(request.job_id) != request:
+                raise InvalidRequestError(f"job_id: {request.job_id!r} belongs to another request already")
         data = request.model_dump_json(exclude_defaults=True).encode()
         message_id = self._topics.publish(REQUEST_TOPIC, data, attributes)
         return request.job_id or f"job-{message_id}"
+
+    def find_request(self, job_id: str) -> ClassificationRequested | None:
+        """What a job was asked for, also while it waits to begin; None: nobody asked for it by this id."""
+        if (manifest := self._manifest(job_id)) is not None:
+            return manifest.request
+        try:
+            stored = self.objects.read(JobLayout(self.bucket, job_id).accepted)
+        except ObjectNotFoundError:
+            return None
+        return ClassificationRequested.model_validate_json(stored.data)
+
+    def matching(self, request: ClassificationRequested) -> Matching:
+        """How many products a request would select if it were sent now.
+
+        Raises:
+            ClientError: there is no job whose photos are to be classified.
+
+        """
+        if request.prepared_by is None:
+            return self.tables.matching(request)
+        prepared = self._manifest(request.prepared_by)
+        if prepared is None:
+            raise ClientError(f"there is no job {request.prepared_by!r}")
+        return Matching(prepared.images, 0)
 
     def retry(self, job_id: str) -> str:
         """Asks for what failed in a job once more, from the photos as they are now; the id of the new job.
@@ -287,7 +323,7 @@ class Vitrine:
             ClientError: there is no such job (yet).
 
         """
-        if self._manifest(job_id) is None:
+        if self.find_request(job_id) is None:
             raise ClientError(f"there is no job {job_id!r} to cancel")
         event = CancellationRequested(job_id=job_id)
         self._topics.publish(CANCEL_TOPIC, event.model_dump_json().encode(), event.attributes())
@@ -349,7 +385,7 @@ class Vitrine:
             if status != last:
                 last, moved = status, now
             elif now - moved >= patience:
-                if blocking := self._blocking(status):
+                if blocking := self.blocking(job_id, begun=status.manifest is not None):
                     raise JobStalledError(job_id, blocking)
                 moved = now
             if now >= deadline:
@@ -430,7 +466,7 @@ class Vitrine:
     def upload(self, path: Path) -> Upload:
         """Drops a photo into the upload bucket, under a name that nothing else has."""
         # The last part stays: where it is a product's id, the row will name the product.
-        uri = f"gs://{self._upload_bucket}/{uuid4().hex}/{path.name}"
+        uri = f"gs://{self.upload_bucket}/{uuid4().hex}/{path.name}"
         content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         generation = self.objects.put(uri, path.read_bytes(), content_type)
         return Upload(path, uri, prediction_id=digest(uri, generation))
@@ -483,6 +519,17 @@ class Vitrine:
         self.objects.create(rejection.payload_uri + REPLAYED, message_id.encode(), "text/plain")
         return message_id
 
+    def blocking(self, job_id: str, *, begun: bool) -> list[Rejection]:
+        """The rejected messages that keep a job from being completed.
+
+        Args:
+            job_id: the job.
+            begun: whether it has a manifest: a request that came later under its id does not hold it up.
+
+        """
+        rejections = [message.rejection for message in self.rejected(job_id) if not message.replayed]
+        return [rejection for rejection in rejections if not begun or rejection.topic != REQUEST_TOPIC]
+
     # --------------------------------------------------------------------------------- what jobs leave behind
 
     def _manifest(self, job_id: str) -> Manifest | None:
@@ -501,11 +548,3 @@ class Vitrine:
         if job.completed is None:
             raise ClientError(f"job {job_id!r} is not done yet")
         return job.manifest, job.completed
-
-    def _blocking(self, status: Status) -> list[Rejection]:
-        """The rejected messages that keep a job from being completed."""
-        rejections = [message.rejection for message in self.rejected(status.job_id) if not message.replayed]
-        if status.manifest is None:
-            return rejections
-        # The job has begun: a request that came later under its id does not hold it up.
-        return [rejection for rejection in rejections if rejection.topic != REQUEST_TOPIC]

@@ -14,6 +14,7 @@ from services.client import queries
 from services.client.ports import (
     EVERYTHING,
     Disagreement,
+    Matching,
     ObjectFacts,
     Rejection,
     Result,
@@ -22,8 +23,14 @@ from services.client.ports import (
 )
 from services.client.review import Against, Cell, HumanLabel, Quality, assess
 from services.shared import google_cloud
-from services.shared.events import Label, Prediction, Product
-from services.shared.google_bigquery import BigQueryWarehouse, bigquery_client, table_schema_path
+from services.shared.catalogue import query
+from services.shared.events import Filters, Label, Prediction, Product
+from services.shared.google_bigquery import (
+    BigQueryWarehouse,
+    bigquery_client,
+    query_parameters,
+    table_schema_path,
+)
 from services.shared.jobs import ndjson
 
 PUBLISH_TIMEOUT = 60.0  # seconds
@@ -104,6 +111,20 @@ class BigQueryTables:
             )
         finally:
             self._client.delete_table(table, not_found_ok=True)
+
+    def matching(self, filters: Filters) -> Matching:
+        """Counts them, which reads less than to select them; what that would read, a dry run says."""
+        sql, values = query(filters, self._dataset)
+        parameters = query_parameters(values)
+        rows = self._client.query_and_wait(
+            f"SELECT COUNT(*) AS images FROM (\n{sql}\n)",
+            job_config=bigquery.QueryJobConfig(query_parameters=parameters),
+        )
+        config = bigquery.QueryJobConfig(query_parameters=parameters, dry_run=True, use_query_cache=False)
+        return Matching(
+            images=next(iter(rows))["images"],
+            bytes_scanned=self._client.query(sql, config).total_bytes_processed or 0,
+        )
 
     def tally(self, job_id: str) -> Tally:  # noqa: D102
         (counts,) = self._query(queries.tally(self._dataset), job_id=job_id)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from services.client.review import Against, HumanLabel, Quality
 from services.shared import ports
-from services.shared.events import Label, Prediction, Product
+from services.shared.events import Filters, Label, Prediction, Product
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,14 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Matching:
+    """What a request's filters select."""
+
+    images: int
+    bytes_scanned: int  # by the query that selects them; 0 where BigQuery's emulator cannot say
+
+
+@dataclass(frozen=True)
 class Rejection:
     """A row of `rejected`: a message that a service refused, or that was given up after its attempts."""
 
@@ -137,6 +145,10 @@ class Tables(Protocol):
 
     def merge_products(self, products: Sequence[Product]) -> None:
         """Puts products into the catalogue: each replaces the one of its id, all others stay."""
+        ...
+
+    def matching(self, filters: Filters) -> Matching:
+        """How many products a request would select, its limit considered, and what to find them costs."""
         ...
 
     def tally(self, job_id: str) -> Tally:

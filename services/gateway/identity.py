@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from services.shared.keys import Role
+
 type Right = Literal["read", "operate", "review", "administer"]
-type Role = Literal["viewer", "operator", "reviewer", "admin"]
 type Credential = Literal["id-token", "api-key", "session"]
 
 RIGHTS: Mapping[Role, frozenset[Right]] = {

@@ -7,6 +7,7 @@ background. All state is in one folder, and a restart finds it as it was.
 import argparse
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -29,10 +31,11 @@ import psutil
 from services.local.processes import LocalCloudError, Process, port_holder, tail
 from services.local.provision import provision_buckets, provision_dataset, provision_pubsub
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
+from services.shared.keys import make_key, read_keys, write_keys
 from services.shared.wiring import SCHEMAS, load_wiring
 
 FIRST_PORT = 18080
-START_TIMEOUT = 20.0  # seconds for each process
+START_TIMEOUT = 60.0  # seconds for each process: all start at once, and a machine may be busy
 WATCH_INTERVAL = 0.5  # seconds between looks at whether all still run
 ROOT = SCHEMAS.parent
 ERROR = "error: "  # what the supervisor's last words begin with
@@ -60,7 +63,7 @@ class LocalCloud:
     @property
     def names(self) -> list[str]:
         """Everything that listens, in the order of the ports."""
-        return ["pubsub", "storage", "bigquery", "bigquery-grpc", *load_wiring().services()]
+        return ["pubsub", "storage", "bigquery", "bigquery-grpc", *load_wiring().services(), "gateway"]
 
     def port(self, name: str) -> int:
         """The port that something listens on."""
@@ -79,6 +82,7 @@ class LocalCloud:
             "VITRINE_UPLOAD_BUCKET": "vitrine-local-uploads",
             "VITRINE_BUCKET": "vitrine-local",
             "VITRINE_DATASET": "vitrine",
+            "VITRINE_GATEWAY_URL": f"http://127.0.0.1:{self.port('gateway')}",
         }
 
     @property
@@ -90,6 +94,22 @@ class LocalCloud:
     def state_file(self) -> Path:
         """Who runs it, where, and whether it is ready."""
         return self.home / "cloud.json"
+
+    @property
+    def key_file(self) -> Path:
+        """The gateway's API keys."""
+        return self.home / "api-keys.json"
+
+    @property
+    def token(self) -> str:
+        """The first of the API keys, an administrator's."""
+        return (self.home / "token").read_text().strip()
+
+    @property
+    def welcome(self) -> str:
+        """Where the console and the API are, and how to get in."""
+        url = self.environment["VITRINE_GATEWAY_URL"]
+        return f"console: {url}\nAPI:     {url}/docs\nAPI key: {self.token}"
 
     @cached_property
     def processes(self) -> dict[str, Process]:
@@ -115,6 +135,10 @@ class LocalCloud:
                 *("-event.pubsub-project-id", self.environment["GOOGLE_CLOUD_PROJECT"]),
                 *("-event.pubsub-topic", "image-uploaded"),
             ],
+            "gateway": [
+                *(sys.executable, "-m", "services.gateway"),
+                *("--host", "127.0.0.1", "--port", str(self.port("gateway"))),
+            ],
         } | {service: self._serve(service) for service in load_wiring().services()}
         model = load_manifest(DEFAULT_DIRECTORY)
         environment = self.environment | {
@@ -123,8 +147,14 @@ class LocalCloud:
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": str(ROOT),
         }
+        own = {
+            "gateway": {
+                "VITRINE_API_KEYS": str(self.key_file),
+                "VITRINE_SESSION_SECRET": (self.home / "session-secret").read_text(),
+            }
+        }
         return {
-            name: Process(name, command, environment, self.logs / f"{name}.log")
+            name: Process(name, command, environment | own.get(name, {}), self.logs / f"{name}.log")
             for name, command in commands.items()
         }
 
@@ -145,10 +175,11 @@ class LocalCloud:
         for folder in ("logs", "pubsub", "storage", "bigquery"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         self._check_ports()
+        self._make_secrets()
         try:
             self._start()
             self._write_state(ready=True)
-            say(f"ready; `vitrine env` says how to reach it, its state is in {self.home}")
+            say(f"ready; `vitrine env` says how to reach it, its state is in {self.home}\n{self.welcome}")
             while not stop.wait(WATCH_INTERVAL):
                 self._revive()
         finally:
@@ -159,6 +190,16 @@ class LocalCloud:
             *(sys.executable, "-m", "services.shared.serve", service),
             *("--host", "127.0.0.1", "--port", str(self.port(service))),
         ]
+
+    def _make_secrets(self) -> None:
+        """What the gateway's users sign in with, and what it signs with; made once."""
+        if not (self.home / "token").exists():
+            others = read_keys(self.key_file.read_bytes()) if self.key_file.exists() else ()
+            key, credential = make_key("local", "admin", datetime.now(UTC), expires=None)
+            write_keys(self.key_file, [key, *others])
+            _write_private(self.home / "token", credential + "\n")
+        if not (self.home / "session-secret").exists():
+            _write_private(self.home / "session-secret", secrets.token_hex(32))
 
     def _check_ports(self) -> None:
         taken = {name: holder for name in self.names if (holder := port_holder(self.port(name)))}
@@ -192,6 +233,7 @@ class LocalCloud:
         provision_dataset(project, self.environment["VITRINE_DATASET"])
         for service in load_wiring().services():
             self._wait(service, self._healthy(service))
+        self._wait("gateway", self._healthy("gateway"))
 
     def _wait(self, name: str, ready: Callable[[], bool]) -> None:
         self.processes[name].wait_until(ready, START_TIMEOUT)
@@ -307,7 +349,7 @@ def down(home: Path) -> bool:
     supervisor = _process(state["supervisor"])
     if supervisor is not None:
         supervisor.terminate()
-        supervisor.wait(3 * START_TIMEOUT)
+        supervisor.wait(START_TIMEOUT)
     orphans = [process for identity in state["processes"] if (process := _process(identity))]
     for orphan in orphans:
         orphan.terminate()
@@ -342,6 +384,13 @@ def _process(identity: _Identity) -> psutil.Process | None:
         return None
     same = process.create_time() == identity["started"] and process.status() != psutil.STATUS_ZOMBIE
     return process if same else None
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner may read, from its first moment on."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text)
 
 
 def _storage_binary() -> Path:

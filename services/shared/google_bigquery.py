@@ -18,7 +18,7 @@ from google.cloud import bigquery
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 
-from services.shared.catalogue import query
+from services.shared.catalogue import Parameters, query
 from services.shared.events import Filters, Product
 from services.shared.wiring import SCHEMAS
 
@@ -62,6 +62,16 @@ def run_once[J: (bigquery.QueryJob, bigquery.LoadJob)](
     raise RuntimeError(f"{name} failed {JOB_ATTEMPTS} times")
 
 
+def query_parameters(parameters: Parameters) -> list[Any]:
+    """The parameters of a catalogue's query as BigQuery's client takes them."""
+    return [
+        bigquery.ArrayQueryParameter(name, "STRING", list(value))
+        if isinstance(value, tuple)
+        else bigquery.ScalarQueryParameter(name, "STRING" if isinstance(value, str) else "INT64", value)
+        for name, value in parameters.items()
+    ]
+
+
 class BigQuerySelection:
     """The result table of a query job; BigQuery keeps it for 24 hours."""
 
@@ -84,16 +94,7 @@ class BigQueryCatalogue:
 
     def select(self, selection_id: str, filters: Filters) -> BigQuerySelection:  # noqa: D102
         sql, parameters = query(filters, self._dataset)
-        config = bigquery.QueryJobConfig(
-            query_parameters=[
-                bigquery.ArrayQueryParameter(name, "STRING", list(value))
-                if isinstance(value, tuple)
-                else bigquery.ScalarQueryParameter(
-                    name, "STRING" if isinstance(value, str) else "INT64", value
-                )
-                for name, value in parameters.items()
-            ]
-        )
+        config = bigquery.QueryJobConfig(query_parameters=query_parameters(parameters))
         job = run_once(
             self._client,
             selection_id,

@@ -1,6 +1,7 @@
 """Where things stand in Cloud Storage: every name derives from its input, so a repeat finds what is there.
 
 images/<image_id>.jpg                            the catalogue's photos
+jobs/<job>/accepted.json                         the request, from before selection opens the job
 jobs/<job>/manifest.json                         the request, the pinned model, how many batches
 jobs/<job>/images/<image_id>.jpg                 the job's copies
 jobs/<job>/augmented/<image_id>-<copy>.jpg       their variants
@@ -71,6 +72,11 @@ class JobLayout:
     def root(self) -> str:
         """The job's prefix, without a slash at its end."""
         return f"gs://{self.bucket}/jobs/{self.job_id}"
+
+    @property
+    def accepted(self) -> str:
+        """The request, from before selection opens the job."""
+        return f"{self.root}/accepted.json"
 
     @property
     def manifest(self) -> str:

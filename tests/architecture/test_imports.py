@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "client": {"shared", "model"},
     "local": {"shared", "model"},
     "release": {"shared", "client"},
+    "gateway": {"shared", "client", "model"},
 }
 # `vitrine up` starts the local cloud and `vitrine train` trains; all else the client does without them.
 MAY_IMPORT_LAZILY = {"client": {"local", "training"}}
@@ -36,7 +37,9 @@ CONFINED = {
         "client",
         "training",
         "release",
+        "gateway/tokens.py",
     ),
+    ("fastapi", "fastapi_offline", "starlette", "uvicorn"): ("gateway",),
 }
 STAGES = sorted(SERVICES.glob("*/stage.py"))
 

@@ -13,6 +13,7 @@ from services.client.client import Vitrine
 from services.client.ports import (
     EVERYTHING,
     Disagreement,
+    Matching,
     ObjectFacts,
     Rejection,
     Result,
@@ -21,7 +22,7 @@ from services.client.ports import (
 )
 from services.client.queries import RECENT_DAYS
 from services.client.review import BINS, Against, Cell, HumanLabel, Quality, assess
-from services.shared.events import Label, Prediction, Product
+from services.shared.events import Filters, Label, Prediction, Product
 from services.shared.memory import MemoryObjects
 from services.shared.ports import Stored
 from tests.unit.memory_pipeline import BUCKET, MemoryPipeline
@@ -65,6 +66,11 @@ class PipelineTables:
 
     def merge_products(self, products: Sequence[Product]) -> None:
         self.products |= {product.image_id: product for product in products}
+
+    def matching(self, filters: Filters) -> Matching:
+        # Kept under no name that a job's selection has.
+        name = f"matching-{len(self._pipeline.catalogue.selections)}"
+        return Matching(self._pipeline.catalogue.select(name, filters).total, bytes_scanned=0)
 
     def tally(self, job_id: str) -> Tally:
         return tally(self._results(job_id))

@@ -1,0 +1,366 @@
+"""What the API and the console do: functions over the ports, which raise a Problem where something cannot be.
+
+All are sync; run them on a thread. All may be repeated: a repeat changes nothing and answers the same.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from uuid import uuid4
+
+from services.client.client import REPLAYED
+from services.client.errors import ClientError, InvalidRequestError
+from services.client.report import MEANINGS
+from services.client.review import HumanLabel, Verdict
+from services.gateway import cost
+from services.gateway.cost import Estimate, Prices
+from services.gateway.identity import Identity
+from services.gateway.ports import Ports
+from services.gateway.problems import FieldError, Problem
+from services.gateway.settings import Settings
+from services.model.manifest import ModelError
+from services.model.registry import Pointer, UnknownVersionError
+from services.shared.errors import ImageError, ImageErrorCode
+from services.shared.events import ClassificationRequested, Classify, JobCompleted
+from services.shared.images import decode
+from services.shared.jobs import Manifest, find_completed, find_manifest
+from services.shared.layout import JobLayout, digest
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo in the upload bucket."""
+
+    uri: str
+    prediction_id: str  # of the row that it will have
+
+
+# ------------------------------------------------------------------------------------- jobs
+
+
+def create_job(
+    ports: Ports,
+    settings: Settings,
+    identity: Identity,
+    request: ClassificationRequested,
+    *,
+    key: str | None = None,
+    confirm_cost: bool = False,
+) -> str:
+    """Publishes a request; the id of its job.
+
+    Args:
+        ports: the gateway's.
+        settings: with the price table and the limit of cost.
+        identity: who asks.
+        request: without a job_id its job is called after the key, or else gets a name of its own.
+        key: the Idempotency-Key: the same one with the same request is the same job.
+        confirm_cost: whether the job may cost more than the limit.
+
+    Raises:
+        Problem: 409 `idempotency-key-reused`, `job-id-taken`, `confirmation-needed` with the estimate;
+            422 `invalid-request`, the model's version is not served.
+
+    """
+    if request.job_id is not None:
+        job_id, taken = request.job_id, _taken(request.job_id)
+    elif key is not None:
+        job_id = f"key-{digest(identity.name, key)}"
+        taken = _reused("body")
+    else:
+        job_id = f"job-{uuid4().hex}"
+        taken = _taken(job_id)
+    request = request.model_copy(update={"job_id": job_id})
+    known = ports.vitrine.find_request(job_id)
+    if known is None:
+        _check_model(ports, settings, request.model)
+        if not confirm_cost and settings.cost_limit is not None:
+            _confirm(estimate(ports, settings, request))
+    elif known != request:
+        raise taken
+    try:
+        return ports.vitrine.request(request)
+    except InvalidRequestError as error:
+        # Of two that race for one job_id, one was faster.
+        raise taken from error
+
+
+def estimate(ports: Ports, settings: Settings, request: ClassificationRequested) -> Estimate:
+    """What a request would match, scan, take and cost.
+
+    Raises:
+        Problem: 404 `job-not-found`, of the job that the request goes on from.
+
+    """
+    for job_id in (request.retry_of, request.prepared_by):
+        if job_id is not None:
+            find_job(ports, job_id)
+    prices = Prices.model_validate(settings.prices or {})
+    matching = ports.vitrine.matching(request)
+    return cost.estimate(request, matching.images, matching.bytes_scanned, prices, settings.cost_limit)
+
+
+def cancel(ports: Ports, job_id: str) -> None:
+    """Asks for a job to end; what has ended stays what it is.
+
+    Raises:
+        Problem: 404 `job-not-found`.
+
+    """
+    try:
+        ports.vitrine.cancel(job_id)
+    except ClientError as error:
+        raise _no_job(job_id) from error
+
+
+def retry(ports: Ports, job_id: str) -> str:
+    """Asks for a job of just what failed in another; its id, the same whenever it is asked for.
+
+    Raises:
+        Problem: 404 `job-not-found`; 409 `job-not-ended`, `nothing-to-retry`, `job-not-suitable`.
+
+    """
+    if not _completed(ports, job_id).errors:
+        raise Problem(409, "nothing-to-retry", f"no photo of job {job_id} failed")
+    return _following(lambda: ports.vitrine.retry(job_id))
+
+
+def classify_prepared(
+    ports: Ports,
+    settings: Settings,
+    job_id: str,
+    *,
+    classify: Classify = "originals",
+    model: str | None = None,
+) -> str:
+    """Asks for a job that classifies what another one prepared; its id, the same whenever it is asked for.
+
+    Raises:
+        Problem: 404 `job-not-found`; 409 `job-not-ended`, `job-not-suitable`; 422 `invalid-request`.
+
+    """
+    _completed(ports, job_id)
+    _check_model(ports, settings, model)
+    return _following(lambda: ports.vitrine.classify_prepared(job_id, classify, model))
+
+
+def find_job(ports: Ports, job_id: str) -> Manifest:
+    """A job that has begun.
+
+    Raises:
+        Problem: 404 `job-not-found`.
+
+    """
+    manifest = find_manifest(ports.vitrine.objects, JobLayout(ports.vitrine.bucket, job_id))
+    if manifest is None:
+        raise _no_job(job_id)
+    return manifest
+
+
+# ------------------------------------------------------------------------------------- single photos
+
+# What is wrong with a photo -> the status that says so.
+_PHOTO_STATUS: Mapping[ImageErrorCode, int] = {
+    "photo-empty": 422,
+    "photo-too-large": 413,
+    "photo-too-many-pixels": 422,
+    "photo-not-an-image": 415,
+    "photo-format-unsupported": 415,
+    "photo-animated": 422,
+    "photo-corrupt": 422,
+}
+
+
+def upload(ports: Ports, identity: Identity, data: bytes, *, key: str | None = None) -> Photo:
+    """Drops a photo into the upload bucket, once it was found to be one.
+
+    Args:
+        ports: the gateway's.
+        identity: who uploads it.
+        data: the file.
+        key: the Idempotency-Key: the same one with the same bytes is the same photo.
+
+    Raises:
+        Problem: 413, 415, 422 with the code of what is wrong with the photo, of which nothing was written;
+            409 `idempotency-key-reused`.
+
+    """
+    try:
+        decode(data)
+    except ImageError as error:
+        raise photo_problem(error.code, "photo") from error
+    vitrine = ports.vitrine
+    # The name says nothing that whoever uploads has chosen: 32 digits are no product's id either.
+    uri = f"gs://{vitrine.upload_bucket}/{digest(identity.name, key or uuid4().hex)}"
+    vitrine.objects.create(uri, data, "application/octet-stream")
+    stored = vitrine.objects.read(uri)
+    if stored.data != data:
+        raise _reused("photo")
+    return Photo(uri, prediction_id=digest(uri, stored.generation))
+
+
+def photo_problem(code: ImageErrorCode, field: str) -> Problem:
+    """What is wrong with a photo, as an answer."""
+    meaning = MEANINGS[code]
+    return Problem(
+        _PHOTO_STATUS[code],
+        code,
+        meaning,
+        errors=[{"field": field, "expected": "a JPEG, PNG, WebP, AVIF or GIF of one frame", "got": code}],
+    )
+
+
+# ------------------------------------------------------------------------------------- review
+
+
+def judge(
+    ports: Ports,
+    identity: Identity,
+    job_id: str,
+    image_id: int,
+    head: str,
+    verdict: Verdict,
+    *,
+    label: str | None = None,
+    comment: str | None = None,
+) -> HumanLabel:
+    """Records what a human says of a photo's best label of a head.
+
+    Raises:
+        Problem: 404 `photo-not-found`; 422 `invalid-request`.
+
+    """
+    try:
+        result = ports.vitrine.result(job_id, image_id)
+    except ClientError as error:
+        raise Problem(404, "photo-not-found", str(error)) from error
+    try:
+        return ports.vitrine.judge(result, head, verdict, label=label, by=identity.name, comment=comment)
+    except InvalidRequestError as error:
+        field, _, expected = str(error).partition(": ")
+        errors: list[FieldError] = [
+            {"field": field, "expected": expected, "got": {"head": head}.get(field, label)}
+        ]
+        raise Problem(422, "invalid-request", str(error), errors=errors) from error
+
+
+# ------------------------------------------------------------------------------------- rejected messages
+
+
+def replay(ports: Ports, rejection_id: str) -> str:
+    """Publishes a rejected message again, once; the id of the new message.
+
+    Raises:
+        Problem: 404 `rejection-not-found`; 409 `cannot-replay`.
+
+    """
+    vitrine = ports.vitrine
+    messages = {message.rejection.rejection_id: message for message in vitrine.rejected()}
+    message = messages.get(rejection_id)
+    if message is None:
+        raise Problem(404, "rejection-not-found", f"no rejected message has the id {rejection_id!r}")
+    if message.replayed:
+        return vitrine.objects.read(message.rejection.payload_uri + REPLAYED).data.decode()
+    try:
+        return vitrine.replay(message)
+    except ClientError as error:
+        raise Problem(409, "cannot-replay", str(error)) from error
+
+
+# ------------------------------------------------------------------------------------- models
+
+
+def promote(ports: Ports, identity: Identity, version: str, why: str) -> Pointer:
+    """Puts a version in production; one that is there stays.
+
+    Raises:
+        Problem: 404 `model-not-found`; 409 `cannot-promote`.
+
+    """
+    try:
+        stands = ports.registry.production()
+        if stands and stands.version == version:
+            return stands
+        return ports.registry.promote(version, identity.name, why, ports.clock())
+    except UnknownVersionError as error:
+        raise Problem(404, "model-not-found", str(error)) from error
+    except ModelError as error:
+        raise Problem(409, "cannot-promote", str(error)) from error
+
+
+def rollback(ports: Ports, identity: Identity, why: str) -> Pointer:
+    """Puts back in production what was there before; a second one undoes the first.
+
+    Raises:
+        Problem: 409 `cannot-roll-back`.
+
+    """
+    try:
+        return ports.registry.rollback(identity.name, why, ports.clock())
+    except ModelError as error:
+        raise Problem(409, "cannot-roll-back", str(error)) from error
+
+
+# ------------------------------------------------------------------------------------- what stands
+
+
+def _no_job(job_id: str) -> Problem:
+    return Problem(404, "job-not-found", f"there is no job {job_id!r}")
+
+
+def _reused(field: str) -> Problem:
+    return Problem(
+        409,
+        "idempotency-key-reused",
+        "this Idempotency-Key came with other content before: a key is for one request and its repeats",
+        errors=[{"field": field, "expected": "what came with the key before", "got": None}],
+    )
+
+
+def _taken(job_id: str) -> Problem:
+    return Problem(
+        409,
+        "job-id-taken",
+        f"job_id: {job_id!r} belongs to another request already",
+        errors=[{"field": "job_id", "expected": "one that no other request has", "got": job_id}],
+    )
+
+
+def _completed(ports: Ports, job_id: str) -> JobCompleted:
+    find_job(ports, job_id)
+    completed = find_completed(ports.vitrine.objects, JobLayout(ports.vitrine.bucket, job_id))
+    if completed is None:
+        raise Problem(409, "job-not-ended", f"job {job_id} has not ended yet")
+    return completed
+
+
+def _following(ask: Callable[[], str]) -> str:
+    try:
+        return ask()
+    except InvalidRequestError:
+        raise
+    except ClientError as error:
+        raise Problem(409, "job-not-suitable", str(error)) from error
+
+
+def _check_model(ports: Ports, settings: Settings, version: str | None) -> None:
+    if version in (None, settings.model_version) or ports.registry.has(version):
+        return
+    served = ", ".join(sorted({settings.model_version, *ports.registry.versions()}))
+    raise Problem(
+        422,
+        "invalid-request",
+        f"model: {version!r} is not served; there are: {served}",
+        errors=[{"field": "model", "expected": f"one of {served}", "got": version}],
+    )
+
+
+def _confirm(priced: Estimate) -> None:
+    if priced.needs_confirmation:
+        raise Problem(
+            409,
+            "confirmation-needed",
+            f"the job would cost about {priced.cost:.2f} {priced.currency}, more than {priced.limit:g}: "
+            "ask with confirm_cost=true",
+            errors=[{"field": "confirm_cost", "expected": "true", "got": False}],
+            more={"estimate": priced.model_dump(mode="json")},
+        )

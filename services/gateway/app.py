@@ -1,0 +1,95 @@
+"""The gateway as an ASGI application."""
+
+import base64
+import hashlib
+import logging
+import re
+from collections.abc import Callable
+from threading import Lock
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from fastapi_offline import FastAPIOffline
+
+from services.gateway import api, asyncapi, console, openapi, problems
+from services.gateway.audit import Trail
+from services.gateway.middleware import BodyLimit, Frame, policy
+from services.gateway.ports import Ports
+from services.gateway.security import Security
+from services.gateway.settings import Settings
+from services.gateway.tokens import Groups
+
+DOCS_STATIC = "/static-offline-docs"
+
+_logger = logging.getLogger("vitrine.gateway")
+
+
+def create_app(settings: Settings, ports: Callable[[], Ports], groups: Groups | None = None) -> FastAPI:
+    """The application.
+
+    Args:
+        settings: read at boot.
+        ports: makes the ports, at their first use.
+        groups: says who is in a group; else the Cloud Identity API is asked with the service's account.
+
+    """
+    app = FastAPIOffline(title="Vitrine", version="1", docs_url=None, redoc_url=None, static_url=DOCS_STATIC)
+    app.state.settings = settings
+    app.state.ports = _once(ports)
+    app.state.security = Security(settings, groups)
+    problems.install(app, console.problem_page)
+    app.include_router(api.router)
+    app.include_router(asyncapi.router)
+    app.include_router(console.router)
+    openapi.install(app)
+
+    # The start-up probe waits for the ports, and traffic for the probe.
+    @app.get("/healthz", include_in_schema=False)
+    def healthz() -> PlainTextResponse:
+        try:
+            app.state.ports()
+        except Exception:
+            _logger.exception("not ready")
+            return PlainTextResponse("not ready", 503)
+        return PlainTextResponse("ok")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return _docs(app)
+
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Trail, ports=app.state.ports)
+    app.add_middleware(Frame, settings=settings)
+    return app
+
+
+def _once[T](make: Callable[[], T]) -> Callable[[], T]:
+    """Makes a thing at its first use, and once even where two threads want it first."""
+    lock = Lock()
+    made: list[T] = []
+
+    def get() -> T:
+        if not made:
+            with lock:
+                if not made:
+                    made.append(make())
+        return made[0]
+
+    return get
+
+
+def _docs(app: FastAPI) -> HTMLResponse:
+    """Swagger UI. Its page has a script in it, which a policy of its own allows by its hash."""
+    page = get_swagger_ui_html(
+        openapi_url=app.openapi_url or "",
+        title=app.title,
+        swagger_js_url=f"{DOCS_STATIC}/swagger-ui-bundle.js",
+        swagger_css_url=f"{DOCS_STATIC}/swagger-ui.css",
+        swagger_favicon_url=f"{DOCS_STATIC}/favicon.png",
+    )
+    scripts = re.findall(rb"<script>(.*?)</script>", bytes(page.body), re.DOTALL)
+    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(each).digest()).decode()}'" for each in scripts]
+    page.headers["Content-Security-Policy"] = policy({"script-src": ("'self'", *hashes)})
+    return page

@@ -1,0 +1,58 @@
+"""How often anybody may ask: requests of an identity, wrong credentials of an address."""
+
+import math
+import time
+
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from services.gateway.problems import Problem
+
+WRONG_CREDENTIALS = parse("20/minute")  # of an address
+
+
+class Limits:
+    """Counts in this process's memory: each instance of the gateway counts for itself.
+
+    Args:
+        rate: of an identity, such as `600/minute`.
+
+    """
+
+    def __init__(self, rate: str) -> None:
+        self._rate = parse(rate)
+        self._window = MovingWindowRateLimiter(MemoryStorage())
+
+    def count_request(self, identity: str) -> None:
+        """Counts a request of somebody.
+
+        Raises:
+            Problem: 429, there were too many.
+
+        """
+        if not self._window.hit(self._rate, "identity", identity):
+            raise self._too_many(self._rate, "identity", identity)
+
+    def count_wrong_credential(self, address: str) -> None:
+        """Counts a credential that was refused."""
+        self._window.hit(WRONG_CREDENTIALS, "address", address)
+
+    def check_address(self, address: str) -> None:
+        """Looks whether an address may still try credentials.
+
+        Raises:
+            Problem: 429, too many of them were wrong.
+
+        """
+        if not self._window.test(WRONG_CREDENTIALS, "address", address):
+            raise self._too_many(WRONG_CREDENTIALS, "address", address)
+
+    def _too_many(self, rate: RateLimitItem, *key: str) -> Problem:
+        seconds = max(1, math.ceil(self._window.get_window_stats(rate, *key).reset_time - time.time()))
+        return Problem(
+            429,
+            "too-many-requests",
+            f"more than {rate}; try again in {seconds} s",
+            headers={"Retry-After": str(seconds)},
+        )
