@@ -26,7 +26,7 @@ locals {
   # Stage, or the training job => table => access.
   tables = merge(
     { for name, stage in local.stages : name => stage.tables if length(stage.tables) > 0 },
-    { for name in local.training : name => { products = "read" } },
+    { for name in local.training : name => { products = "read", labels = "read" } },
   )
 }
 
