@@ -155,6 +155,5 @@ def test_it_measures_against_the_catalogue_and_against_people(shown: Shown) -> N
     assert wrong >= len(disagreements)
     assert shown.picture("calibration").width > 300
     surest, weakest = disagreements[0], disagreements[-1]
-    people = {row[0]: int(row[1]) for row in shown.table("people")}
-    assert sum(people.values()) == 2
-    assert {label for label, support in people.items() if support} == {surest[4], weakest[6]}
+    supported = {row[0] for row in shown.table("people") if int(row[1])}
+    assert {surest[4], weakest[6]} <= supported
