@@ -64,7 +64,8 @@ def test_every_filter_that_is_set_is_a_parameter_with_its_value(wanted: Filters)
 
 
 def test_the_whole_query_of_a_request_with_all_filters() -> None:
-    wanted = Filters(**dict.fromkeys(Filters.COLUMNS, ("a", "b")), start_year=2010, end_year=2012, limit=9)
+    columns = dict.fromkeys(Filters.COLUMNS, ("a", "b"))
+    wanted = Filters.model_validate(columns | {"start_year": 2010, "end_year": 2012, "limit": 9})
     assert query(wanted, DATASET)[0].splitlines() == [
         "SELECT image_id, gender, master_category, sub_category, article_type, base_colour, season, year, "
         "usage, display_name",
