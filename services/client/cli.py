@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
-from services.client import keys, models, training
+from services.client import feedback, keys, models, training
 from services.client.errors import ClientError
 from services.client.options import Options
 from services.client.target import Names
@@ -101,6 +101,9 @@ app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 models.app.command("savedmodel")(training.saved_model)
 app.command()(training.train)
+app.command()(feedback.disagreements)
+app.add_typer(feedback.labels, name="label")
+app.command()(feedback.quality)
 
 
 @app.callback()

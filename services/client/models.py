@@ -1,6 +1,5 @@
 """`vitrine models`: what is published, what is in production, and how that is changed."""
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -85,7 +84,7 @@ def publish(
 def promote(ctx: typer.Context, version: Version, why: Why, by: By = None) -> None:
     """Put a version in production: jobs that start from now on use it, uploads soon."""
     with _registry(ctx) as registry:
-        pointer = registry.promote(version, by or _account(ctx), why, datetime.now(UTC))
+        pointer = registry.promote(version, by or ctx.obj.account(), why, datetime.now(UTC))
         _print_pointer(registry.name, pointer)
 
 
@@ -93,7 +92,7 @@ def promote(ctx: typer.Context, version: Version, why: Why, by: By = None) -> No
 def rollback(ctx: typer.Context, why: Why, by: By = None) -> None:
     """Put back in production what was there before; a second rollback undoes the first."""
     with _registry(ctx) as registry:
-        pointer = registry.rollback(by or _account(ctx), why, datetime.now(UTC))
+        pointer = registry.rollback(by or ctx.obj.account(), why, datetime.now(UTC))
         _print_pointer(registry.name, pointer)
 
 
@@ -153,16 +152,3 @@ def _print_pointer(name: str, pointer: Pointer | None) -> None:
         f"by {escape(pointer.by)}: {escape(pointer.why)}{before}",
         soft_wrap=True,
     )
-
-
-def _account(ctx: typer.Context) -> str:
-    """Who is signed in: on Google Cloud where its clients know, else on this machine."""
-    options: Options = ctx.obj
-    if not options.target().emulators:
-        import google.auth
-
-        credentials, _project = google.auth.default()
-        for attribute in ("account", "service_account_email"):
-            if account := getattr(credentials, attribute, None):
-                return str(account)
-    return getpass.getuser()

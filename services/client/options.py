@@ -1,5 +1,6 @@
 """The options of all commands, and the connection that they describe."""
 
+import getpass
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,3 +50,14 @@ class Options:
         from services.client.client import Vitrine
 
         return Vitrine.connect(self.target())
+
+    def account(self) -> str:
+        """Who is signed in: on Google Cloud where its clients know, else on this machine."""
+        if not self.target().emulators:
+            import google.auth
+
+            credentials, _project = google.auth.default()
+            for attribute in ("account", "service_account_email"):
+                if account := getattr(credentials, attribute, None):
+                    return str(account)
+        return getpass.getuser()

@@ -21,7 +21,7 @@ _NEWEST = f"""
   QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY predicted_at DESC, prediction_id) = 1
 """
 
-_DECLARED_LABEL = "CASE {head} " + " ".join(f"WHEN '{c}' THEN declared.{c}" for c in Filters.COLUMNS) + " END"
+_DECLARED_LABEL = "CASE {head} " + " ".join(f"WHEN '{c}' THEN product.{c}" for c in Filters.COLUMNS) + " END"
 
 # What a result is. A catalogue may list a product twice: one of the rows counts.
 _RESULT = """
@@ -39,7 +39,7 @@ best AS (
     {declared_label} AS declared_label,
     label.head NOT IN UNNEST(rated.abstained) AND NOT IFNULL(rated.unfamiliar, FALSE) AS answered
   FROM rated CROSS JOIN UNNEST(rated.heads) AS label
-  LEFT JOIN declared ON declared.image_id = rated.image_id
+  LEFT JOIN declared AS product ON product.image_id = rated.image_id
   WHERE label.rank = 1 AND rated.variant = 'original'
 ),
 doubts AS (
@@ -58,7 +58,7 @@ doubtful AS (
 
 _JOINED = """
 FROM rated
-LEFT JOIN declared ON declared.image_id = rated.image_id
+LEFT JOIN declared AS product ON product.image_id = rated.image_id
 LEFT JOIN doubtful ON doubtful.prediction_id = rated.prediction_id
 """
 
@@ -90,7 +90,7 @@ def results(dataset: str, where: ResultFilter, limit: int | None, offset: int) -
     page = f"LIMIT {MAX_ROWS if limit is None else limit:d} OFFSET {offset:d}" if limit or offset else ""
     return (
         f"""{_result(dataset, _OF_A_JOB)}
-SELECT rated.*, declared AS product, doubtful.heads AS disagreements
+SELECT rated.*, product, doubtful.heads AS disagreements
 {_JOINED} {condition}
 ORDER BY
   doubtful.confidence DESC NULLS LAST, error IS NULL, rated.image_id, variant, rated.prediction_id
@@ -110,11 +110,11 @@ def disagreements(dataset: str, *, of_a_job: bool, limit: int, offset: int) -> s
     """The columns of `predictions`, with `product` and those of a doubt; takes @head."""
     return f"""{_result(dataset, _OF_A_JOB if of_a_job else _NEWEST)}
 SELECT
-  rated.*, declared AS product,
+  rated.*, product,
   doubts.head AS doubted, doubts.label, doubts.declared_label, doubts.probability
 FROM doubts
 JOIN rated ON rated.prediction_id = doubts.prediction_id
-JOIN declared ON declared.image_id = rated.image_id
+JOIN declared AS product ON product.image_id = rated.image_id
 LEFT JOIN `{dataset}.latest_labels` AS judged
   ON judged.image_id = rated.image_id AND judged.head = doubts.head
 WHERE judged.label_id IS NULL AND (@head IS NULL OR doubts.head = @head)
@@ -169,7 +169,7 @@ def _result(dataset: str, rated: str) -> str:
 
 
 def _condition(where: ResultFilter) -> tuple[str, Parameters]:
-    """What a filter asks of `rated`, `declared` and `doubtful`, and its values."""
+    """What a filter asks of `rated`, `product` and `doubtful`, and its values."""
     of_a_row = {
         "image_id": "rated.image_id = @image_id",
         "unfamiliar": "IFNULL(rated.unfamiliar, FALSE) = @unfamiliar",

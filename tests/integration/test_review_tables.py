@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
 
 from services.client.google_cloud import BigQueryTables
 from services.client.ports import EVERYTHING, Result, ResultFilter, Tables
@@ -29,6 +31,7 @@ class World:
 
     tables: Tables
     warehouse: Warehouse
+    name: str = ""  # of the dataset
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +43,51 @@ def emulators(cloud: LocalCloud) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["memory", "google"])
-def world(request: pytest.FixtureRequest) -> World:
+def new_world(kind: str) -> World:
     """Empty tables."""
-    if request.param == "memory":
+    if kind == "memory":
         pipeline = MemoryPipeline([])
         return World(PipelineTables(pipeline), pipeline.warehouse)
-    request.getfixturevalue("emulators")
     dataset = f"review_{uuid4().hex}"
     provision_dataset(PROJECT, dataset)
-    return World(BigQueryTables(PROJECT, dataset), BigQueryWarehouse(PROJECT, dataset))
+    return World(BigQueryTables(PROJECT, dataset), BigQueryWarehouse(PROJECT, dataset), dataset)
+
+
+@pytest.fixture(scope="module", params=["memory", "google"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which tables."""
+    if request.param == "google":
+        request.getfixturevalue("emulators")
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def dataset(kind: str) -> World:
+    """Tables for all tests that change them."""
+    return new_world(kind)
+
+
+@pytest.fixture
+def world(kind: str, dataset: World) -> World:
+    """Empty tables."""
+    if kind == "memory":
+        return new_world(kind)
+    client = bigquery.Client(PROJECT, credentials=AnonymousCredentials())
+    for table in ("products", "predictions", "labels"):
+        client.query_and_wait(f"DELETE FROM `{PROJECT}.{dataset.name}.{table}` WHERE TRUE")
+    return dataset
+
+
+@pytest.fixture(scope="module")
+def shop(kind: str) -> World:
+    """Tables with JOB and SHOP, only to be looked at."""
+    return stocked(new_world(kind))
+
+
+@pytest.fixture
+def reviewed(world: World) -> World:
+    """Tables with JOB and SHOP, to be changed."""
+    return stocked(world)
 
 
 def predicted(
@@ -137,8 +175,7 @@ JOB = [
 ]
 
 
-@pytest.fixture
-def shop(world: World) -> World:
+def stocked(world: World) -> World:
     fill(world, [*JOB, predicted(2, "other", article_type=[("Watches", 1.0)])], SHOP)
     return world
 
@@ -178,9 +215,14 @@ def test_disagreements_come_first_then_errors_then_the_rest_by_id(shop: World) -
     ],
     ids=str,
 )
-def test_a_filter_finds_its_rows_and_counts_them(shop: World, where: ResultFilter, found: list[str]) -> None:
+def test_a_filter_finds_its_rows(shop: World, where: ResultFilter, found: list[str]) -> None:
     assert ids(shop.tables.results("job", None, where=where)) == found
-    assert shop.tables.count("job", where) == len(found)
+
+
+def test_what_a_filter_finds_is_counted(shop: World) -> None:
+    assert shop.tables.count("job", EVERYTHING) == len(JOB)
+    assert shop.tables.count("job", ResultFilter(label="Tshirts", declared="Shirts")) == 3
+    assert shop.tables.count("nobody", EVERYTHING) == 0
 
 
 @pytest.mark.parametrize("size", [1, 3, 8])
@@ -225,14 +267,16 @@ def test_disagreements_are_ranked_paged_and_asked_for_by_head(shop: World) -> No
 @pytest.mark.parametrize(
     ("verdict", "label"), [("accepted", None), ("corrected", "Jackets"), ("dismissed", None)]
 )
-def test_what_a_human_has_judged_is_not_asked_again(shop: World, verdict: Verdict, label: str | None) -> None:
-    (row,) = shop.tables.results("job", 1)
-    judge(shop, row, "article_type", verdict, label)
-    assert found(shop) == [(1, "base_colour")]
+def test_what_a_human_has_judged_is_not_asked_again(
+    reviewed: World, verdict: Verdict, label: str | None
+) -> None:
+    (row,) = reviewed.tables.results("job", 1)
+    judge(reviewed, row, "article_type", verdict, label)
+    assert found(reviewed) == [(1, "base_colour")]
     # Nor of another job's prediction of the same photo.
     contradicting = predicted(1, "next", article_type=[("Tshirts", 0.9), ("Shirts", 0.1)])
-    fill(shop, [contradicting])
-    assert found(shop, "next") == []
+    fill(reviewed, [contradicting])
+    assert found(reviewed, "next") == []
 
 
 def test_without_a_job_the_newest_prediction_of_each_photo_counts(world: World) -> None:
@@ -263,30 +307,30 @@ def test_without_a_job_the_newest_prediction_of_each_photo_counts(world: World) 
 # ------------------------------------------------------------------------------------- labels
 
 
-def test_a_verdict_comes_back_as_it_was(shop: World) -> None:
-    (row,) = shop.tables.results("job", 1)
-    judged = judge(shop, row, "article_type", "corrected", "Jackets")
-    assert shop.tables.labels("job", 10) == [judged]
+def test_a_verdict_comes_back_as_it_was(reviewed: World) -> None:
+    (row,) = reviewed.tables.results("job", 1)
+    judged = judge(reviewed, row, "article_type", "corrected", "Jackets")
+    assert reviewed.tables.labels("job", 10) == [judged]
     assert (judged.predicted, judged.declared, judged.label) == ("Tshirts", "Shirts", "Jackets")
 
 
-def test_the_last_verdict_of_a_photo_and_head_counts_newest_first(shop: World) -> None:
-    rows = {row.prediction.image_id: row for row in shop.tables.results("job", None)}
-    judge(shop, rows[1], "article_type", "accepted", at=NOW - timedelta(minutes=3))
-    other = judge(shop, rows[1], "base_colour", "dismissed", at=NOW - timedelta(minutes=2))
-    last = judge(shop, rows[1], "article_type", "corrected", "Jackets", at=NOW - timedelta(minutes=1))
-    newest = judge(shop, rows[4], "article_type", "accepted")
-    assert shop.tables.labels("job", 10) == [newest, last, other]
-    assert shop.tables.labels(None, 2) == [newest, last]
-    assert shop.tables.labels("another", 10) == []
+def test_the_last_verdict_of_a_photo_and_head_counts_newest_first(reviewed: World) -> None:
+    rows = {row.prediction.image_id: row for row in reviewed.tables.results("job", None)}
+    judge(reviewed, rows[1], "article_type", "accepted", at=NOW - timedelta(minutes=3))
+    other = judge(reviewed, rows[1], "base_colour", "dismissed", at=NOW - timedelta(minutes=2))
+    last = judge(reviewed, rows[1], "article_type", "corrected", "Jackets", at=NOW - timedelta(minutes=1))
+    newest = judge(reviewed, rows[4], "article_type", "accepted")
+    assert reviewed.tables.labels("job", 10) == [newest, last, other]
+    assert reviewed.tables.labels(None, 2) == [newest, last]
+    assert reviewed.tables.labels("another", 10) == []
 
 
-def test_a_verdict_that_is_sent_twice_counts_once(shop: World) -> None:
-    (row,) = shop.tables.results("job", 1)
-    first = judge(shop, row, "article_type", "accepted", at=NOW - timedelta(minutes=1))
-    again = judge(shop, row, "article_type", "accepted")
+def test_a_verdict_that_is_sent_twice_counts_once(reviewed: World) -> None:
+    (row,) = reviewed.tables.results("job", 1)
+    first = judge(reviewed, row, "article_type", "accepted", at=NOW - timedelta(minutes=1))
+    again = judge(reviewed, row, "article_type", "accepted")
     assert first.label_id == again.label_id
-    assert shop.tables.labels(None, 10) == [again]
+    assert reviewed.tables.labels(None, 10) == [again]
 
 
 def test_uploads_without_a_product_are_each_judged_for_themselves(world: World) -> None:
@@ -321,15 +365,15 @@ def test_quality_against_the_catalogue(shop: World) -> None:
     assert quality.bins[9].confidence == pytest.approx(0.925)
 
 
-def test_quality_against_humans_takes_their_last_word(shop: World) -> None:
-    rows = {row.prediction.image_id: row for row in shop.tables.results("job", None)}
-    judge(shop, rows[1], "article_type", "accepted")
-    judge(shop, rows[3], "article_type", "corrected", "Jackets")
-    judge(shop, rows[4], "article_type", "accepted", at=NOW - timedelta(minutes=1))
-    judge(shop, rows[4], "article_type", "corrected", "Watches")
-    judge(shop, rows[5], "article_type", "dismissed")
-    judge(shop, rows[1], "base_colour", "corrected", "Red")
-    quality = shop.tables.quality("job", "article_type", "labels")
+def test_quality_against_humans_takes_their_last_word(reviewed: World) -> None:
+    rows = {row.prediction.image_id: row for row in reviewed.tables.results("job", None)}
+    judge(reviewed, rows[1], "article_type", "accepted")
+    judge(reviewed, rows[3], "article_type", "corrected", "Jackets")
+    judge(reviewed, rows[4], "article_type", "accepted", at=NOW - timedelta(minutes=1))
+    judge(reviewed, rows[4], "article_type", "corrected", "Watches")
+    judge(reviewed, rows[5], "article_type", "dismissed")
+    judge(reviewed, rows[1], "base_colour", "corrected", "Red")
+    quality = reviewed.tables.quality("job", "article_type", "labels")
     assert (quality.photos, quality.left_out) == (3, 1)
     assert sorted((each.truth, each.predicted) for each in quality.confusion) == [
         ("Jackets", "Shirts"),
@@ -338,11 +382,11 @@ def test_quality_against_humans_takes_their_last_word(shop: World) -> None:
     ]
 
 
-def test_what_was_accepted_is_the_truth_for_a_later_model_too(shop: World) -> None:
-    (row,) = shop.tables.results("job", 1)
-    judge(shop, row, "article_type", "accepted")
-    fill(shop, [predicted(1, "next", article_type=[("Shirts", 0.9), ("Tshirts", 0.1)])])
-    (wrong,) = shop.tables.quality("next", "article_type", "labels").confusion
+def test_what_was_accepted_is_the_truth_for_a_later_model_too(reviewed: World) -> None:
+    (row,) = reviewed.tables.results("job", 1)
+    judge(reviewed, row, "article_type", "accepted")
+    fill(reviewed, [predicted(1, "next", article_type=[("Shirts", 0.9), ("Tshirts", 0.1)])])
+    (wrong,) = reviewed.tables.quality("next", "article_type", "labels").confusion
     assert (wrong.truth, wrong.predicted) == ("Tshirts", "Shirts")
 
 

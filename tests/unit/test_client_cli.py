@@ -39,6 +39,9 @@ def test_every_command_has_help() -> None:
         "rejected",
         "replay",
         "models",
+        "disagreements",
+        "label",
+        "quality",
         *local,
     ]
     for command in commands:
@@ -47,6 +50,9 @@ def test_every_command_has_help() -> None:
     for command in ("list", "show", "publish", "promote", "rollback", "compare"):
         assert command in vitrine("models", "--help").stdout
         assert vitrine("models", command, "--help").exit_code == 0
+    for command in ("accept", "correct", "dismiss", "list"):
+        assert command in vitrine("label", "--help").stdout
+        assert vitrine("label", command, "--help").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,233 @@
+"""`vitrine disagreements`, `label`, `quality`: where photos contradict the catalogue, and who is right."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from services.client.options import Options
+from services.client.review import Against, Verdict
+
+if TYPE_CHECKING:
+    # At run time they are imported where they are used: `--help` should not wait for Google's clients.
+    from services.client.ports import Disagreement
+    from services.client.review import Quality
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+labels = typer.Typer(help="Say what the model says is right, wrong, or no question.", no_args_is_help=True)
+
+Job = Annotated[str, typer.Argument(help="The id of a job.")]
+Photo = Annotated[int, typer.Argument(metavar="IMAGE_ID", help="The id of the product.")]
+Head = Annotated[str, typer.Argument(help="The attribute, such as article_type.")]
+By = Annotated[str | None, typer.Option(help="Who judges; else the account that is signed in.")]
+Comment = Annotated[str | None, typer.Option(help="Is kept with the verdict.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def disagreements(
+    ctx: typer.Context,
+    job: Annotated[
+        str | None, typer.Argument(help="The id of a job; else the newest prediction of each photo.")
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="Only of this attribute.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List where photos contradict the catalogue and nobody has judged it yet, the surest first."""
+    found = _options(ctx).connect().tables.disagreements(job, head=head, limit=limit)
+    if as_json:
+        print(json.dumps([_row(doubt) for doubt in found], indent=2))
+        return
+    if not found:
+        err.print("nothing contradicts the catalogue that nobody has judged")
+        return
+    _print_disagreements(found)
+    if len(found) == limit:
+        err.print(f"the first {limit}; more with --limit")
+
+
+@labels.command()
+def accept(
+    ctx: typer.Context, job: Job, photo: Photo, head: Head, by: By = None, comment: Comment = None
+) -> None:
+    """The model is right."""
+    _judge(ctx, job, photo, head, "accepted", None, by, comment)
+
+
+@labels.command()
+def correct(
+    ctx: typer.Context,
+    job: Job,
+    photo: Photo,
+    head: Head,
+    label: Annotated[str, typer.Argument(help="The truth; it may be a label that the model does not know.")],
+    by: By = None,
+    comment: Comment = None,
+) -> None:
+    """The truth is another label than the model's."""
+    _judge(ctx, job, photo, head, "corrected", label, by, comment)
+
+
+@labels.command()
+def dismiss(
+    ctx: typer.Context, job: Job, photo: Photo, head: Head, by: By = None, comment: Comment = None
+) -> None:
+    """There is no telling, or nothing to tell: do not ask again."""
+    _judge(ctx, job, photo, head, "dismissed", None, by, comment)
+
+
+@labels.command("list")
+def list_(
+    ctx: typer.Context,
+    job: Annotated[str | None, typer.Option(help="Only of this job.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the last verdict on each photo and attribute, the newest first."""
+    found = _options(ctx).connect().tables.labels(job, limit)
+    if as_json:
+        print(json.dumps([label.model_dump(mode="json") for label in found], indent=2))
+        return
+    if not found:
+        err.print("nobody has judged anything")
+        return
+    table = _table("photo", "head", "verdict", "truth", "the model said", "catalogue", "by", "at")
+    for label in found:
+        table.add_row(
+            str(label.image_id or label.image_uri),
+            label.head,
+            label.verdict,
+            escape(label.label or ""),
+            escape(label.predicted),
+            escape(label.declared or ""),
+            escape(label.judged_by),
+            f"{label.judged_at:%Y-%m-%d %H:%M}",
+        )
+    out.print(table)
+
+
+def quality(
+    ctx: typer.Context,
+    job: Job,
+    head: Annotated[str, typer.Option(help="The attribute, such as article_type.")],
+    against: Annotated[
+        Against, typer.Option(help="The truth: what the catalogue declares, or what people said last.")
+    ] = "catalogue",
+    as_json: AsJson = False,
+) -> None:
+    """Compare a job with the catalogue or with people: precision, recall, F1, calibration."""
+    found = _options(ctx).connect().tables.quality(job, head, against)
+    if as_json:
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        _print_quality(found)
+
+
+def _judge(
+    ctx: typer.Context,
+    job: str,
+    photo: int,
+    head: str,
+    verdict: Verdict,
+    label: str | None,
+    by: str | None,
+    comment: str | None,
+) -> None:
+    options = _options(ctx)
+    vitrine = options.connect()
+    judged = vitrine.judge(
+        vitrine.result(job, photo), head, verdict, label=label, by=by or options.account(), comment=comment
+    )
+    truth = f": it is {escape(judged.label)}" if judged.label else ""
+    out.print(f"{judged.image_id} {head} {verdict}{truth}, by {escape(judged.judged_by)}", soft_wrap=True)
+
+
+def _row(doubt: "Disagreement") -> dict[str, object]:
+    prediction = doubt.prediction
+    return {
+        "job_id": prediction.job_id,
+        "image_id": prediction.image_id,
+        "image_uri": prediction.image_uri,
+        "prediction_id": prediction.prediction_id,
+        "model_version": prediction.model_version,
+        "head": doubt.head,
+        "label": doubt.label,
+        "probability": doubt.probability,
+        "declared": doubt.declared_label,
+        "product": doubt.declared.model_dump(mode="json"),
+    }
+
+
+def _print_disagreements(found: Sequence["Disagreement"]) -> None:
+    from services.client.report import percent, words
+
+    table = _table("job", "photo", "head", "the photo shows", "", "catalogue", "name")
+    for doubt in found:
+        table.add_row(
+            doubt.prediction.job_id,
+            str(doubt.prediction.image_id),
+            words(doubt.head),
+            f"[yellow]{escape(doubt.label)}[/]",
+            percent(doubt.probability),
+            escape(doubt.declared_label),
+            escape(doubt.declared.display_name or ""),
+        )
+    out.print(table)
+
+
+def _print_quality(found: "Quality") -> None:
+    out.print(
+        f"[bold]{found.job_id}[/] {found.head} against {found.against}: {found.photos} photos"
+        + (f", {found.left_out} left out" if found.left_out else ""),
+        soft_wrap=True,
+    )
+    if not found.photos:
+        return
+    out.print(
+        f"accuracy {found.accuracy:.3f}; of the {found.coverage:.1%} where the model does not abstain "
+        f"{found.answered_accuracy:.3f}; expected calibration error {found.ece:.3f}",
+        soft_wrap=True,
+    )
+    table = _table("label", "support", "predicted", "precision", "recall", "F1")
+    for each in found.classes:
+        shares = [
+            "-" if name in each.undefined else f"{share:.3f}"
+            for name, share in (("precision", each.precision), ("recall", each.recall))
+        ]
+        table.add_row(escape(each.label), str(each.support), str(each.predicted), *shares, f"{each.f1:.3f}")
+    table.add_section()
+    table.add_row("mean", "", "", f"{found.precision:.3f}", f"{found.recall:.3f}", f"{found.f1:.3f}")
+    out.print(table)
+    wrong = [cell for cell in found.confusion if cell.truth != cell.predicted]
+    if wrong:
+        table = _table("truth", "predicted", "photos")
+        for cell in sorted(wrong, key=lambda cell: -cell.photos)[:10]:
+            table.add_row(escape(cell.truth), escape(cell.predicted), str(cell.photos))
+        out.print(table)
+    table = _table("confidence", "photos", "mean", "accuracy")
+    for bin_ in found.bins:
+        if bin_.photos:
+            table.add_row(
+                f"{bin_.lower:.1f} to {bin_.upper:.1f}",
+                str(bin_.photos),
+                f"{bin_.confidence:.3f}",
+                f"{bin_.accuracy:.3f}",
+            )
+    out.print(table)
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _options(ctx: typer.Context) -> Options:
+    options: Options = ctx.obj
+    return options
