@@ -66,6 +66,8 @@ module "uploads" {
         role = "roles/storage.objectViewer", member = local.members[name]
       } if stage.reads_uploads
     },
+    # What it is sent it adds, and reads again: the same photo under the same name is no second one.
+    { for name in local.gateway : "${name}-reads" => { role = "roles/storage.objectViewer", member = local.members[name] } },
     { for name in local.gateway : "${name}-writes" => { role = "roles/storage.objectCreator", member = local.members[name] } },
   )
   notified_topics = {

@@ -1,22 +1,21 @@
 """The images, as far as they go without Docker: packages and files, started, and put in the pipeline."""
 
-import json
 import re
-import socket
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from services.client.target import EMULATOR_VARIABLES
 from services.local.cloud import LocalCloud
 from services.local.provision import provision_pubsub
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
+from services.shared.keys import make_key, write_keys
 from services.shared.wiring import load_wiring
 from tests.conftest import free_ports
 from tests.containers.dockerfile import ROOT, Builder
@@ -27,19 +26,6 @@ from tests.unit.photos import jpeg
 LOCKED = dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+)", (ROOT / "requirements.lock").read_text()))
 # Without a GPU.
 IMAGES = {name: image for image in ("cpu", "inference") for name in SERVED[image]}
-# What the gateway is told beside what stages are; who it is called by is nobody's business here.
-TOLD_THE_GATEWAY = {
-    "GOOGLE_CLOUD_PROJECT": "acme-dev",
-    "VITRINE_BUCKET": "acme-dev-vitrine",
-    "VITRINE_DATASET": "vitrine",
-    "VITRINE_MODEL": "fashion",
-    "VITRINE_MODEL_VERSION": "1",
-    "VITRINE_UPLOAD_BUCKET": "acme-dev-vitrine-uploads",
-    "VITRINE_GATEWAY_URL": "https://vitrine.example.com",
-    "VITRINE_SESSION_SECRET": "a" * 72,
-    "VITRINE_ROLES": json.dumps({"admin": ["a@example.com"]}),
-    "VITRINE_PROXIES": "1",
-}
 INSTALLERS = {"pip", "setuptools", "uv", "wheel"}
 FOR_MODELS = {"ai-edge-litert", "keras", "numpy", "tensorflow", "tf-keras"}
 FOR_DEVELOPERS = {"duckdb", "mypy", "pytest", "ruff", "typer", "vitrine"}
@@ -188,36 +174,44 @@ def test_a_container_without_its_environment_ends_and_names_every_variable(
     assert "Traceback" not in said
 
 
-@pytest.fixture
-def silence() -> Iterator[dict[str, str]]:
-    """Where a cloud is looked for: something that takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield dict.fromkeys(EMULATOR_VARIABLES, f"127.0.0.1:{server.getsockname()[1]}")
-
-
-def test_the_gateway_starts_without_asking_the_cloud_and_lets_nobody_in(
-    builder: Builder, silence: dict[str, str], tmp_path: Path
+def test_the_gateway_answers_who_has_a_key_and_lets_nobody_else_in(
+    builder: Builder, cloud: LocalCloud, tmp_path: Path
 ) -> None:
-    (keys := tmp_path / "keys.json").write_text("[]")
-    port = free_ports(1)
-    told = TOLD_THE_GATEWAY | silence | {"VITRINE_API_KEYS": str(keys), "PORT": str(port)}
-    assert told.keys() >= {*GATEWAY["environment"]}
-    log = tmp_path / "log"
-    # Nothing outside is to reach it.
-    process = builder.start("gateway", "--host", "127.0.0.1", log=log, **told)
+    key, credential = make_key("team", "viewer", datetime.now(UTC), None)
+    write_keys(tmp_path / "keys.json", [key])
+    model, port, log = load_manifest(DEFAULT_DIRECTORY), free_ports(1), tmp_path / "log"
+    values = cloud.environment | {"VITRINE_MODEL": model.name, "VITRINE_MODEL_VERSION": model.version}
+    process = builder.start(
+        "gateway",
+        *("--host", "127.0.0.1"),
+        log=log,
+        PORT=str(port),
+        VITRINE_API_KEYS=str(tmp_path / "keys.json"),
+        VITRINE_GATEWAY_URL="https://vitrine.example.com",
+        VITRINE_SESSION_SECRET="a" * 72,
+        **{name: values[name] for name in values if name.endswith("_EMULATOR_HOST")},
+        **{name: values[name] for name in GATEWAY["environment"]},
+    )
     try:
         until(partial(ended_or_healthy, process, port), "the gateway to come up")
         assert process.poll() is None, log.read_text()
-        asked = urllib.request.Request(
-            f"http://127.0.0.1:{port}/v1/jobs", headers={"Authorization": "Bearer vtr_0123456789ab_unknown"}
-        )
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(asked, timeout=30)
-        assert refused.value.code == 401
-        assert refused.value.headers["Content-Type"] == "application/problem+json"
+        assert answered(port, credential) == (200, "application/json")
+        assert answered(port, credential[:-1]) == (401, "application/problem+json")
     finally:
         process.terminate()
         process.wait(30)
+
+
+def answered(port: int, credential: str) -> tuple[int, str]:
+    """The status and kind of what somebody is told who asks for jobs."""
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/jobs", headers={"Authorization": f"Bearer {credential}"}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return answer.status, answer.headers["Content-Type"]
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.headers["Content-Type"]
 
 
 def test_the_gateway_without_its_environment_ends_and_names_every_variable(

@@ -25,18 +25,19 @@ PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
 PUBLIC_GATEWAY = 'module.pipeline.module.gateway["gateway"].google_cloud_run_v2_service_iam_member.public[0]'
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
 BUCKET_SUFFIXES = ("vitrine", "vitrine-uploads")
-# What the training job and the gateway may do in the bucket: role => the prefix that they are held to.
-PREFIXES: Mapping[str, Mapping[str, str | None]] = {
-    "training": {
-        "roles/storage.objectViewer": None,
-        "roles/storage.objectUser": "training/",
-        "roles/storage.objectCreator": "models/",
-    },
-    "gateway": {
-        "roles/storage.objectViewer": None,
-        "roles/storage.objectUser": "models/",
-        "roles/storage.objectCreator": "rejected/",
-    },
+# What the training job and the gateway may do in the bucket: the role, and the prefix that they are held to.
+PREFIXES: Mapping[str, tuple[tuple[str, str | None], ...]] = {
+    "training": (
+        ("roles/storage.objectViewer", None),
+        ("roles/storage.objectUser", "training/"),
+        ("roles/storage.objectCreator", "models/"),
+    ),
+    "gateway": (
+        ("roles/storage.objectViewer", None),
+        ("roles/storage.objectUser", "models/"),
+        ("roles/storage.objectCreator", "jobs/"),
+        ("roles/storage.objectCreator", "rejected/"),
+    ),
 }
 GATEWAY_SECRETS = ("gateway-keys", "gateway-session")
 
@@ -467,16 +468,19 @@ def _secrets(plan: Plan) -> dict[str, Values]:
 def _beyond_its_prefixes(plan: Plan, name: str) -> Iterator[str]:
     project = plan.variables["project_id"]
     held = {
-        each.values["role"]: one(each.values, "condition").get("expression")
+        (each.values["role"], one(each.values, "condition").get("expression"))
         for each in plan.of("google_storage_bucket_iam_member")
         if each.values["member"] == worker(plan, name) and each.values["bucket"] == f"{project}-vitrine"
     }
     objects = f"projects/_/buckets/{project}-vitrine/objects"
     expected = {
-        role: prefix
-        and f'resource.name.startsWith("{objects}/{prefix}") || '
-        f'api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("{prefix}")'
-        for role, prefix in PREFIXES[name].items()
+        (
+            role,
+            prefix
+            and f'resource.name.startsWith("{objects}/{prefix}") || '
+            f'api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("{prefix}")',
+        )
+        for role, prefix in PREFIXES[name]
     }
     if held != expected:
         yield f"{name}: may do {held} in the bucket"
@@ -610,7 +614,7 @@ def _expected_grants(plan: Plan) -> Iterator[tuple[str, str, str]]:
         yield "name training", "roles/run.jobsExecutorWithOverrides", team
         # gcloud looks at a job before it executes it.
         yield "name training", "roles/run.viewer", team
-        for role in PREFIXES["training"]:
+        for role, _ in PREFIXES["training"]:
             yield f"bucket {project}-vitrine", role, worker(plan, "training")
         for table in ("products", "labels"):
             yield f"table_id {table}", "roles/bigquery.dataViewer", worker(plan, "training")
@@ -623,9 +627,10 @@ def _expected_grants(plan: Plan) -> Iterator[tuple[str, str, str]]:
             pushed = any(not options.pull for options in topic.subscriptions.values())
             if "you" in topic.producers or (pushed and name != "message-rejected"):
                 yield f"topic {name}", "roles/pubsub.publisher", works_as
-        for role in PREFIXES["gateway"]:
+        for role, _ in PREFIXES["gateway"]:
             yield f"bucket {project}-vitrine", role, works_as
-        yield f"bucket {project}-vitrine-uploads", "roles/storage.objectCreator", works_as
+        for role in ("roles/storage.objectViewer", "roles/storage.objectCreator"):
+            yield f"bucket {project}-vitrine-uploads", role, works_as
         for table in ("audit", "labels"):
             yield f"table_id {table}", "roles/bigquery.dataEditor", works_as
         yield "dataset_id vitrine", "roles/bigquery.dataViewer", works_as

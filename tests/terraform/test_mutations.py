@@ -117,6 +117,7 @@ MUTATIONS = [
     Mutation(STAGE, "var.public ? 1 : 0", "1", "nothing_is_public"),
     Mutation(GATEWAY, "var.gateway.public", "true", "nothing_is_public"),
     Mutation(GATEWAY, "local.workers[each.key]", 'local.workers["recording"]', "each_service_works"),
+    Mutation(GATEWAY, 'prefix = "jobs/"', 'prefix = ""', "the_gateway_is_what"),
     Mutation(GATEWAY, 'prefix = "rejected/"', "prefix = null", "the_gateway_is_what"),
     Mutation(GATEWAY, '"roles/storage.objectUser"', '"roles/storage.objectAdmin"', "the_gateway_is_what"),
     Mutation(GATEWAY, '"roles/secretmanager.secretAccessor"', '"roles/secretmanager.admin"', "grants_are"),

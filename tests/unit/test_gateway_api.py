@@ -20,7 +20,7 @@ from services.shared.layout import photo_uri
 from tests.unit.client_world import OwnedObjects, World
 from tests.unit.gateway_world import Gateway
 from tests.unit.memory_pipeline import BUCKET, MemoryPipeline
-from tests.unit.photos import encoded, grey, jpeg
+from tests.unit.photos import BAD_PHOTOS, encoded, grey, jpeg
 
 DOCUMENT: Mapping[str, Any] = json.loads(openapi.FILE.read_text())
 URN = "urn:vitrine:problem:"
@@ -52,7 +52,7 @@ class Bucket(OwnedObjects):
 
 
 class Shop:
-    """A shop of six products behind a gateway: 1 to 4 are light, 5 is dark but declared Light, 6 has no photo."""
+    """Six products behind a gateway, all declared Light: 1 to 4 are, 5 is dark, 6 has no photo."""
 
     def __init__(self, folder: Path, **environment: Any) -> None:
         products = [Product(image_id=number, gender="Men", article_type="Light") for number in range(1, 7)]
@@ -125,23 +125,6 @@ def kind(answer: Response) -> str:
     assert document["type"].startswith(URN)
     return str(document["type"].removeprefix(URN))
 
-
-def huge() -> bytes:
-    """A small file of a great many pixels."""
-    buffer = io.BytesIO()
-    Image.new("1", (30_000, 30_000)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-BAD_PHOTOS: Mapping[str, Callable[[], bytes]] = {
-    "photo-empty": lambda: b"",
-    "photo-too-large": lambda: bytes(50 * 1024 * 1024 + 1),
-    "photo-too-many-pixels": huge,
-    "photo-not-an-image": lambda: b"this is not a photo",
-    "photo-format-unsupported": lambda: encoded(grey(10), "BMP"),
-    "photo-animated": lambda: encoded(grey(10), "GIF", save_all=True, append_images=[grey(200)]),
-    "photo-corrupt": lambda: jpeg(90, 300, 400)[:1500],
-}
 
 # ------------------------------------------------------------------------------------- documents
 
@@ -645,7 +628,7 @@ def test_a_verdict_that_makes_no_sense_is_refused_by_its_field(
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
-# ------------------------------------------------------------------------------------- models, rejected messages
+# ------------------------------------------------------------------------------------- models, rejections
 
 
 def test_a_version_is_promoted_once_and_rolled_back(shop: Shop) -> None:

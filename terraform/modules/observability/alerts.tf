@@ -67,8 +67,8 @@ locals {
         "sum by (service_name) (increase({\"run.googleapis.com/request_count\", ${local.run}, response_code_class=\"5xx\"}[10m]))",
         "sum by (service_name) (increase({\"run.googleapis.com/request_count\", ${local.run}}[10m])) > 0.05",
       ])
-      means   = "More than one in twenty requests to a service ends with 5xx. Its messages are delivered again, so that nothing is lost yet."
-      look    = "500 is the stage's own error and is in its log with a stack trace. 503 and 504 come from Cloud Run: no instance started or answered in time, or one was killed for its memory."
+      means   = "More than one in twenty requests to a service ends with 5xx. A stage's messages are delivered again, so that nothing is lost yet; of the gateway, people see it."
+      look    = "500 is the service's own error and is in its log with a stack trace. 503 and 504 come from Cloud Run: no instance started or answered in time, or one was killed for its memory."
       command = "gcloud logging read 'resource.type=\"cloud_run_revision\" (severity>=ERROR OR httpRequest.status>=500)' --project=${var.project_id} --freshness=1h --limit=20"
     }
     requests-slow = {

@@ -5,6 +5,7 @@ output "dataset_id" {
     google_bigquery_table.table,
     google_bigquery_table_iam_member.member,
     google_bigquery_dataset_iam_member.described,
+    google_bigquery_dataset_iam_member.reader,
   ]
 }
 
