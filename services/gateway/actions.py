@@ -57,8 +57,9 @@ def create_job(
         confirm_cost: whether the job may cost more than the limit.
 
     Raises:
-        Problem: 409 `idempotency-key-reused`, `job-id-taken`, `confirmation-needed` with the estimate;
-            422 `invalid-request`, the model's version is not served.
+        Problem: 404 `job-not-found`, of the job that the request goes on from; 409 `idempotency-key-reused`,
+            `job-id-taken`, `confirmation-needed` with the estimate; 422 `invalid-request`, the model's
+            version is not served.
 
     """
     if request.job_id is not None:
@@ -72,6 +73,7 @@ def create_job(
     request = request.model_copy(update={"job_id": job_id})
     known = ports.vitrine.find_request(job_id)
     if known is None:
+        _check_origin(ports, request)
         _check_model(ports, settings, request.model)
         if not confirm_cost and settings.cost_limit is not None:
             _confirm(estimate(ports, settings, request))
@@ -91,9 +93,7 @@ def estimate(ports: Ports, settings: Settings, request: ClassificationRequested)
         Problem: 404 `job-not-found`, of the job that the request goes on from.
 
     """
-    for job_id in (request.retry_of, request.prepared_by):
-        if job_id is not None:
-            find_job(ports, job_id)
+    _check_origin(ports, request)
     prices = Prices.model_validate(settings.prices or {})
     matching = ports.vitrine.matching(request)
     return cost.estimate(request, matching.images, matching.bytes_scanned, prices, settings.cost_limit)
@@ -340,6 +340,12 @@ def _following(ask: Callable[[], str]) -> str:
         raise
     except ClientError as error:
         raise Problem(409, "job-not-suitable", str(error)) from error
+
+
+def _check_origin(ports: Ports, request: ClassificationRequested) -> None:
+    for job_id in (request.retry_of, request.prepared_by):
+        if job_id is not None:
+            find_job(ports, job_id)
 
 
 def _check_model(ports: Ports, settings: Settings, version: str | None) -> None:
