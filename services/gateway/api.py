@@ -63,8 +63,9 @@ JobPath = Annotated[str, Path(pattern=JOB_ID, description="The id of a job.", ex
 JobQuery = Annotated[str | None, Query(pattern=JOB_ID, description="Only of this job.")]
 VersionPath = Annotated[str, Path(min_length=1, max_length=100, description="A version of the model.")]
 ImageId = Annotated[int, Field(ge=0, lt=2**63)]
-Head = Annotated[str, Field(min_length=1, max_length=100, examples=["article_type"])]
-Text = Annotated[str, Field(min_length=1, max_length=MAX_LABEL)]
+Head = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$", examples=["article_type"])]
+# A label as a line of text: what is no sign of it could be stored, but neither shown nor compared.
+Text = Annotated[str, Field(min_length=1, max_length=MAX_LABEL, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="How many at most.")]
 After = Annotated[
     str | None, Query(pattern=r"^\d{1,9}-[0-9a-f]{8}$", description="`next` of the page before this one.")
@@ -460,7 +461,7 @@ def _filter(
     label: Annotated[Text | None, Query(description="The best label.")] = None,
     declared: Annotated[Text | None, Query(description="What the catalogue says.")] = None,
     error: Annotated[
-        str | None, Query(min_length=1, max_length=100, description="An error code, or `any`.")
+        str | None, Query(pattern=r"^[a-z][a-z-]{0,99}$", description="An error code, or `any`.")
     ] = None,
     disagreements: Annotated[bool, Query(description="Only where model and catalogue disagree.")] = False,
     min_confidence: Annotated[float | None, Query(ge=0, le=1, description="The least probability.")] = None,

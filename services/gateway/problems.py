@@ -116,6 +116,8 @@ def problem_of(error: Exception) -> Problem:
             if any(each["type"] == "json_invalid" for each in error.errors()):
                 return Problem(400, "malformed-request", "the body is not JSON", errors=errors)
             return Problem(422, "invalid-request", _summary(errors), errors=errors)
+        case HTTPException(status_code=400):
+            return Problem(400, "malformed-request", str(error.detail))
         case HTTPException():
             phrase = HTTPStatus(error.status_code).phrase
             kind = phrase.lower().replace(" ", "-").replace("'", "")
