@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -43,8 +44,22 @@ POLL_INTERVAL = 0.5  # seconds between looks for its row
 JPEG_QUALITY = 85
 NDJSON = "application/x-ndjson"
 
+
+async def _whole_characters(request: Request) -> None:
+    """Refuses JSON with half a character in it, which could neither be stored nor shown."""
+    if "json" in request.headers.get("Content-Type", "") and b"\\ud" in (await request.body()).lower():
+        try:
+            json.dumps(await request.json(), ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise Problem(400, "malformed-request", "the body has half a character in it") from error
+
+
 # Readable operation ids: create_job instead of create_job_v1_jobs_post.
-router = APIRouter(prefix="/v1", generate_unique_id_function=lambda route: route.name)
+router = APIRouter(
+    prefix="/v1",
+    generate_unique_id_function=lambda route: route.name,
+    dependencies=[Depends(_whole_characters)],
+)
 
 # ------------------------------------------------------------------------------------- what routes take
 

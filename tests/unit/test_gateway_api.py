@@ -402,6 +402,20 @@ def test_no_number_is_a_number_of_json(shop: Shop) -> None:
     assert kind(answer) == "invalid-request"
 
 
+@pytest.mark.parametrize(
+    "body", [rb'{"gender": "\ud800"}', rb'{"limit": "\ud800"}', rb'{"\uDFFF": 1}', b"\xff\xfe"]
+)
+def test_what_is_no_text_is_refused(shop: Shop, body: bytes) -> None:
+    answer = shop.admin.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert kind(answer) in ("malformed-request", "invalid-request")
+
+
+def test_a_character_of_two_halves_is_whole(shop: Shop) -> None:
+    body = rb'{"gender": "\ud83d\ude00"}'
+    answer = shop.admin.post("/v1/estimates", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
+
+
 def test_an_estimate_says_what_a_job_would_take_and_begins_nothing(shop: Shop) -> None:
     request = {"gender": "Men", "classify": "both", "augmentation": {"rotation": {"degrees": 5}, "copies": 2}}
     estimate = shop.gateway.client("viewer").post("/v1/estimates", json=request).json()
