@@ -200,6 +200,12 @@ class BigQueryTables:
         )
         return [Rejection(**row) for row in rows]
 
+    def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:  # noqa: D102
+        found: dict[str, list[tuple[str, int]]] = {name: [] for name in (*Filters.COLUMNS, "year")}
+        for row in self._query(queries.values(self._dataset)):
+            found[row["name"]].append((row["value"], row["products"]))
+        return found
+
     @cached_property
     def _warehouse(self) -> BigQueryWarehouse:
         return BigQueryWarehouse(*self._names)

@@ -211,3 +211,10 @@ class Tables(Protocol):
     def rejected(self, job_id: str | None) -> list[Rejection]:
         """The rejected messages, of a job or all of them, newest first."""
         ...
+
+    def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:
+        """What a request may filter by: of each column and of `year`, the values and how many products have it.
+
+        The most frequent ones first; years in order.
+        """
+        ...

@@ -160,6 +160,19 @@ ORDER BY judged_at DESC, label_id LIMIT {limit:d}
 """
 
 
+def values(dataset: str) -> str:
+    """A row a value of each column that a request can filter by, and of `year`: how many products have it."""
+    columns = ", ".join(f"STRUCT('{column}' AS name, {column} AS value)" for column in Filters.COLUMNS)
+    return f"""
+SELECT pair.name, pair.value, COUNT(*) AS products
+FROM `{dataset}.products`
+CROSS JOIN UNNEST([{columns}, STRUCT('year' AS name, CAST(year AS STRING) AS value)]) AS pair
+WHERE pair.value IS NOT NULL
+GROUP BY 1, 2
+ORDER BY 1, IF(pair.name = 'year', pair.value, NULL), 3 DESC, 2
+"""
+
+
 def _result(dataset: str, rated: str) -> str:
     return _RESULT.format(
         dataset=dataset,

@@ -1,13 +1,874 @@
-"""The console."""
+"""The console: pages for the people of a marketplace. What they do is in actions.py, as for programs.
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+A page answers a browser without JavaScript whole; htmx asks for the same addresses, and takes a part.
+"""
 
-from services.gateway.problems import Problem, json_response
+import base64
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi.datastructures import FormData
+from fastapi.responses import FileResponse, RedirectResponse, Response
+from starlette.datastructures import UploadFile
+
+from services.client.client import Job
+from services.client.ports import Result, ResultFilter
+from services.client.report import MEANINGS, percent, words
+from services.client.review import Against, Quality, Verdict
+from services.gateway import actions, forms, security
+from services.gateway.audit import audited, changes_nothing, record
+from services.gateway.dependencies import get_ports, get_settings
+from services.gateway.identity import Identity
+from services.gateway.ports import Ports as GatewayPorts
+from services.gateway.problems import Problem
+from services.gateway.progress import Board, Progress, get_board
+from services.gateway.rendering import duration, name_of, page, photo_of
+from services.gateway.security import require
+from services.gateway.settings import Settings as GatewaySettings
+from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, is_identifier, load_manifest
+from services.shared.errors import ObjectNotFoundError
+from services.shared.events import BATCH_IMAGES, ClassificationRequested, Filters, Prediction, Product
+from services.shared.images import decode
+from services.shared.jobs import read_predictions
+from services.shared.layout import JobLayout
 
 router = APIRouter(include_in_schema=False)
+
+JOBS_A_PAGE = 25
+PHOTOS_A_PAGE = 48
+ITEMS_A_PAGE = 20  # disagreements
+COUNTED = 500  # disagreements that are counted; beyond it there are "more"
+MATRIX_LABELS = 30  # the most frequent ones, in a confusion matrix
+ANSWER_TIMEOUT = 60.0  # seconds for an uploaded photo
+CATALOGUE_LIFE = 300.0  # seconds for which the values of the catalogue are remembered
+SIDE = 320  # pixels
+REJECTED_SHOWN = 100
+EVALUATION = "evaluation.html"
+MAX_EVALUATION_BYTES = 20_000_000
+WHY = {"why": "Say why: it is kept with the change."}
+
+STATIC = Path(__file__).parent / "static"
+
+Ports = Annotated[GatewayPorts, Depends(get_ports)]
+Settings = Annotated[GatewaySettings, Depends(get_settings)]
+Reader = Annotated[Identity, Depends(require("read"))]
+Operator = Annotated[Identity, Depends(require("operate"))]
+Reviewer = Annotated[Identity, Depends(require("review"))]
+Admin = Annotated[Identity, Depends(require("administer"))]
+Progresses = Annotated[Board, Depends(get_board)]
+
+
+async def _form(request: Request) -> FormData:
+    """What was written into a form, however many fields it has."""
+    return await request.form()
+
+
+Written = Annotated[FormData, Depends(_form)]
 
 
 def problem_page(request: Request, problem: Problem) -> Response:
     """A problem as a browser shows it; who is not signed in (401) goes to the sign-in page."""
-    return json_response(request.url.path, problem)
+    if problem.status == 401:
+        where = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        asked = {"next": where} if request.method == "GET" and where != "/" else {}
+        return RedirectResponse("/sign-in" + (f"?{urlencode(asked)}" if asked else ""), 303)
+    return page(request, "problem", status=problem.status, headers=problem.headers, problem=problem)
+
+
+def _go(path: str, **query: str) -> RedirectResponse:
+    """On to another page, after something was done."""
+    return RedirectResponse(path + (f"?{urlencode(query)}" if query else ""), 303)
+
+
+@router.get("/static/{name}")
+def static(name: str) -> Response:
+    """The style, the script, and htmx as its package has it."""
+    if name not in _statics():
+        raise Problem(404, "not-found", f"there is no {name!r}")
+    # Asked for again each time, and then mostly not sent: a release is seen at once.
+    return FileResponse(_statics()[name], headers={"Cache-Control": "no-cache"})
+
+
+@cache
+def _statics() -> Mapping[str, Path]:
+    ours = {path.name: path for path in STATIC.iterdir()}
+    return ours | {"htmx.min.js": Path(str(files("js_lib_htmx"))) / "static" / "htmx" / "htmx.min.js"}
+
+
+@router.get("/sign-in")
+def sign_in_form(
+    request: Request, settings: Settings, after: Annotated[str, Query(alias="next")] = ""
+) -> Response:
+    """Where everybody comes who is not signed in."""
+    return _sign_in_page(request, settings, after)
+
+
+@router.post("/sign-in", dependencies=[Depends(audited("session.start"))])
+async def sign_in(request: Request, settings: Settings, form: Written) -> Response:
+    """Signs in by an API key, or as Google says."""
+    try:
+        return await security.sign_in(request)
+    except Problem as problem:
+        said = "This key is not known here." if problem.status == 401 else problem.detail
+        return _sign_in_page(request, settings, str(form.get("next", "")), {"api_key": said}, problem.status)
+
+
+def _sign_in_page(
+    request: Request,
+    settings: GatewaySettings,
+    after: str,
+    errors: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    return page(
+        request,
+        "sign_in",
+        status=status,
+        identity=None,
+        next=after,
+        errors=errors or {},
+        google_client_id=settings.oauth_client_id,
+        login_uri=f"{settings.url}/sign-in",
+    )
+
+
+@router.post("/sign-out", dependencies=[Depends(audited("session.end"))])
+def sign_out(request: Request, identity: Reader) -> Response:
+    """Signs out."""
+    return security.sign_out(request)
+
+
+@router.get("/")
+def start(identity: Reader) -> Response:
+    """The jobs are what most come for."""
+    return _go("/jobs")
+
+
+# ------------------------------------------------------------------------------------- jobs
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A job in the list."""
+
+    job_id: str
+    asked: str
+    state: str
+    share: float  # of its batches that are recorded
+    took: str
+    images: int
+    errors: int
+    requested_at: Any
+
+
+@router.get("/jobs")
+def jobs(
+    request: Request, identity: Reader, ports: Ports, board: Progresses, after: str | None = None
+) -> Response:
+    """All jobs, newest first."""
+    found = ports.vitrine.jobs(JOBS_A_PAGE, after)
+    rows = [_row(job, board) for job in found.jobs]
+    return page(
+        request,
+        "jobs",
+        jobs=rows,
+        live=any(row.state in ("accepted", "running") for row in rows),
+        after=after,
+        next=found.after,
+    )
+
+
+def _row(job: Job, board: Board) -> _Row:
+    done, manifest = job.completed, job.manifest
+    progress = None if done else board.see(job.job_id).progress
+    state, errors, share = "running", 0, 0.0
+    if done:
+        state, errors = done.status, done.errors
+    elif progress:
+        state, errors = progress.state, sum(progress.errors.values())
+        recorded = progress.stages[-1] if progress.stages else None
+        share = recorded.done / recorded.total if recorded and recorded.total else 0.0
+    return _Row(
+        job_id=job.job_id,
+        asked=", ".join(f"{what} {value}".strip() for what, value in _asked(manifest.request))
+        or "the whole catalogue",
+        state=state,
+        share=share,
+        took=f"in {duration(done.completed_at - done.requested_at)}" if done else "",
+        images=manifest.images,
+        errors=errors,
+        requested_at=manifest.requested_at,
+    )
+
+
+def _asked(request: ClassificationRequested) -> list[tuple[str, str]]:
+    """What a job was asked for, as (what, value) pairs."""
+    asked = [
+        (words(column), ", ".join(values))
+        for column in Filters.COLUMNS
+        if (values := getattr(request, column))
+    ]
+    if request.start_year or request.end_year:
+        asked.append(("years", f"{request.start_year or ''}\N{EN DASH}{request.end_year or ''}"))
+    if request.limit:
+        asked.append(("at most", f"{request.limit:,} photos"))
+    if request.retry_of:
+        asked.append(("what failed in", request.retry_of))
+    if request.prepared_by:
+        asked.append(("what was prepared by", request.prepared_by))
+    if request.augmentation:
+        asked.append(("variants", f"{request.augmentation.copies} of each"))
+    if request.classify != "originals":
+        asked.append({"none": ("only prepared", ""), "both": ("photos and variants", "classified")}.get(
+            request.classify, ("variants", "classified")
+        ))  # fmt: skip
+    return asked
+
+
+@router.get("/jobs/new")
+def new_job(request: Request, identity: Operator, ports: Ports, settings: Settings) -> Response:
+    """The form of a new job."""
+    return _job_form(request, ports, settings)
+
+
+def _job_form(
+    request: Request,
+    ports: GatewayPorts,
+    settings: GatewaySettings,
+    form: FormData | None = None,
+    errors: Mapping[str, str] | None = None,
+    estimate: Any = None,
+) -> Response:
+    values, form = _catalogue(ports), form or FormData()
+    return page(
+        request,
+        "new_job",
+        status=422 if errors else 200,
+        catalogue={column: values[column] for column in Filters.COLUMNS},
+        years=[year for year, _ in values["year"]],
+        versions=sorted({settings.model_version, *ports.registry.versions()}),
+        varied=any(form.get(name) for name in forms.AUGMENTATION),
+        form=form,
+        errors=errors or {},
+        estimate=estimate,
+    )
+
+
+@router.post("/jobs", dependencies=[Depends(audited("job.create"))])
+def create_job(
+    request: Request, identity: Operator, ports: Ports, settings: Settings, form: Written
+) -> Response:
+    """Starts a job, or says what is wrong with what was written; `do=estimate` only says what it takes."""
+    asked, errors = forms.request_of(form)
+    if asked is None:
+        return _job_form(request, ports, settings, form, errors)
+    if form.get("do") == "estimate":
+        return _job_form(request, ports, settings, form, estimate=actions.estimate(ports, settings, asked))
+    try:
+        job_id = actions.create_job(ports, settings, identity, asked, confirm_cost=bool(form.get("confirm")))
+    except Problem as problem:
+        errors = forms.errors_of(problem) or {}
+        if not errors:
+            raise
+        estimate = actions.estimate(ports, settings, asked) if "confirm" in errors else None
+        return _job_form(request, ports, settings, form, errors, estimate)
+    record(request, subject=job_id)
+    return _go(f"/jobs/{job_id}")
+
+
+@router.post("/jobs/estimate", dependencies=[Depends(changes_nothing)])
+def estimate_job(
+    request: Request, identity: Operator, ports: Ports, settings: Settings, form: Written
+) -> Response:
+    """What the form's job would take, while it is written."""
+    asked, errors = forms.request_of(form)
+    estimate = actions.estimate(ports, settings, asked) if asked else None
+    return page(request, "estimate", form=form, errors=errors, estimate=estimate)
+
+
+# ------------------------------------------------------------------------------------- a job
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A photo of the gallery."""
+
+    variant: str
+    photo: str | None
+    result: Result | None = None
+
+
+@dataclass
+class _Item:
+    """A product of the gallery."""
+
+    image_id: int
+    name: str
+    original: _Shown
+    variants: list[_Shown] = field(default_factory=list)
+
+
+@router.get("/jobs/{job_id}")
+def job(
+    request: Request,
+    identity: Reader,
+    ports: Ports,
+    settings: Settings,
+    board: Progresses,
+    job_id: str,
+    show: str = "",
+    label: str = "",
+    number: Annotated[int, Query(alias="page", ge=1, le=100_000)] = 1,
+) -> Response:
+    """A job: how far it is, and its photos."""
+    progress = _progress(board, job_id)
+    known = _heads(ports, settings, progress.model_version)
+    where = _filter(show, label)
+    prepared_only = progress.request.classify == "none"
+    if progress.images and prepared_only and progress.ended:
+        items, total = _prepared(ports, job_id, progress, number)
+    elif progress.images and progress.ended:
+        total = ports.vitrine.tables.count(job_id, where)
+        rows = ports.vitrine.tables.results(
+            job_id, PHOTOS_A_PAGE, where=where, offset=(number - 1) * PHOTOS_A_PAGE
+        )
+        items = _grouped(job_id, _copies(ports, progress), list(rows))
+    else:
+        items, total = [], 0
+    query = {name: value for name, value in (("show", show), ("label", label)) if value}
+    heads = list(known) or sorted(
+        {
+            each.head
+            for item in items
+            if item.original.result
+            for each in item.original.result.prediction.heads
+        }
+    )
+    return page(
+        request,
+        "job",
+        progress=progress,
+        asked=_asked(progress.request),
+        items=items,
+        total=total,
+        heads=heads,
+        known=known,
+        show=show,
+        chosen=label,
+        prepared_only=prepared_only,
+        page=number,
+        pages=-(-total // PHOTOS_A_PAGE),
+        page_address=lambda number: f"/jobs/{job_id}?{urlencode(query | {'page': number})}",
+    )
+
+
+def _progress(board: Board, job_id: str) -> Progress:
+    progress = board.see(job_id).progress
+    if progress is None:
+        raise Problem(404, "job-not-found", f"there is no job {job_id!r}")
+    return progress
+
+
+def _filter(show: str, label: str) -> ResultFilter:
+    head, _, value = label.partition(":")
+    return ResultFilter(
+        head=head if value else None,
+        label=value or None,
+        error="any" if show == "errors" else None,
+        disagreements=show == "disagreements",
+        abstained=True if show == "unsure" else None,
+        unfamiliar=True if show == "unfamiliar" else None,
+    )
+
+
+def _copies(ports: GatewayPorts, progress: Progress) -> int:
+    """How many variants of each photo there are to show."""
+    request = progress.request
+    if request.prepared_by and request.classify != "originals":
+        request = actions.find_job(ports, request.prepared_by).request
+    return request.augmentation.copies if request.augmentation else 0
+
+
+def _grouped(job_id: str, copies: int, rows: Sequence[Result]) -> list[_Item]:
+    """The rows of a page by product, variants beside their original, classified or not."""
+    items: list[_Item] = []
+    for row in rows:
+        prediction = row.prediction
+        image_id = prediction.image_id or 0
+        if not items or items[-1].image_id != image_id:
+            items.append(_item(job_id, image_id, name_of(row.declared, image_id), copies))
+        item = items[-1]
+        if prediction.variant == "original":
+            # A photo that cannot be read has no variants, and cannot be shown.
+            if prediction.error:
+                item.variants = []
+            item.original = _Shown("original", None if prediction.error else item.original.photo, row)
+        else:
+            item.variants = [
+                _Shown(each.variant, each.photo, row) if each.variant == prediction.variant else each
+                for each in item.variants
+            ]
+    return items
+
+
+def _item(job_id: str, image_id: int, name: str, copies: int) -> _Item:
+    variants = [f"augmented-{copy}" for copy in range(copies)]
+    return _Item(
+        image_id,
+        name,
+        _Shown("original", photo_of(job_id, image_id)),
+        [_Shown(variant, photo_of(job_id, image_id, variant)) for variant in variants],
+    )
+
+
+def _prepared(ports: GatewayPorts, job_id: str, progress: Progress, number: int) -> tuple[list[_Item], int]:
+    """A page of the photos that a job prepared and did not classify."""
+    objects, layout = ports.vitrine.objects, JobLayout(ports.vitrine.bucket, job_id)
+    total = progress.images or 0
+    first = (number - 1) * PHOTOS_A_PAGE
+    last = min(first + PHOTOS_A_PAGE, total)
+    items: list[_Item] = []
+    # All batches but the last one are full.
+    for batch in range(first // BATCH_IMAGES, -(-last // BATCH_IMAGES)):
+        lines = objects.read(layout.metadata(batch)).data.splitlines()
+        products = [Product.model_validate_json(line) for line in lines]
+        failed = {row.image_id: row for row in read_predictions(objects, layout, batch) if row.error}
+        start = batch * BATCH_IMAGES
+        for product in products[max(0, first - start) : last - start]:
+            item = _item(
+                job_id, product.image_id, name_of(product, product.image_id), _copies(ports, progress)
+            )
+            if error := failed.get(product.image_id):
+                item.original, item.variants = _Shown("original", None, Result(error, product, ())), []
+            items.append(item)
+    return items, total
+
+
+def _known(manifest: Manifest) -> Mapping[str, Sequence[str]]:
+    return {head: sorted(labels) for head, labels in manifest.heads.items()}
+
+
+def _heads(
+    ports: GatewayPorts, settings: GatewaySettings, version: str | None
+) -> Mapping[str, Sequence[str]]:
+    """What a version of the model can say, by head; nothing where it is not known any more."""
+    shipped = _shipped()
+    if version in (None, shipped.version):
+        return _known(shipped)
+    try:
+        return _known(ports.registry.manifest(version or ""))
+    except ModelError:
+        return {}
+
+
+@cache
+def _shipped() -> Manifest:
+    return load_manifest(DEFAULT_DIRECTORY)
+
+
+@router.get("/jobs/{job_id}/progress")
+def progress(request: Request, identity: Reader, board: Progresses, job_id: str) -> Response:
+    """How far a job is, alone; once it has ended, the page is told to show the photos."""
+    seen = _progress(board, job_id)
+    return page(request, "progress", headers={"HX-Trigger": "job-ended"} if seen.ended else {}, progress=seen)
+
+
+@router.post("/jobs/{job_id}/cancel", dependencies=[Depends(audited("job.cancel"))])
+def cancel(identity: Operator, ports: Ports, board: Progresses, job_id: str) -> Response:
+    """Asks for a job to end."""
+    actions.cancel(ports, job_id)
+    board.forget(job_id)
+    return _go(f"/jobs/{job_id}", done="cancelled")
+
+
+@router.post("/jobs/{job_id}/retry", dependencies=[Depends(audited("job.retry"))])
+def retry(identity: Operator, ports: Ports, job_id: str) -> Response:
+    """Starts a job of just what failed."""
+    return _go(f"/jobs/{actions.retry(ports, job_id)}")
+
+
+@router.post("/jobs/{job_id}/classify", dependencies=[Depends(audited("job.classify"))])
+def classify(
+    identity: Operator,
+    ports: Ports,
+    settings: Settings,
+    job_id: str,
+    classify: Annotated[Literal["originals", "augmented", "both"], Form()] = "originals",
+) -> Response:
+    """Starts a job that classifies what this one prepared."""
+    return _go(f"/jobs/{actions.classify_prepared(ports, settings, job_id, classify=classify)}")
+
+
+# ------------------------------------------------------------------------------------- disagreements
+
+
+@router.get("/check")
+def check(
+    request: Request,
+    identity: Reader,
+    ports: Ports,
+    settings: Settings,
+    job: str = "",
+    head: str = "",
+    offset: Annotated[int, Query(ge=0, le=10_000)] = 0,
+) -> Response:
+    """Where catalogue and photo disagree, the surest first."""
+    return _check_page(request, ports, settings, job, head, offset)
+
+
+def _check_page(
+    request: Request,
+    ports: GatewayPorts,
+    settings: GatewaySettings,
+    job: str,
+    head: str,
+    offset: int = 0,
+    form: FormData | None = None,
+    errors: Mapping[str, str] | None = None,
+) -> Response:
+    found = ports.vitrine.tables.disagreements(job or None, head=head or None, limit=COUNTED + 1)
+    known, values = _heads(ports, settings, None), _catalogue(ports)
+    heads = {*known, *(item.head for item in found)}
+    shown = found[offset : offset + ITEMS_A_PAGE]
+    return page(
+        request,
+        "check",
+        status=422 if errors else 200,
+        items=shown,
+        left=len(found),
+        many=len(found) > COUNTED,
+        job=job,
+        head=head,
+        heads=sorted(heads),
+        jobs=_jobs_that_ended(ports, job),
+        # What a photo may be corrected to: what the model knows, and what the catalogue has.
+        known={
+            each: sorted({*known.get(each, ()), *(value for value, _ in values.get(each, ()))})
+            for each in sorted({item.head for item in shown})
+        },
+        more=f"/check?{urlencode({'job': job, 'head': head})}" if len(found) > ITEMS_A_PAGE else "",
+        form=form or FormData(),
+        errors=errors or {},
+    )
+
+
+@router.post("/check", dependencies=[Depends(audited("label.add"))])
+def judge(
+    request: Request,
+    identity: Reviewer,
+    ports: Ports,
+    settings: Settings,
+    job_id: Annotated[str, Form()],
+    image_id: Annotated[int, Form()],
+    head: Annotated[str, Form()],
+    verdict: Annotated[Verdict, Form()],
+    form: Written,
+    label: Annotated[str, Form()] = "",
+    job: Annotated[str, Form()] = "",
+    head_shown: Annotated[str, Form()] = "",
+) -> Response:
+    """Keeps what a human says of a photo."""
+    record(request, subject=f"{job_id}/{image_id}/{head}", detail=verdict)
+    try:
+        actions.judge(ports, identity, job_id, image_id, head, verdict, label=label or None)
+    except Problem as problem:
+        if problem.status != 422 or _of_htmx(request):
+            raise
+        words = (forms.errors_of(problem) or {}).get("label", problem.detail)
+        wrong = {f"label-{job_id}-{image_id}-{head}": words}
+        return _check_page(request, ports, settings, job, head_shown, form=form, errors=wrong)
+    return (
+        Response(status_code=204)
+        if _of_htmx(request)
+        else _go("/check", job=job, head=head_shown, done="judged")
+    )
+
+
+def _of_htmx(request: Request) -> bool:
+    return "HX-Request" in request.headers
+
+
+def _jobs_that_ended(ports: GatewayPorts, chosen: str) -> list[str]:
+    """Jobs to choose from, newest first, and the one that is chosen, however old it is."""
+    recent = [job.job_id for job in ports.vitrine.jobs(JOBS_A_PAGE).jobs if job.completed]
+    return recent if not chosen or chosen in recent else [chosen, *recent]
+
+
+# ------------------------------------------------------------------------------------- quality
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A field of the confusion matrix; `shade` goes from 0 to 8 with its share of the row."""
+
+    photos: int
+    shade: int
+    right: bool
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """A confusion matrix of the most frequent labels."""
+
+    labels: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[_Cell]]]
+    hidden: int  # labels that are left out
+
+
+@router.get("/quality")
+def quality(
+    request: Request,
+    identity: Reader,
+    ports: Ports,
+    settings: Settings,
+    job: str = "",
+    head: str = "",
+    against: Against = "catalogue",
+) -> Response:
+    """How good the model was in a job, label by label."""
+    ended = _jobs_that_ended(ports, job)
+    job = job or next(iter(ended), "")
+    heads = ports.vitrine.tables.tally(job).heads if job else ()
+    head = head or next(iter(heads), "")
+    measured = ports.vitrine.tables.quality(job, head, against) if head else None
+    return page(
+        request,
+        "quality",
+        jobs=ended,
+        job=job,
+        heads=heads,
+        head=head,
+        against=against,
+        quality=measured,
+        matrix=_matrix(measured) if measured else None,
+    )
+
+
+def _matrix(quality: Quality) -> _Matrix:
+    labels = [each.label for each in quality.classes][:MATRIX_LABELS]
+    counts = {(each.truth, each.predicted): each.photos for each in quality.confusion}
+    support = {each.label: each.support for each in quality.classes}
+
+    def cell(truth: str, predicted: str) -> _Cell:
+        photos = counts.get((truth, predicted), 0)
+        shade = max(1, round(8 * photos / support[truth])) if photos else 0
+        return _Cell(photos, shade, truth == predicted)
+
+    rows = [(truth, [cell(truth, predicted) for predicted in labels]) for truth in labels if support[truth]]
+    return _Matrix(labels, rows, len(quality.classes) - len(labels))
+
+
+# ------------------------------------------------------------------------------------- upload
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What is said of an uploaded photo: what it shows, or what is wrong with it."""
+
+    name: str
+    photo: str | None  # a data URI
+    problem: str | None = None
+    prediction: Prediction | None = None
+
+    @property
+    def heads(self) -> list[str]:
+        """What was answered, in the model's order."""
+        return list(dict.fromkeys(label.head for label in self.prediction.heads)) if self.prediction else []
+
+    @property
+    def summary(self) -> str:
+        """The answer in a line."""
+        best = [label for label in self.prediction.heads if label.rank == 1] if self.prediction else []
+        return ", ".join(f"{label.label} {percent(label.probability)}" for label in best)
+
+
+@router.get("/upload")
+def upload_form(request: Request, identity: Operator) -> Response:
+    """Where photos are dropped."""
+    return page(request, "upload", answers=[])
+
+
+@router.post("/upload", dependencies=[Depends(audited("image.upload"))])
+def upload(request: Request, identity: Operator, ports: Ports, form: Written) -> Response:
+    """Classifies photos; what is wrong with one concerns no other."""
+    photos = [each for each in form.getlist("photo") if isinstance(each, UploadFile) and each.filename]
+    if not photos:
+        errors = {"photo": "Choose at least one photo."}
+        return page(request, "upload", status=422, answers=[], errors=errors)
+    sent = [_send(ports, identity, each) for each in photos]
+    deadline = time.monotonic() + ANSWER_TIMEOUT
+    answers = [each if isinstance(each, _Answer) else _await(ports, *each, deadline) for each in sent]
+    return page(request, "answers" if _of_htmx(request) else "upload", answers=answers)
+
+
+def _send(
+    ports: GatewayPorts, identity: Identity, photo: UploadFile
+) -> tuple[str, bytes, actions.Photo] | _Answer:
+    name, data = photo.filename or "photo", photo.file.read()
+    try:
+        return name, data, actions.upload(ports, identity, data)
+    except Problem as problem:
+        return _Answer(name, None, problem=problem.detail)
+
+
+def _await(ports: GatewayPorts, name: str, data: bytes, photo: actions.Photo, deadline: float) -> _Answer:
+    small = decode(data, about=SIDE)
+    small.thumbnail((SIDE, SIDE))
+    encoded = io.BytesIO()
+    small.save(encoded, "JPEG", quality=85)
+    shown = "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
+    while (prediction := ports.vitrine.tables.prediction(photo.prediction_id)) is None:
+        if time.monotonic() >= deadline:
+            return _Answer(name, shown, problem="There is no answer yet. Its row will be in `predictions`.")
+        time.sleep(0.2)
+    problem = MEANINGS[prediction.error] if prediction.error else None
+    return _Answer(name, shown, problem=problem, prediction=prediction)
+
+
+# ------------------------------------------------------------------------------------- models
+
+
+@dataclass(frozen=True)
+class _Version:
+    """A version of the model, as it is listed."""
+
+    name: str
+    manifest: Manifest | None
+    problem: str | None
+    production: bool
+    ships: bool
+    published: bool
+
+    @property
+    def evaluation(self) -> bool:
+        """Whether it has a page of its evaluation."""
+        return self.ships or (self.manifest is not None and EVALUATION in self.manifest.files)
+
+
+@router.get("/models")
+def models(request: Request, identity: Reader, ports: Ports, settings: Settings) -> Response:
+    """The versions of the model."""
+    return _models_page(request, ports, settings)
+
+
+def _models_page(
+    request: Request,
+    ports: GatewayPorts,
+    settings: GatewaySettings,
+    failed: str = "",
+    form: FormData | None = None,
+    errors: Mapping[str, str] | None = None,
+) -> Response:
+    pointer, shipped = ports.registry.production(), _shipped()
+    published = ports.registry.versions()
+    served = pointer.version if pointer and pointer.version else shipped.version
+    versions = []
+    for name in dict.fromkeys([*published, shipped.version]):
+        manifest: Manifest | None = shipped
+        problem: str | None = None
+        if name in published:
+            manifest, problem = _manifest(ports, name)
+        versions.append(
+            _Version(name, manifest, problem, name == served, name == shipped.version, name in published)
+        )
+    versions.sort(
+        key=lambda each: (not each.production, -each.manifest.created.toordinal() if each.manifest else 0)
+    )
+    return page(
+        request,
+        "models",
+        status=422 if errors else 200,
+        pointer=pointer,
+        versions=versions,
+        failed=failed,
+        form=form or FormData(),
+        errors=errors or {},
+    )
+
+
+def _manifest(ports: GatewayPorts, version: str) -> tuple[Manifest | None, str | None]:
+    try:
+        return ports.registry.manifest(version), None
+    except ModelError as error:
+        return None, str(error)
+
+
+@router.get("/models/{version}/evaluation")
+def evaluation(identity: Reader, ports: Ports, version: str) -> Response:
+    """The page that training wrote of a version; it is not ours, and may do nothing but be read."""
+    data = _evaluation(ports, version)
+    if data is None:
+        raise Problem(404, "not-found", f"version {version!r} has no page of its evaluation")
+    policy = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    return Response(data, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": policy})
+
+
+def _evaluation(ports: GatewayPorts, version: str) -> bytes | None:
+    if is_identifier(version):
+        uri = f"gs://{ports.vitrine.bucket}/models/{ports.registry.name}/{version}/{EVALUATION}"
+        try:
+            return ports.vitrine.objects.read(uri, max_bytes=MAX_EVALUATION_BYTES).data
+        except ObjectNotFoundError:
+            pass
+    return (DEFAULT_DIRECTORY / EVALUATION).read_bytes() if version == _shipped().version else None
+
+
+@router.post("/models/{version}/promote", dependencies=[Depends(audited("model.promote"))])
+def promote(
+    request: Request, identity: Admin, ports: Ports, settings: Settings, version: str, form: Written
+) -> Response:
+    """Puts a version in production."""
+    if not (why := _why(form)):
+        return _models_page(request, ports, settings, version, form, WHY)
+    actions.promote(ports, identity, version, why)
+    return _go("/models", done="promoted")
+
+
+@router.post("/models/rollback", dependencies=[Depends(audited("model.rollback"))])
+def rollback(request: Request, identity: Admin, ports: Ports, settings: Settings, form: Written) -> Response:
+    """Puts back in production what was there before."""
+    if not (why := _why(form)):
+        return _models_page(request, ports, settings, "", form, WHY)
+    actions.rollback(ports, identity, why)
+    return _go("/models", done="rolled-back")
+
+
+def _why(form: FormData) -> str:
+    return str(form.get("why", "")).strip()[:500]
+
+
+# ------------------------------------------------------------------------------------- rejected messages
+
+
+@router.get("/rejected")
+def rejected(request: Request, identity: Reader, ports: Ports, job: str = "") -> Response:
+    """What was rejected, of a job or at all, newest first."""
+    return page(request, "rejected", job=job, messages=ports.vitrine.rejected(job or None)[:REJECTED_SHOWN])
+
+
+@router.post("/rejected/{rejection_id}/replay", dependencies=[Depends(audited("rejected.replay"))])
+def replay(identity: Operator, ports: Ports, rejection_id: str) -> Response:
+    """Publishes a rejected message again."""
+    actions.replay(ports, rejection_id)
+    return _go("/rejected", done="replayed")
+
+
+# ------------------------------------------------------------------------------------- what is remembered
+
+
+def _catalogue(ports: GatewayPorts) -> Mapping[str, Sequence[tuple[str, int]]]:
+    """The values that the catalogue has, by column."""
+    return _catalogue_of(ports, int(time.monotonic() / CATALOGUE_LIFE))
+
+
+@lru_cache(maxsize=4)
+def _catalogue_of(ports: GatewayPorts, _period: int) -> Mapping[str, Sequence[tuple[str, int]]]:
+    return ports.vitrine.tables.values()

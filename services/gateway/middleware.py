@@ -93,7 +93,8 @@ class Frame:
             "X-Request-Id": request.state.request_id,
             "Content-Security-Policy": policy(GOOGLE_POLICY if google else None),
             "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "same-origin",
+            # Google's button has to know whose page it is on.
+            "Referrer-Policy": "strict-origin-when-cross-origin" if google else "same-origin",
             "Cross-Origin-Opener-Policy": "same-origin-allow-popups" if google else "same-origin",
         }
         if self._settings.secure:
@@ -113,9 +114,9 @@ def address(request: Request, proxies: int) -> str:
 
     """
     peer = request.client.host if request.client else "unknown"
-    hops = [hop.strip() for header in request.headers.getlist("X-Forwarded-For") for hop in header.split(",")]
-    seen = [*hops, peer]
-    return seen[-1 - min(proxies, len(hops))]
+    header = ",".join(request.headers.getlist("X-Forwarded-For"))
+    hops = [hop.strip() for hop in header.split(",") if hop.strip()]
+    return [*hops, peer][-1 - min(proxies, len(hops))]
 
 
 class BodyLimit:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -140,6 +141,15 @@ class PipelineTables:
         return [
             Rejection(**row) for row in rows if job_id in (None, row["job_id"], f"job-{row['message_id']}")
         ]
+
+    def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:
+        products = [*self._pipeline.catalogue.products, *self.products.values()]
+        found: dict[str, list[tuple[str, int]]] = {}
+        for column in (*Filters.COLUMNS, "year"):
+            counts = Counter(str(value) for each in products if (value := getattr(each, column)) is not None)
+            by_count = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+            found[column] = sorted(counts.items()) if column == "year" else by_count
+        return found
 
     def _labels(self) -> list[HumanLabel]:
         """The last verdict of each photo and head."""
