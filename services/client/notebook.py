@@ -5,6 +5,7 @@ without it can read this module.
 """
 
 import html
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -31,14 +32,27 @@ if TYPE_CHECKING:
 SIDE = 1.6  # inches, of a photo in a figure
 
 
-def connect(project: str | None = None, home: str | Path = ".vitrine") -> Vitrine:
-    """A client of a project on Google Cloud; without one, of the local cloud whose state is in `home`.
+def connect(project: str | None = None, home: str | Path | None = None) -> Vitrine:
+    """A client of a project on Google Cloud, or of the local cloud.
+
+    Args:
+        project: on Google Cloud; None: the local cloud.
+        home: the folder of the local cloud's state; None: VITRINE_HOME, else the .vitrine that is nearest
+            above this folder, for a notebook runs in its own.
 
     Raises:
         ClientError: there is nowhere to connect to, or nothing answers there.
 
     """
-    return Options(Names(project), Path(home).resolve()).connect()
+    return Options(
+        Names(project), Path(home or os.environ.get("VITRINE_HOME") or _home()).resolve()
+    ).connect()
+
+
+def _home() -> Path:
+    here = Path.cwd()
+    homes = (folder / ".vitrine" for folder in (here, *here.parents))
+    return next((home for home in homes if home.is_dir()), here / ".vitrine")
 
 
 # ------------------------------------------------------------------------------------- jobs
@@ -171,7 +185,9 @@ def calibration_plot(quality: Quality) -> "Figure":
     axes.plot([0, 1], [0, 1], linestyle="--", color="black", linewidth=1)
     axes.plot([each.confidence for each in bins], [each.accuracy for each in bins], "o", color="black")
     for each in bins:
-        axes.annotate(str(each.photos), (each.confidence, 0.02), ha="center", color="white")
+        # In a box: it is to be read in front of a bar and, where all are wrong, of none.
+        box = {"boxstyle": "round", "facecolor": "white", "linewidth": 0}
+        axes.annotate(str(each.photos), (each.confidence, 0.03), ha="center", fontsize="x-small", bbox=box)
     axes.set(
         xlim=(0, 1),
         ylim=(0, 1),
