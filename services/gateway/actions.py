@@ -57,9 +57,8 @@ def create_job(
         confirm_cost: whether the job may cost more than the limit.
 
     Raises:
-        Problem: 404 `job-not-found`, of the job that the request goes on from; 409 `idempotency-key-reused`,
-            `job-id-taken`, `confirmation-needed` with the estimate; 422 `invalid-request`, the model's
-            version is not served.
+        Problem: 404 `job-not-found`, of the job that the request goes on from, `model-not-found`;
+            409 `idempotency-key-reused`, `job-id-taken`, `confirmation-needed` with the estimate.
 
     """
     if request.job_id is not None:
@@ -135,7 +134,7 @@ def classify_prepared(
     """Asks for a job that classifies what another one prepared; its id, the same whenever it is asked for.
 
     Raises:
-        Problem: 404 `job-not-found`; 409 `job-not-ended`, `job-not-suitable`; 422 `invalid-request`.
+        Problem: 404 `job-not-found`, `model-not-found`; 409 `job-not-ended`, `job-not-suitable`.
 
     """
     _completed(ports, job_id)
@@ -353,8 +352,8 @@ def _check_model(ports: Ports, settings: Settings, version: str | None) -> None:
         return
     served = ", ".join(sorted({settings.model_version, *ports.registry.versions()}))
     raise Problem(
-        422,
-        "invalid-request",
+        404,
+        "model-not-found",
         f"model: {version!r} is not served; there are: {served}",
         errors=[{"field": "model", "expected": f"one of {served}", "got": version}],
     )

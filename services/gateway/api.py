@@ -333,6 +333,7 @@ def _asked(request: Request, response: Response, board: Board, job_id: str) -> J
         "job-id-taken",
         "confirmation-needed",
         "job-not-found",
+        "model-not-found",
     )
     | {202: {"headers": LOCATION}},
     dependencies=[Depends(audited("job.create"))],
@@ -447,7 +448,9 @@ def retry_job(
     "/jobs/{job_id}/classify",
     tags=["jobs"],
     status_code=202,
-    responses=changing("malformed-request", "job-not-found", "job-not-ended", "job-not-suitable")
+    responses=changing(
+        "malformed-request", "job-not-found", "model-not-found", "job-not-ended", "job-not-suitable"
+    )
     | {202: {"headers": LOCATION}},
     dependencies=[Depends(audited("job.classify"))],
 )

@@ -380,8 +380,16 @@ def test_the_same_key_is_the_same_job_and_published_once_it_has_begun(shop: Shop
 
 def test_a_request_that_names_a_version_nobody_serves_is_refused_at_once(shop: Shop) -> None:
     answer = shop.admin.post("/v1/jobs", json={"model": "v9"})
-    assert kind(answer) == "invalid-request"
+    assert kind(answer) == "model-not-found"
     assert answer.json()["errors"] == [{"field": "model", "expected": "one of 7", "got": "v9"}]
+
+
+def test_a_method_that_a_path_has_not_is_told_those_it_has(shop: Shop) -> None:
+    answer = shop.admin.delete("/v1/jobs")
+    assert (answer.status_code, kind(answer)) == (405, "method-not-allowed")
+    assert answer.headers["Allow"] == "GET, POST"
+    assert shop.admin.delete("/v1/models/rollback").headers["Allow"] == "POST"
+    assert shop.admin.put("/v1/jobs/spring").headers["Allow"] == "GET"
 
 
 def test_each_wrong_field_is_named(shop: Shop) -> None:
