@@ -54,8 +54,9 @@ for (const picks of document.querySelectorAll(".picks")) {
 
 /* A link to a field that is wrong opens what it is folded into. */
 function unfold() {
-  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (!target) return;
+  const form = document.getElementById("new-job");
+  const target = form && location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target || !form.contains(target)) return;
   target.closest("details")?.setAttribute("open", "");
   (target.matches("input, select") ? target : target.querySelector("summary, input, select"))?.focus();
 }
@@ -179,6 +180,8 @@ if (upload) {
   const answers = document.getElementById("answers");
   const field = upload.querySelector("[type=file]");
 
+  const MAX_BYTES = 50 * 1024 * 1024; /* more would not be read to its end, and so have no answer */
+
   const send = async (file) => {
     const item = document.createElement("li");
     item.append(Object.assign(document.createElement("h3"), { textContent: file.name }));
@@ -192,6 +195,7 @@ if (upload) {
       item.append(Object.assign(document.createElement("p"), { className: "bad", textContent: why }));
       announce(`${file.name}: ${why}`);
     };
+    if (file.size > MAX_BYTES) return fail("The file is larger than 50 MB. Save it smaller.");
     try {
       const answer = await fetch(upload.action, { method: "POST", body: form, headers: { "HX-Request": "true" } });
       const text = await answer.text();
