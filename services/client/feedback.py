@@ -206,11 +206,11 @@ def _print_quality(found: "Quality") -> None:
     table.add_section()
     table.add_row("mean", "", "", f"{found.precision:.3f}", f"{found.recall:.3f}", f"{found.f1:.3f}")
     out.print(table)
-    wrong = [each for each in found.confusion if each.truth != each.predicted]
+    wrong = [cell for cell in found.confusion if cell.truth != cell.predicted]
     if wrong:
         table = _table("truth", "predicted", "photos")
-        for each in sorted(wrong, key=lambda each: -each.photos)[:10]:
-            table.add_row(escape(each.truth), escape(each.predicted), str(each.photos))
+        for cell in sorted(wrong, key=lambda cell: -cell.photos)[:10]:
+            table.add_row(escape(cell.truth), escape(cell.predicted), str(cell.photos))
         out.print(table)
     table = _table("confidence", "photos", "mean", "accuracy")
     for bin_ in found.bins:

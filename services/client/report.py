@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL.Image import Image
 
 from services.client.client import JobResults
 from services.client.ports import Objects, Result
@@ -44,14 +45,21 @@ class _Failures:
     total: int
 
 
-def photo_of(objects: Objects, result: Result) -> str | None:
-    """The photo of a result as a data URI, small; None where there is nothing to show."""
+def thumbnail(objects: Objects, uri: str) -> Image | None:
+    """A photo, small; None where there is nothing to show."""
     try:
-        data = objects.read(result.prediction.image_uri, max_bytes=MAX_BYTES).data
-        image = decode(data, about=SIDE)
+        image = decode(objects.read(uri, max_bytes=MAX_BYTES).data, about=SIDE)
     except (ObjectNotFoundError, ObjectTooLargeError, ImageError):
         return None
     image.thumbnail((SIDE, SIDE))
+    return image
+
+
+def photo_of(objects: Objects, result: Result) -> str | None:
+    """The photo of a result as a data URI, small; None where there is nothing to show."""
+    image = thumbnail(objects, result.prediction.image_uri)
+    if image is None:
+        return None
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()

@@ -8,7 +8,7 @@ from datetime import date
 from itertools import batched, chain, islice
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Body, Depends, File, Header, Path, Query, Request, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -21,7 +21,7 @@ from services.gateway.audit import audited, changes_nothing
 from services.gateway.cost import Estimate
 from services.gateway.dependencies import get_ports, get_settings
 from services.gateway.identity import Identity
-from services.gateway.openapi import PHOTO_PROBLEMS, may_raise
+from services.gateway.openapi import PHOTO_PROBLEMS, changing, may_raise
 from services.gateway.ports import Ports
 from services.gateway.problems import Problem
 from services.gateway.progress import Board, Progress, get_board
@@ -38,12 +38,13 @@ from services.shared.layout import JobLayout, digest, photo_uri
 PAGE = 100  # rows of a page, if not asked otherwise
 LARGEST_PAGE = 1_000
 CHUNK = 200  # rows that a stream sends at once
-WAIT = 30.0  # seconds that an uploaded photo is waited for
+WAIT = 30.0  # seconds that an uploaded photo is waited for, at most
 POLL_INTERVAL = 0.5  # seconds between looks for its row
 JPEG_QUALITY = 85
 NDJSON = "application/x-ndjson"
 
-router = APIRouter(prefix="/v1")
+# Readable operation ids: create_job instead of create_job_v1_jobs_post.
+router = APIRouter(prefix="/v1", generate_unique_id_function=lambda route: route.name)
 
 # ------------------------------------------------------------------------------------- what routes take
 
@@ -310,13 +311,12 @@ def _asked(request: Request, response: Response, board: Board, job_id: str) -> J
     "/jobs",
     tags=["jobs"],
     status_code=202,
-    responses=may_raise(
+    responses=changing(
         "malformed-request",
         "idempotency-key-reused",
         "job-id-taken",
         "confirmation-needed",
         "job-not-found",
-        "too-large",
     )
     | {202: {"headers": LOCATION}},
     dependencies=[Depends(audited("job.create"))],
@@ -345,7 +345,7 @@ def create_job(
 @router.post(
     "/estimates",
     tags=["jobs"],
-    responses=may_raise("malformed-request", "job-not-found", "too-large"),
+    responses=changing("malformed-request", "job-not-found"),
     dependencies=[Depends(changes_nothing)],
 )
 def estimate_job(body: JobRequest, identity: Reader, ports: PortsOf, settings: SettingsOf) -> Estimate:
@@ -401,7 +401,7 @@ async def get_job(job_id: JobPath, identity: Reader, board: BoardOf) -> Response
     "/jobs/{job_id}/cancel",
     tags=["jobs"],
     status_code=202,
-    responses=may_raise("job-not-found") | {202: {"headers": LOCATION}},
+    responses=changing("job-not-found") | {202: {"headers": LOCATION}},
     dependencies=[Depends(audited("job.cancel"))],
 )
 def cancel_job(
@@ -416,7 +416,7 @@ def cancel_job(
     "/jobs/{job_id}/retry",
     tags=["jobs"],
     status_code=202,
-    responses=may_raise("job-not-found", "job-not-ended", "nothing-to-retry", "job-not-suitable")
+    responses=changing("job-not-found", "job-not-ended", "nothing-to-retry", "job-not-suitable")
     | {202: {"headers": LOCATION}},
     dependencies=[Depends(audited("job.retry"))],
 )
@@ -431,9 +431,7 @@ def retry_job(
     "/jobs/{job_id}/classify",
     tags=["jobs"],
     status_code=202,
-    responses=may_raise(
-        "malformed-request", "job-not-found", "job-not-ended", "job-not-suitable", "too-large"
-    )
+    responses=changing("malformed-request", "job-not-found", "job-not-ended", "job-not-suitable")
     | {202: {"headers": LOCATION}},
     dependencies=[Depends(audited("job.classify"))],
 )
@@ -623,20 +621,23 @@ def _photo(ports: Ports, manifest: JobManifest, image_id: int, variant: str) -> 
 @router.post(
     "/images",
     tags=["single photos"],
-    responses=may_raise("idempotency-key-reused", "too-large", *PHOTO_PROBLEMS)
+    responses=changing("idempotency-key-reused", *PHOTO_PROBLEMS)
     | {202: {"model": PhotoPending, "headers": LOCATION, "description": "It takes longer."}},
     dependencies=[Depends(audited("image.classify"))],
     response_model=Prediction,
 )
 async def classify_image(
-    photo: Annotated[UploadFile, Body(description="JPEG, PNG, WebP, AVIF or GIF, at most 50 MB.")],
+    photo: Annotated[UploadFile, File(description="JPEG, PNG, WebP, AVIF or GIF, at most 50 MB.")],
     request: Request,
     response: Response,
     identity: Operator,
     ports: PortsOf,
     key: IdempotencyKey = None,
+    wait: Annotated[
+        float, Query(ge=0, le=WAIT, description="Seconds after which the answer is where to look for it.")
+    ] = WAIT,
 ) -> Prediction | Response:
-    """Classify one photo; the answer is what the model says, or after half a minute where to look for it.
+    """Classify one photo; the answer is what the model says, or where to look for it if that takes longer.
 
     What is no photo, or not one that can be used, is refused before anything is written.
     """
@@ -645,7 +646,7 @@ async def classify_image(
     data = await photo.read()
     uploaded = await run_in_threadpool(actions.upload, ports, identity, data, key=key)
     audit.record(request, subject=uploaded.prediction_id, detail=uploaded.uri)
-    deadline = time.monotonic() + WAIT
+    deadline = time.monotonic() + wait
     while True:
         prediction = await run_in_threadpool(ports.vitrine.tables.prediction, uploaded.prediction_id)
         if prediction is not None:
@@ -686,7 +687,7 @@ def get_image(
     "/labels",
     tags=["review"],
     status_code=201,
-    responses=may_raise("malformed-request", "photo-not-found", "too-large"),
+    responses=changing("malformed-request", "photo-not-found"),
     dependencies=[Depends(audited("label.create"))],
 )
 def create_label(body: Judgement, request: Request, identity: Reviewer, ports: PortsOf) -> HumanLabel:
@@ -793,7 +794,7 @@ def list_models(identity: Reader, ports: PortsOf, settings: SettingsOf) -> Model
     )
 
 
-@router.get("/models/{version}", tags=["models"], responses=may_raise("model-not-found"))
+@router.get("/models/{version}", tags=["models"], responses=may_raise("model-not-found", "model-refused"))
 def get_model(version: VersionPath, identity: Reader, ports: PortsOf) -> Manifest:
     """Get a version's manifest: its labels, its figures, its files."""
     try:
@@ -807,7 +808,7 @@ def get_model(version: VersionPath, identity: Reader, ports: PortsOf) -> Manifes
 @router.post(
     "/models/rollback",
     tags=["models"],
-    responses=may_raise("malformed-request", "cannot-roll-back", "too-large"),
+    responses=changing("malformed-request", "cannot-roll-back"),
     dependencies=[Depends(audited("model.rollback"))],
 )
 def rollback_model(body: Reason, request: Request, identity: Administrator, ports: PortsOf) -> Pointer:
@@ -820,7 +821,7 @@ def rollback_model(body: Reason, request: Request, identity: Administrator, port
 @router.post(
     "/models/{version}/promote",
     tags=["models"],
-    responses=may_raise("malformed-request", "model-not-found", "cannot-promote", "too-large"),
+    responses=changing("malformed-request", "model-not-found", "cannot-promote"),
     dependencies=[Depends(audited("model.promote"))],
 )
 def promote_model(
@@ -859,7 +860,7 @@ def list_rejected(
     "/rejected/{rejection_id}/replay",
     tags=["rejected messages"],
     status_code=202,
-    responses=may_raise("rejection-not-found", "cannot-replay"),
+    responses=changing("rejection-not-found", "cannot-replay"),
     dependencies=[Depends(audited("rejected.replay"))],
 )
 def replay_rejected(

@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 
 from services.client.report import MEANINGS
 from services.gateway.ports import Ports
@@ -24,8 +23,8 @@ it may do: a viewer reads, an operator runs jobs, a reviewer judges predictions,
 promotes models.
 
 What goes wrong is answered as [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) says, with a `type` for
-programs, a `detail` for people, and in `errors` each field that is wrong. Changing requests may be repeated: with an
-`Idempotency-Key`, or because the same thing asked twice is the same thing.
+programs, a `detail` for people, and in `errors` each field that is wrong. Changing requests may be repeated:
+with an `Idempotency-Key`, or because the same thing asked twice is the same thing.
 
 The topics behind it are at [/events](/events).
 """
@@ -120,6 +119,11 @@ def may_raise(*types: str) -> dict[int | str, dict[str, Any]]:
     return {status: _response(status, names) for status, names in sorted(by_status.items())}
 
 
+def changing(*types: str) -> dict[int | str, dict[str, Any]]:
+    """As `may_raise`, of a route that takes a body or changes something."""
+    return may_raise("forged-request", "too-large", *types)
+
+
 def _response(status: int, names: list[str]) -> dict[str, Any]:
     examples: dict[str, Any] = {
         name: {
@@ -157,10 +161,6 @@ def install(app: FastAPI) -> None:
             app.openapi_schema = document
         return app.openapi_schema
 
-    for route in app.routes:
-        # Readable names: create_job instead of create_job_v1_jobs_post.
-        if isinstance(route, APIRoute):
-            route.operation_id = route.name
     app.openapi = openapi  # type: ignore[method-assign]
 
 

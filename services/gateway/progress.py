@@ -1,8 +1,8 @@
 """How far a job is, for any number of people who ask at once.
 
-A look at Cloud Storage costs a page of names for each shard that is not full, and a read for each marker
-of the ledger that was not there before: what was seen once is never looked at again. A look is good for LIFE seconds,
-whoever asks; who asks while one is under way waits for that one. Nothing lists photos or variants.
+A look at Cloud Storage costs a page of names for each shard that is not full, and a read for each marker of
+the ledger that was not there before: what was seen once is never looked at again. A look is good for LIFE
+seconds, whoever asks; who asks while one is under way waits for that one. Nothing lists photos or variants.
 """
 
 import asyncio

@@ -215,9 +215,14 @@ def test_disagreements_come_first_then_errors_then_the_rest_by_id(shop: World) -
     ],
     ids=str,
 )
-def test_a_filter_finds_its_rows_and_counts_them(shop: World, where: ResultFilter, found: list[str]) -> None:
+def test_a_filter_finds_its_rows(shop: World, where: ResultFilter, found: list[str]) -> None:
     assert ids(shop.tables.results("job", None, where=where)) == found
-    assert shop.tables.count("job", where) == len(found)
+
+
+def test_what_a_filter_finds_is_counted(shop: World) -> None:
+    assert shop.tables.count("job", EVERYTHING) == len(JOB)
+    assert shop.tables.count("job", ResultFilter(label="Tshirts", declared="Shirts")) == 3
+    assert shop.tables.count("nobody", EVERYTHING) == 0
 
 
 @pytest.mark.parametrize("size", [1, 3, 8])

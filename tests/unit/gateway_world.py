@@ -68,11 +68,11 @@ class Gateway:
         )
         self.app = create_app(self.settings, lambda: self.ports, groups)
 
-    def client(self, role: Role | None = None, **options: Any) -> TestClient:
-        """A client with the API key of a role, or with no credential."""
-        headers = {"Authorization": f"Bearer {self.secrets[role]}"} if role else {}
-        options = {"base_url": self.settings.url, "headers": headers, "follow_redirects": False} | options
-        return TestClient(self.app, **options)
+    def client(self, role: Role | None = None, *, bearer: str | None = None) -> TestClient:
+        """A client with the API key of a role, another bearer credential or none; follows no redirection."""
+        bearer = self.secrets[role] if role else bearer
+        headers = {"Authorization": f"Bearer {bearer}"} if bearer is not None else {}
+        return TestClient(self.app, self.settings.url, headers=headers, follow_redirects=False)
 
     def audit(self) -> list[Mapping[str, Any]]:
         """The rows of the table."""

@@ -1,0 +1,663 @@
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.responses import PlainTextResponse
+from fastapi.testclient import TestClient
+from httpx import Response
+from PIL import Image
+
+from services.gateway import asyncapi, openapi
+from services.gateway.openapi import PROBLEMS
+from services.gateway.security import Security
+from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
+from services.model.registry import Registry
+from services.shared.events import Message, Product
+from services.shared.layout import photo_uri
+from tests.unit.client_world import OwnedObjects, World
+from tests.unit.gateway_world import Gateway
+from tests.unit.memory_pipeline import BUCKET, MemoryPipeline
+from tests.unit.photos import BAD_PHOTOS, encoded, grey, jpeg
+
+DOCUMENT: Mapping[str, Any] = json.loads(openapi.FILE.read_text())
+URN = "urn:vitrine:problem:"
+LIGHT, DARK = grey(240), grey(15)
+
+
+class Bucket(OwnedObjects):
+    """Objects; what is dropped into the upload bucket is told to the pipeline, as Cloud Storage does."""
+
+    def __init__(self, pipeline: MemoryPipeline) -> None:
+        super().__init__(pipeline.objects)
+        self.uploads: list[str] = []
+        self.notifies = True
+        self._pipeline = pipeline
+        self.create = self._create
+
+    def _create(self, uri: str, data: bytes, content_type: str) -> bool:
+        created = self.memory.create(uri, data, content_type)
+        bucket, _, name = uri.removeprefix("gs://").partition("/")
+        if created and bucket == "uploads":
+            self.uploads.append(uri)
+            if self.notifies:
+                resource = {"bucket": bucket, "name": name, "generation": self.memory.read(uri).generation}
+                self._pipeline.publish(
+                    "image-uploaded", json.dumps(resource).encode(), {"eventType": "OBJECT_FINALIZE"}
+                )
+                self._pipeline.run()
+        return created
+
+
+class Shop:
+    """Six products behind a gateway, all declared Light: 1 to 4 are, 5 is dark, 6 has no photo."""
+
+    def __init__(self, folder: Path, **environment: Any) -> None:
+        products = [Product(image_id=number, gender="Men", article_type="Light") for number in range(1, 7)]
+        self.world = World(products)
+        self.bucket = Bucket(self.world.pipeline)
+        self.world.objects = self.world.vitrine.objects = self.bucket
+        self.world.tables.merge_products(products)
+        for number in range(1, 6):
+            photo = encoded(DARK if number == 5 else LIGHT, "JPEG")
+            self.bucket.put(photo_uri(BUCKET, number), photo, "image/jpeg")
+        self.gateway = Gateway(folder, self.world, **environment)
+
+    @property
+    def admin(self) -> TestClient:
+        return self.gateway.client("admin")
+
+    def run(self) -> None:
+        self.world.pipeline.run()
+
+    def job(self, **request: Any) -> str:
+        """A job that is done."""
+        answer = self.admin.post("/v1/jobs", json=request)
+        assert answer.status_code == 202, answer.text
+        self.run()
+        job_id: str = answer.json()["job_id"]
+        return job_id
+
+    def begun(self) -> str:
+        """A job that has begun, and will not go on."""
+        job_id: str = self.admin.post("/v1/jobs", json={}).json()["job_id"]
+
+        def stop(service: str, message: Message) -> None:
+            if service == "staging":
+                raise InterruptedError
+
+        with pytest.raises(InterruptedError):
+            self.world.pipeline.run(stop)
+        return job_id
+
+    def publish_model(self) -> str:
+        """Publishes the model that ships under the registry's name; its version."""
+        model = load_manifest(DEFAULT_DIRECTORY)
+        registry = Registry(self.bucket, BUCKET, "fashion")
+        manifest = model.model_copy(update={"name": "fashion"})
+        for name in manifest.files:
+            uri = f"gs://{BUCKET}/models/fashion/{manifest.version}/{name}"
+            self.bucket.memory.create(uri, (DEFAULT_DIRECTORY / name).read_bytes(), "")
+        uri = f"gs://{BUCKET}/models/fashion/{manifest.version}/model.json"
+        self.bucket.memory.create(uri, manifest.model_dump_json().encode(), "")
+        assert registry.versions() == [manifest.version]
+        return manifest.version
+
+    def reject(self) -> str:
+        """Has a message rejected; the rejection's id."""
+        self.world.pipeline.publish("classification-requested", b'{"limit": 0}')
+        self.run()
+        return self.world.vitrine.rejected()[0].rejection.rejection_id
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def kind(answer: Response) -> str:
+    """The problem that an answer is."""
+    assert answer.headers["Content-Type"] == "application/problem+json", answer.text
+    document = answer.json()
+    assert document["status"] == answer.status_code
+    assert document["type"].startswith(URN)
+    return str(document["type"].removeprefix(URN))
+
+
+# ------------------------------------------------------------------------------------- documents
+
+
+def test_the_written_openapi_is_current() -> None:
+    assert openapi.FILE.read_text() == openapi.rendered(), "python -m services.gateway.openapi"
+
+
+def test_the_written_asyncapi_is_current() -> None:
+    assert asyncapi.FILE.read_text() == asyncapi.rendered(), "python -m services.gateway.asyncapi"
+
+
+def test_the_documents_and_the_page_of_events_are_served(shop: Shop) -> None:
+    client = shop.gateway.client("viewer")
+    assert client.get("/openapi.json").json() == DOCUMENT
+    assert client.get("/asyncapi.json").json() == json.loads(asyncapi.FILE.read_text())
+    page = client.get("/events").text
+    for topic in json.loads(asyncapi.FILE.read_text())["channels"]:
+        assert f'<section id="{topic}"' in page
+    assert "//cdn" not in client.get("/docs").text
+
+
+def operations() -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+@pytest.mark.parametrize(("method", "path"), [(method, path) for method, path, _ in operations()])
+def test_no_route_answers_who_has_no_credential(shop: Shop, method: str, path: str) -> None:
+    answer = shop.gateway.client().request(method, path.replace("{", "").replace("}", ""))
+    assert (answer.status_code, kind(answer)) == (401, "unauthenticated")
+
+
+CHANGING = [
+    (method, path)
+    for method, path, _ in operations()
+    if method == "POST" and path not in ("/v1/estimates", "/v1/labels")
+]
+
+
+@pytest.mark.parametrize("role", ["viewer", "reviewer"])
+@pytest.mark.parametrize(("method", "path"), CHANGING)
+def test_who_may_only_look_or_judge_runs_nothing(shop: Shop, method: str, path: str, role: Any) -> None:
+    answer = shop.gateway.client(role).request(method, path.replace("{", "").replace("}", ""))
+    assert (answer.status_code, kind(answer)) == (403, "forbidden")
+
+
+def test_every_operation_and_every_field_of_a_request_is_described() -> None:
+    for _, path, operation in operations():
+        assert operation["operationId"].isidentifier()
+        assert "_v1_" not in operation["operationId"]
+        assert operation["description"], path
+        assert operation["tags"], path
+
+
+# ------------------------------------------------------------------------------------- every documented error
+
+
+def problem_of_photo(code: str) -> Callable[[Shop], Response]:
+    return lambda shop: shop.admin.post("/v1/images", files={"photo": ("1.jpg", BAD_PHOTOS[code]())})
+
+
+def reused(shop: Shop) -> Response:
+    headers = {"Idempotency-Key": "once"}
+    shop.admin.post("/v1/jobs", json={"limit": 1}, headers=headers)
+    return shop.admin.post("/v1/jobs", json={"limit": 2}, headers=headers)
+
+
+def taken(shop: Shop) -> Response:
+    shop.job(job_id="spring", limit=1)
+    return shop.admin.post("/v1/jobs", json={"job_id": "spring", "limit": 2})
+
+
+def not_suitable(shop: Shop) -> Response:
+    job_id = shop.job(classify="none")
+    return shop.admin.post(f"/v1/jobs/{job_id}/classify", json={"classify": "both"})
+
+
+def nothing_failed(shop: Shop) -> Response:
+    job_id = shop.job(limit=1, gender="Women")
+    return shop.admin.post(f"/v1/jobs/{job_id}/retry")
+
+
+def cannot_replay(shop: Shop) -> Response:
+    rejection_id = shop.reject()
+    rows: list[Any] = shop.world.pipeline.warehouse.tables["rejected"]
+    rows[0] = {**rows[0], "topic": "unheard-of"}
+    return shop.admin.post(f"/v1/rejected/{rejection_id}/replay")
+
+
+def damaged(shop: Shop) -> Response:
+    version = shop.publish_model()
+    shop.bucket.put(f"gs://{BUCKET}/models/fashion/{version}/model.tflite", b"another", "")
+    return shop.admin.post(f"/v1/models/{version}/promote", json={"why": "better"})
+
+
+def refused(shop: Shop) -> Response:
+    shop.bucket.put(f"gs://{BUCKET}/models/fashion/v9/model.json", b"{}", "")
+    return shop.admin.get("/v1/models/v9")
+
+
+def other_question(shop: Shop) -> Response:
+    job_id = shop.job()
+    token = shop.admin.get(f"/v1/jobs/{job_id}/results", params={"limit": 1}).json()["next"]
+    return shop.admin.get(f"/v1/jobs/{job_id}/results", params={"after": token, "error": "any"})
+
+
+def forged(shop: Shop) -> Response:
+    """A changing request of a session without its token."""
+    signed_in = PlainTextResponse()
+    security: Security = shop.gateway.app.state.security
+    admin = next(key for key in shop.gateway.keys if key.role == "admin")
+    security.sessions.start(signed_in, key=admin.id)
+    cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
+    headers = {"Cookie": cookie, "Origin": shop.gateway.settings.url}
+    return shop.gateway.client().post("/v1/jobs", json={}, headers=headers)
+
+
+def too_many(shop: Shop) -> Response:
+    answers = [shop.admin.get("/v1/labels") for _ in range(41)]
+    assert answers[-1].headers["Retry-After"].isdecimal()
+    return answers[-1]
+
+
+def unverifiable(shop: Shop) -> Response:
+    header, payload, signature = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ", "e30", "c2ln"
+    token = f"{header}.{payload}.{signature}"
+    return shop.gateway.client().get("/v1/jobs", headers={"Authorization": f"Bearer {token}"})
+
+
+# Problem -> what produces it.
+PRODUCED: Mapping[str, Callable[[Shop], Response]] = {
+    "malformed-request": lambda shop: shop.admin.post(
+        "/v1/jobs", content=b'{"limit": ', headers={"Content-Type": "application/json"}
+    ),
+    "unauthenticated": lambda shop: shop.gateway.client().get("/v1/jobs"),
+    "credential-unverifiable": unverifiable,
+    "forbidden": lambda shop: shop.gateway.client("viewer").post("/v1/jobs", json={}),
+    "forged-request": forged,
+    "job-not-found": lambda shop: shop.admin.get("/v1/jobs/nobodys"),
+    "photo-not-found": lambda shop: shop.admin.get(f"/v1/jobs/{shop.job()}/photos/6"),
+    "prediction-not-found": lambda shop: shop.admin.get(f"/v1/images/{'0' * 32}"),
+    "model-not-found": lambda shop: shop.admin.get("/v1/models/v1"),
+    "rejection-not-found": lambda shop: shop.admin.post(f"/v1/rejected/{'0' * 32}/replay"),
+    "job-id-taken": taken,
+    "idempotency-key-reused": reused,
+    "confirmation-needed": lambda shop: shop.admin.post("/v1/jobs", json={"classify": "originals"}),
+    "job-not-ended": lambda shop: shop.admin.post(f"/v1/jobs/{shop.begun()}/retry"),
+    "job-not-suitable": not_suitable,
+    "nothing-to-retry": nothing_failed,
+    "cannot-replay": cannot_replay,
+    "cannot-promote": damaged,
+    "cannot-roll-back": lambda shop: shop.admin.post("/v1/models/rollback", json={"why": "worse"}),
+    "model-refused": refused,
+    "too-large": lambda shop: shop.admin.post("/v1/jobs", content=b" " * (2 * 1024 * 1024)),
+    "page-of-another-question": other_question,
+    "invalid-request": lambda shop: shop.admin.post("/v1/jobs", json={"limit": 0}),
+    "too-many-requests": too_many,
+} | {code: problem_of_photo(code) for code in BAD_PHOTOS}
+
+ENVIRONMENT: Mapping[str, Mapping[str, str]] = {
+    "confirmation-needed": {"VITRINE_COST_LIMIT": "0"},
+    "too-many-requests": {"VITRINE_RATE_LIMIT": "40/minute"},
+    "credential-unverifiable": {
+        "VITRINE_AUDIENCES": "vitrine",
+        "VITRINE_CERTS_URL": "http://127.0.0.1:1/certs",
+    },
+}
+
+
+def test_every_documented_problem_is_produced_by_a_test() -> None:
+    documented = {
+        name
+        for _, _, operation in operations()
+        for response in operation["responses"].values()
+        for name in response.get("content", {}).get("application/problem+json", {}).get("examples", {})
+    }
+    assert documented == PRODUCED.keys() == PROBLEMS.keys()
+
+
+@pytest.mark.parametrize("problem", PRODUCED)
+def test_a_problem_is_answered_as_it_is_documented(problem: str, tmp_path: Path) -> None:
+    shop = Shop(tmp_path, **ENVIRONMENT.get(problem, {}))
+    answer = PRODUCED[problem](shop)
+    assert (answer.status_code, kind(answer)) == (PROBLEMS[problem][0], problem)
+    assert answer.json()["detail"]
+    operation = next(
+        operation
+        for method, path, operation in operations()
+        if method == answer.request.method and matches(path, answer.request.url.path)
+    )
+    documented = operation["responses"][str(answer.status_code)]["content"]["application/problem+json"]
+    assert problem in documented["examples"]
+
+
+def matches(template: str, path: str) -> bool:
+    parts, given = template.split("/"), path.split("/")
+    return len(parts) == len(given) and all(
+        part == got or part.startswith("{") for part, got in zip(parts, given, strict=True)
+    )
+
+
+# ------------------------------------------------------------------------------------- jobs
+
+
+def test_a_job_is_asked_for_followed_and_listed(shop: Shop) -> None:
+    answer = shop.admin.post("/v1/jobs", json={"gender": "Men", "limit": 3, "job_id": "spring"})
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == "/v1/jobs/spring"
+    assert shop.admin.get("/v1/jobs/spring").json()["state"] == "accepted"
+    shop.run()
+    # A look is good for a second.
+    shop.gateway.app.state.board.forget("spring")
+    done = shop.admin.get("/v1/jobs/spring").json()
+    assert (done["state"], done["images"], done["predictions"]) == ("completed", 3, 3)
+    (listed,) = shop.admin.get("/v1/jobs").json()["jobs"]
+    assert (listed["job_id"], listed["state"], listed["predictions"]) == ("spring", "completed", 3)
+
+
+def test_a_job_is_listed_while_it_runs_and_pages_lead_on(shop: Shop) -> None:
+    asked = {shop.job(limit=1) for _ in range(4)} | {shop.begun()}
+    listed: list[str] = []
+    after = None
+    while True:
+        page = shop.admin.get("/v1/jobs", params={"limit": 2} | ({"after": after} if after else {})).json()
+        listed += [job["job_id"] for job in page["jobs"]]
+        states = {job["state"] for job in page["jobs"]}
+        assert states <= {"running", "completed"}
+        if (after := page["next"]) is None:
+            break
+    assert len(listed) == 5
+    assert set(listed) == asked
+
+
+def test_a_job_without_a_name_gets_one_of_its_own(shop: Shop) -> None:
+    names = {shop.admin.post("/v1/jobs", json={"limit": 1}).json()["job_id"] for _ in range(3)}
+    assert len(names) == 3
+
+
+def test_the_same_key_is_the_same_job_and_published_once_it_has_begun(shop: Shop) -> None:
+    headers = {"Idempotency-Key": "once"}
+
+    def ask(role: Any = "admin") -> str:
+        answer = shop.gateway.client(role).post("/v1/jobs", json={"limit": 1}, headers=headers)
+        return str(answer.json()["job_id"])
+
+    job_id = ask()
+    assert ask() == job_id
+    shop.run()
+    assert ask() == job_id
+    assert ask("operator") != job_id
+
+
+def test_a_request_that_names_a_version_nobody_serves_is_refused_at_once(shop: Shop) -> None:
+    answer = shop.admin.post("/v1/jobs", json={"model": "v9"})
+    assert kind(answer) == "invalid-request"
+    assert answer.json()["errors"] == [{"field": "model", "expected": "one of 7", "got": "v9"}]
+
+
+def test_each_wrong_field_is_named(shop: Shop) -> None:
+    answer = shop.admin.post(
+        "/v1/jobs", json={"limit": 0, "colour": "Red", "augmentation": {"blur": {"radius": 99}}}
+    )
+    fields = {error["field"] for error in answer.json()["errors"]}
+    assert fields == {"limit", "colour", "augmentation.blur.radius"}
+
+
+def test_no_number_is_a_number_of_json(shop: Shop) -> None:
+    answer = shop.admin.post(
+        "/v1/jobs",
+        content=b'{"augmentation": {"blur": {"radius": NaN}}}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert kind(answer) == "invalid-request"
+
+
+def test_an_estimate_says_what_a_job_would_take_and_begins_nothing(shop: Shop) -> None:
+    request = {"gender": "Men", "classify": "both", "augmentation": {"rotation": {"degrees": 5}, "copies": 2}}
+    estimate = shop.gateway.client("viewer").post("/v1/estimates", json=request).json()
+    assert (estimate["images"], estimate["variants"], estimate["predictions"]) == (6, 12, 18)
+    assert estimate["cost"] == pytest.approx(sum(estimate["costs"].values()))
+    assert not estimate["needs_confirmation"]
+    assert shop.admin.get("/v1/jobs").json()["jobs"] == []
+    assert [row for row in shop.gateway.audit() if row["action"].endswith("estimates")] == []
+
+
+def test_prices_are_those_of_the_settings(tmp_path: Path) -> None:
+    prices = {"currency": "EUR", "gpu_second": 100, "classified_a_second": 1}
+    shop = Shop(tmp_path, VITRINE_PRICES=json.dumps(prices))
+    estimate = shop.admin.post("/v1/estimates", json={}).json()
+    assert estimate["currency"] == "EUR"
+    assert estimate["costs"]["inference"] == pytest.approx(600, rel=0.01)
+
+
+def test_a_job_over_the_limit_is_begun_once_it_is_confirmed(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, VITRINE_COST_LIMIT="0.00001")
+    request = {"job_id": "spring"}
+    refused = shop.admin.post("/v1/jobs", json=request)
+    assert kind(refused) == "confirmation-needed"
+    assert refused.json()["estimate"]["images"] == 6
+    assert kind(shop.admin.get("/v1/jobs/spring")) == "job-not-found"
+    assert shop.admin.post("/v1/jobs", json=request, params={"confirm_cost": True}).status_code == 202
+    # It was confirmed: a repeat need not be.
+    assert shop.admin.post("/v1/jobs", json=request).status_code == 202
+
+
+def test_a_job_is_cancelled_also_before_it_begins_and_once_more(shop: Shop) -> None:
+    job_id = shop.begun()
+    for _ in range(2):
+        assert shop.admin.post(f"/v1/jobs/{job_id}/cancel").status_code == 202
+    waiting = shop.admin.post("/v1/jobs", json={}).json()["job_id"]
+    assert shop.admin.post(f"/v1/jobs/{waiting}/cancel").status_code == 202
+    assert kind(shop.admin.post("/v1/jobs/nobodys/cancel")) == "job-not-found"
+
+
+def test_a_retry_is_a_job_of_just_what_failed_and_asked_twice_the_same(shop: Shop) -> None:
+    job_id = shop.job(job_id="spring")
+    assert shop.admin.get("/v1/jobs/spring").json()["errors"] == {"photo-missing": 1}
+    shop.bucket.put(photo_uri(BUCKET, 6), jpeg(), "image/jpeg")
+    asked = {shop.admin.post(f"/v1/jobs/{job_id}/retry").json()["job_id"] for _ in range(2)}
+    assert asked == {"spring-r1"}
+    assert shop.admin.get("/v1/jobs/spring-r1").json()["state"] == "accepted"
+    shop.run()
+    (row,) = shop.admin.get("/v1/jobs/spring-r1/results").json()["results"]
+    assert (row["image_id"], row["error"]) == (6, None)
+
+
+def test_what_was_only_prepared_is_classified_later(shop: Shop) -> None:
+    job_id = shop.job(job_id="spring", classify="none")
+    assert shop.admin.get("/v1/jobs/spring").json()["predictions"] == 0
+    asked = {shop.admin.post(f"/v1/jobs/{job_id}/classify").json()["job_id"] for _ in range(2)}
+    assert len(asked) == 1
+    shop.run()
+    (classified,) = asked
+    assert shop.admin.get(f"/v1/jobs/{classified}").json()["predictions"] == 5
+    # Its photos are those of the job that prepared them.
+    row = shop.admin.get(f"/v1/jobs/{classified}/results").json()["results"][-1]
+    assert shop.admin.get(row["photo"]).headers["Content-Type"] == "image/jpeg"
+
+
+# ------------------------------------------------------------------------------------- results
+
+
+def test_results_come_in_pages_or_as_a_stream_and_are_the_same(shop: Shop) -> None:
+    path = f"/v1/jobs/{shop.job()}/results"
+    paged: list[Any] = []
+    after = None
+    while True:
+        page = shop.admin.get(path, params={"limit": 4} | ({"after": after} if after else {})).json()
+        paged += page["results"]
+        if (after := page["next"]) is None:
+            break
+    streamed = shop.admin.get(path, headers={"Accept": "application/x-ndjson"})
+    assert streamed.headers["Content-Type"] == "application/x-ndjson"
+    assert [json.loads(line) for line in streamed.text.splitlines()] == paged
+    assert {row["image_id"] for row in paged} == set(range(1, 7))
+    assert (paged[0]["image_id"], paged[0]["disagreements"]) == (5, ["article_type"])
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ({"error": "photo-missing"}, {6}),
+        ({"error": "any"}, {6}),
+        ({"disagreements": True}, {5}),
+        ({"head": "article_type", "label": "Light"}, {1, 2, 3, 4}),
+        ({"head": "article_type", "declared": "Light", "label": "Dark"}, {5}),
+        ({"min_confidence": 0.99}, set()),
+        ({"unfamiliar": True}, set()),
+    ],
+)
+def test_results_are_filtered(shop: Shop, question: Mapping[str, Any], expected: set[int]) -> None:
+    page = shop.admin.get(f"/v1/jobs/{shop.job()}/results", params=question).json()
+    assert {row["image_id"] for row in page["results"]} == expected
+
+
+def test_a_photo_is_a_small_jpeg_that_only_its_browser_may_keep(shop: Shop) -> None:
+    shop.bucket.put(photo_uri(BUCKET, 1), jpeg(90, 900, 1200), "image/jpeg")
+    path = f"/v1/jobs/{shop.job()}/photos/1"
+    answer = shop.admin.get(path, params={"side": 100})
+    assert Image.open(io.BytesIO(answer.content)).size == (75, 100)
+    assert answer.headers["Cache-Control"].startswith("private")
+    again = shop.admin.get(path, params={"side": 100}, headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    other = shop.admin.get(path, params={"side": 50}, headers={"If-None-Match": answer.headers["ETag"]})
+    assert other.status_code == 200
+
+
+def test_variants_and_the_catalogues_photo_are_shown_too(shop: Shop) -> None:
+    job_id = shop.job(augmentation={"resize": {"width": 32, "height": 16}}, classify="both", limit=1)
+    row = next(
+        row
+        for row in shop.admin.get(f"/v1/jobs/{job_id}/results").json()["results"]
+        if row["variant"] == "augmented-0"
+    )
+    variant = Image.open(io.BytesIO(shop.admin.get(row["photo"]).content))
+    assert variant.size == (32, 16)
+    path = f"/v1/jobs/{job_id}/photos/5"
+    assert shop.admin.get(path, params={"variant": "catalogue"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/jobs/spring/photos/..%2F..%2Fmanifest.json", (404, 422)),
+        ("/v1/jobs/spring/photos/1?variant=../../manifest.json", (422,)),
+        ("/v1/jobs/spring/photos/1?variant=augmented-../0", (422,)),
+        ("/v1/jobs/..%2F..%2Frejected/photos/1", (404, 422)),
+        ("/v1/jobs/spring/photos/-1", (422,)),
+        ("/v1/jobs/spring/photos/99999999999999999999", (422,)),
+    ],
+)
+def test_no_photo_lies_outside_of_its_job(shop: Shop, path: str, status: Sequence[int]) -> None:
+    shop.job(job_id="spring")
+    assert shop.admin.get(path).status_code in status
+
+
+# ------------------------------------------------------------------------------------- single photos
+
+
+def test_an_uploaded_photo_is_answered_with_what_the_model_says(shop: Shop) -> None:
+    answer = shop.admin.post("/v1/images", files={"photo": ("any.jpg", encoded(DARK, "JPEG"))})
+    assert answer.status_code == 200, answer.text
+    prediction = answer.json()
+    assert prediction["heads"][0]["label"] == "Dark"
+    assert shop.admin.get(f"/v1/images/{prediction['prediction_id']}").json() == prediction
+
+
+@pytest.mark.parametrize("code", BAD_PHOTOS)
+def test_of_a_photo_that_cannot_be_used_nothing_is_written(shop: Shop, code: str) -> None:
+    problem_of_photo(code)(shop)
+    assert shop.bucket.uploads == []
+    assert shop.bucket.names("gs://uploads/") == []
+
+
+def test_a_photo_that_takes_longer_is_answered_with_where_to_look(shop: Shop) -> None:
+    shop.bucket.notifies = False
+    photo = {"photo": ("any.jpg", jpeg())}
+    answer = shop.admin.post("/v1/images", files=photo, params={"wait": 0})
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/v1/images/{answer.json()['prediction_id']}"
+    assert shop.admin.get(answer.headers["Location"]).headers["Retry-After"] == "1"
+
+
+def test_the_same_key_is_the_same_photo(shop: Shop) -> None:
+    def ask(photo: bytes) -> Response:
+        return shop.admin.post(
+            "/v1/images", files={"photo": ("any.jpg", photo)}, headers={"Idempotency-Key": "once"}
+        )
+
+    first = ask(jpeg())
+    assert ask(jpeg()).json() == first.json()
+    assert len(shop.bucket.uploads) == 1
+    assert kind(ask(jpeg(9))) == "idempotency-key-reused"
+
+
+# ------------------------------------------------------------------------------------- review
+
+
+def test_a_disagreement_is_judged_once_and_counts_for_the_quality(shop: Shop) -> None:
+    job_id = shop.job()
+    reviewer = shop.gateway.client("reviewer")
+    (found,) = reviewer.get("/v1/disagreements", params={"job": job_id}).json()["disagreements"]
+    assert (found["image_id"], found["label"], found["declared"]) == (5, "Dark", "Light")
+    verdict = {
+        "job_id": job_id,
+        "image_id": 5,
+        "head": "article_type",
+        "verdict": "accepted",
+        "comment": "yes",
+    }
+    answer = reviewer.post("/v1/labels", json=verdict)
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["label"], answer.json()["judged_by"]) == ("Dark", "key:reviewer")
+    assert reviewer.get("/v1/disagreements", params={"job": job_id}).json()["disagreements"] == []
+    (label,) = reviewer.get("/v1/labels", params={"job": job_id}).json()["labels"]
+    assert label == answer.json()
+    question = {"job": job_id, "head": "article_type"}
+    assert reviewer.get("/v1/quality", params=question).json()["accuracy"] == pytest.approx(0.8)
+    quality = reviewer.get("/v1/quality", params=question | {"against": "labels"}).json()
+    assert (quality["photos"], quality["accuracy"]) == (1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "field"),
+    [
+        ({"verdict": "corrected"}, "label"),
+        ({"verdict": "accepted", "label": "Dark"}, "label"),
+        ({"verdict": "corrected", "label": "Dark"}, "label"),
+        ({"verdict": "accepted", "head": "season"}, "head"),
+        ({"verdict": "maybe"}, "verdict"),
+    ],
+)
+def test_a_verdict_that_makes_no_sense_is_refused_by_its_field(
+    shop: Shop, verdict: Mapping[str, str], field: str
+) -> None:
+    body = {"job_id": shop.job(), "image_id": 5, "head": "article_type"} | verdict
+    answer = shop.gateway.client("reviewer").post("/v1/labels", json=body)
+    assert kind(answer) == "invalid-request"
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+# ------------------------------------------------------------------------------------- models, rejections
+
+
+def test_a_version_is_promoted_once_and_rolled_back(shop: Shop) -> None:
+    version = shop.publish_model()
+    (listed,) = shop.admin.get("/v1/models").json()["versions"]
+    assert (listed["version"], listed["production"]) == (version, False)
+    for _ in range(2):
+        pointer = shop.admin.post(f"/v1/models/{version}/promote", json={"why": "better on shoes"}).json()
+        assert (pointer["version"], pointer["by"], pointer["previous"]) == (version, "key:admin", None)
+    assert shop.admin.get("/v1/models").json()["versions"][0]["production"]
+    assert shop.admin.get(f"/v1/models/{version}").json()["version"] == version
+    assert shop.admin.post("/v1/models/rollback", json={"why": "worse"}).json()["version"] is None
+
+
+def test_a_rejected_message_is_replayed_once(shop: Shop) -> None:
+    rejection_id = shop.reject()
+    (message,) = shop.admin.get("/v1/rejected").json()["messages"]
+    assert (message["rejection_id"], message["replayed"]) == (rejection_id, False)
+    assert message["reason"].startswith("limit: ")
+    answers = [shop.admin.post(f"/v1/rejected/{rejection_id}/replay") for _ in range(2)]
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["message_id"] for answer in answers}) == 1
+    assert shop.admin.get("/v1/rejected").json()["messages"][0]["replayed"]
+
+
+def test_what_was_done_is_in_the_audit_trail_by_its_name(shop: Shop) -> None:
+    job_id = shop.job()
+    shop.admin.post(f"/v1/jobs/{job_id}/cancel")
+    assert [(row["action"], row["subject"], row["status"]) for row in shop.gateway.audit()] == [
+        ("job.create", job_id, 202),
+        ("job.cancel", job_id, 202),
+    ]
