@@ -78,9 +78,10 @@ INIT = $(TERRAFORM) init -input=false -reconfigure -backend-config=bucket=$(PROJ
 # Some of Google's agents are made when they are first needed, and cannot be granted anything before.
 bootstrap: ## a new project: the APIs and agents that Terraform itself needs, and the bucket of its state
 	gcloud services enable artifactregistry.googleapis.com cloudresourcemanager.googleapis.com iam.googleapis.com \
-		pubsub.googleapis.com serviceusage.googleapis.com storage.googleapis.com --project=$(PROJECT)
+		pubsub.googleapis.com secretmanager.googleapis.com serviceusage.googleapis.com storage.googleapis.com --project=$(PROJECT)
 	gcloud beta services identity create --service=pubsub.googleapis.com --project=$(PROJECT)
 	gcloud beta services identity create --service=artifactregistry.googleapis.com --project=$(PROJECT)
+	gcloud beta services identity create --service=secretmanager.googleapis.com --project=$(PROJECT)
 	gcloud storage buckets describe gs://$(PROJECT)-terraform --format='value(name)' || \
 		gcloud storage buckets create gs://$(PROJECT)-terraform --project=$(PROJECT) --location=$(REGION) \
 			--uniform-bucket-level-access --public-access-prevention

@@ -113,9 +113,9 @@ def address(request: Request, proxies: int) -> str:
 
     """
     peer = request.client.host if request.client else "unknown"
-    hops = [hop.strip() for header in request.headers.getlist("X-Forwarded-For") for hop in header.split(",")]
-    seen = [*hops, peer]
-    return seen[-1 - min(proxies, len(hops))]
+    header = ",".join(request.headers.getlist("X-Forwarded-For"))
+    hops = [hop.strip() for hop in header.split(",") if hop.strip()]
+    return [*hops, peer][-1 - min(proxies, len(hops))]
 
 
 class BodyLimit:

@@ -189,6 +189,7 @@ async def sign_in(request: Request) -> Response:
         Problem: 401, 403, 429 or 503, and nobody is signed in.
 
     """
+    request.state.action = "session.start"
     form = await request.form()
     api_key, credential = _field(form, "api_key"), _field(form, "credential")
     # Google's button posts from Google's origin: its own cookie, which only a page of ours can have, stands
@@ -222,6 +223,7 @@ async def sign_in(request: Request) -> Response:
 
 def sign_out(request: Request) -> Response:
     """Answers POST /sign-out; the route has to `require` a right, so that nobody else's page signs out."""
+    request.state.action = "session.end"
     response = RedirectResponse("/sign-in", status_code=303)
     get_security(request).sessions.end(response)
     return response

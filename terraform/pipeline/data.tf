@@ -23,9 +23,10 @@ locals {
       "${name}-publishes" = { role = "roles/storage.objectCreator", member = local.members[name], prefix = "models/" }
     }
   ]...)
-  # Stage, or the training job => table => access.
+  # Stage, the gateway, or the training job => table => access.
   tables = merge(
     { for name, stage in local.stages : name => stage.tables if length(stage.tables) > 0 },
+    { for name in local.gateway : name => local.gateway_service.tables },
     { for name in local.training : name => { products = "read" } },
   )
 }
@@ -40,7 +41,7 @@ module "bucket" {
   soft_delete_days = var.deletion_protection ? 30 : 7
   kms_key_name     = var.kms_key_name
   labels           = local.labels
-  members          = merge(local.stage_bucket_members, local.training_bucket_members, local.promoters)
+  members          = merge(local.stage_bucket_members, local.gateway_bucket_members, local.training_bucket_members, local.promoters)
   # A message is not delivered again after its retention, so that nobody asks for older marks. Below smoke/ are the
   # photos that new revisions of inference are tested with.
   expiry_days = merge(
@@ -65,6 +66,7 @@ module "uploads" {
         role = "roles/storage.objectViewer", member = local.members[name]
       } if stage.reads_uploads
     },
+    { for name in local.gateway : "${name}-writes" => { role = "roles/storage.objectCreator", member = local.members[name] } },
   )
   notified_topics = {
     for name, topic in local.topics : name => module.topics[name].id if contains(topic.producers, "cloud-storage")
@@ -79,8 +81,9 @@ module "warehouse" {
   deletion_protection = var.deletion_protection
   kms_key_name        = var.kms_key_name
   labels              = local.labels
-  readers             = var.readers
-  described_to        = { for name in keys(local.tables) : name => local.members[name] }
+  # The gateway shows what is in them, views as well.
+  readers      = merge(var.readers, { for name in local.gateway : "${name}-worker" => local.members[name] })
+  described_to = { for name in setsubtract(keys(local.tables), local.gateway) : name => local.members[name] }
   members = merge([
     for name, tables in local.tables : {
       for table, access in tables :

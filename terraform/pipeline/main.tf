@@ -41,6 +41,7 @@ locals {
     VITRINE_MODEL         = local.model.name
     VITRINE_MODEL_VERSION = local.model.version
     VITRINE_REQUIRE_GPU   = tostring(var.gpu)
+    VITRINE_UPLOAD_BUCKET = module.uploads.name
   }
 
   # ---- topics ---------------------------------------------------------------------------------------------
@@ -62,13 +63,15 @@ locals {
   ])
 
   publishers = {
-    for name, topic in local.topics : name => merge([
+    for name, topic in local.topics : name => merge(concat([
       for producer in topic.producers :
       producer == "you" ? var.request_publishers :
       producer == "pubsub" ? { pubsub = module.project.agents.pubsub } :
       producer == "cloud-storage" ? { cloud-storage = module.project.agents.storage } :
       { (producer) = local.members[producer] }
-    ]...)
+      ], [
+      for producer in local.gateway : { (producer) = local.members[producer] } if contains(local.gateway_topics, name)
+    ])...)
   }
   subscriptions = {
     for name, topic in local.topics : name => {
@@ -103,9 +106,9 @@ locals {
   members = { for name, email in local.workers : name => "serviceAccount:${email}" }
 }
 
-# What each stage works as, and the training job.
+# What each stage works as, the gateway, and the training job.
 resource "google_service_account" "worker" {
-  for_each     = setunion(keys(local.stages), local.training)
+  for_each     = setunion(keys(local.stages), local.gateway, local.training)
   project      = local.project_id
   account_id   = "${each.key}-worker"
   display_name = "What ${each.key} works as"

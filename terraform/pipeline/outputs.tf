@@ -9,6 +9,12 @@ output "environment" {
   }
 }
 
+output "gateway" {
+  description = "Where the gateway is; null where there is none."
+  value       = var.gateway == null ? null : local.gateway_url
+  depends_on  = [module.gateway]
+}
+
 output "rollout" {
   description = "What `python -m services.release` needs to know to roll out inference."
   value = {

@@ -29,6 +29,51 @@ variable "environment" {
   }
 }
 
+variable "gateway" {
+  description = "The gateway: who may call it (any name => the member, or everybody where it is public; it asks each caller who he is either way), from where, its public address (null: Cloud Run's), which ID tokens it takes beside those made for its address, the OAuth client of its sign-in page, who has which role, what a job costs and from which estimate on it must be confirmed, requests per identity, and proxies before it; null: no gateway."
+  type = object({
+    audiences       = optional(set(string), [])
+    cost_limit      = optional(number)
+    ingress         = optional(string, "INGRESS_TRAFFIC_ALL")
+    invokers        = optional(map(string), {})
+    oauth_client_id = optional(string)
+    prices          = optional(any)
+    proxies         = optional(number, 1)
+    public          = optional(bool, false)
+    rate_limit      = optional(string)
+    roles           = optional(map(set(string)), {})
+    url             = optional(string)
+  })
+  default = null
+  validation {
+    condition     = var.gateway == null || try(var.images.gateway, null) != null
+    error_message = "gateway: write images.gateway too, or gateway = null."
+  }
+  validation {
+    condition     = alltrue([for role in keys(try(var.gateway.roles, {})) : contains(["viewer", "operator", "reviewer", "admin"], role)])
+    error_message = "gateway.roles: write viewer, operator, reviewer and admin."
+  }
+  validation {
+    condition = alltrue([
+      for member in flatten(values(try(var.gateway.roles, {}))) :
+      can(regex("^(domain:[^@:[:space:]]+|(group:)?[^@:[:space:]]+@[^@:[:space:]]+)$", member))
+    ])
+    error_message = "gateway.roles: write people and service accounts as somebody@example.com, others as group:team@example.com or domain:example.com."
+  }
+  validation {
+    condition     = can(regex("^https?://[^/?#[:space:]]+$", coalesce(try(var.gateway.url, null), "https://x")))
+    error_message = "gateway.url: write an address without a path, such as https://vitrine.example.com, or null."
+  }
+  validation {
+    condition     = can(regex("^[1-9][0-9]*/(second|minute|hour|day)$", coalesce(try(var.gateway.rate_limit, null), "1/day")))
+    error_message = "gateway.rate_limit: write a number a second, minute, hour or day, such as 600/minute, or null."
+  }
+  validation {
+    condition     = try(var.gateway.proxies, 1) >= 0 && try(var.gateway.proxies, 1) <= 10 && coalesce(try(var.gateway.cost_limit, null), 0) >= 0
+    error_message = "gateway: write proxies between 0 and 10, and a cost_limit that is not negative."
+  }
+}
+
 variable "gpu" {
   description = "Whether inference has a GPU. Without one the same service runs the 8-bit model on CPUs."
   type        = bool
@@ -53,6 +98,7 @@ variable "images" {
   description = "The container images, each by digest: <registry>/<image>@sha256:<digest>."
   type = object({
     cpu           = string
+    gateway       = optional(string)
     inference     = string
     inference_gpu = optional(string)
     training      = optional(string)

@@ -21,7 +21,10 @@ SERVED = {
         name for name, stage in STAGE_FILES.items() if stage.get("gpu", {}).get("image") == "inference_gpu"
     ],
 }
-TARGETS = [*SERVED, "training"]
+GATEWAY = yaml.safe_load((SERVICES / "gateway" / "service.yaml").read_text())
+# What is no stage: target -> its folders of services/.
+OTHERS = {"gateway": {"gateway", "client"}, "training": {"training", "client"}}
+TARGETS = [*SERVED, *OTHERS]
 
 
 def copied(target: str) -> set[Path]:
@@ -48,6 +51,7 @@ def test_every_image_that_a_stage_asks_for_is_a_target() -> None:
         if image
     }
     assert {image.replace("_", "-") for image in asked} == SERVED.keys()
+    assert GATEWAY["image"] == "gateway"
     assert STAGES.keys() >= {*TARGETS}
     assert sorted(SERVED["cpu"] + SERVED["inference"]) == sorted(STAGE_FILES)
 
@@ -78,13 +82,12 @@ def test_an_image_takes_packages_and_not_what_installs_them(target: str) -> None
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_image_has_the_code_that_it_runs_and_no_other_stage(target: str) -> None:
-    entries = [
-        SERVICES / "shared" / "serve.py",
-        *(SERVICES / name / "main.py" for name in SERVED.get(target, ())),
-    ]
-    folders = {*SERVED.get(target, ())}
-    if target == "training":
-        entries, folders = sorted((SERVICES / "training").glob("*.py")), {"training", "client"}
+    if target in OTHERS:
+        entries, folders = sorted((SERVICES / target).glob("*.py")), OTHERS[target]
+    else:
+        entries = [SERVICES / "shared" / "serve.py"]
+        entries += [SERVICES / name / "main.py" for name in SERVED[target]]
+        folders = {*SERVED[target]}
     files = copied(target)
     assert reached(entries) <= files
     ours = {path.relative_to(SERVICES).parts[0] for path in files if path.is_relative_to(SERVICES)}

@@ -1,7 +1,10 @@
 """The images, as far as they go without Docker: packages and files, started, and put in the pipeline."""
 
+import json
 import re
+import socket
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,19 +13,33 @@ from pathlib import Path
 
 import pytest
 
+from services.client.target import EMULATOR_VARIABLES
 from services.local.cloud import LocalCloud
 from services.local.provision import provision_pubsub
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
 from services.shared.wiring import load_wiring
 from tests.conftest import free_ports
 from tests.containers.dockerfile import ROOT, Builder
-from tests.containers.test_dockerfile import SERVED, STAGE_FILES
+from tests.containers.test_dockerfile import GATEWAY, SERVED, STAGE_FILES
 from tests.e2e.plain import Outsider, new_job, until
 from tests.unit.photos import jpeg
 
 LOCKED = dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+)", (ROOT / "requirements.lock").read_text()))
 # Without a GPU.
 IMAGES = {name: image for image in ("cpu", "inference") for name in SERVED[image]}
+# What the gateway is told beside what stages are; who it is called by is nobody's business here.
+TOLD_THE_GATEWAY = {
+    "GOOGLE_CLOUD_PROJECT": "acme-dev",
+    "VITRINE_BUCKET": "acme-dev-vitrine",
+    "VITRINE_DATASET": "vitrine",
+    "VITRINE_MODEL": "fashion",
+    "VITRINE_MODEL_VERSION": "1",
+    "VITRINE_UPLOAD_BUCKET": "acme-dev-vitrine-uploads",
+    "VITRINE_GATEWAY_URL": "https://vitrine.example.com",
+    "VITRINE_SESSION_SECRET": "a" * 72,
+    "VITRINE_ROLES": json.dumps({"admin": ["a@example.com"]}),
+    "VITRINE_PROXIES": "1",
+}
 INSTALLERS = {"pip", "setuptools", "uv", "wheel"}
 FOR_MODELS = {"ai-edge-litert", "keras", "numpy", "tensorflow", "tf-keras"}
 FOR_DEVELOPERS = {"duckdb", "mypy", "pytest", "ruff", "typer", "vitrine"}
@@ -42,7 +59,7 @@ def installed(root: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("image", ["cpu", "inference"])
+@pytest.mark.parametrize("image", ["cpu", "gateway", "inference"])
 def test_an_image_has_the_packages_of_its_stages_as_they_are_locked(builder: Builder, image: str) -> None:
     root = builder.build(image)
     packages = installed(root)
@@ -53,7 +70,7 @@ def test_an_image_has_the_packages_of_its_stages_as_they_are_locked(builder: Bui
     assert packages.items() <= LOCKED.items()
     unwanted = INSTALLERS | FOR_DEVELOPERS | FOR_MODELS
     assert packages.keys() & unwanted == ({"ai-edge-litert", "numpy"} if image == "inference" else set())
-    assert "gunicorn" in packages
+    assert ("uvicorn" if image == "gateway" else "gunicorn") in packages
     assert {path.name for path in root.glob("app/.venv/bin/*")} & INSTALLERS == set()
 
 
@@ -166,6 +183,54 @@ def test_a_container_without_its_environment_ends_and_names_every_variable(
         process.kill()
         raise
     required = {*STAGE_FILES[stage]["environment"]} - {"VITRINE_REQUIRE_GPU"}
+    said = log.read_text()
+    assert {*re.findall(r"(?m)^  (\w+): Field required$", said)} == required
+    assert "Traceback" not in said
+
+
+@pytest.fixture
+def silence() -> Iterator[dict[str, str]]:
+    """Where a cloud is looked for: something that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield dict.fromkeys(EMULATOR_VARIABLES, f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_the_gateway_starts_without_asking_the_cloud_and_lets_nobody_in(
+    builder: Builder, silence: dict[str, str], tmp_path: Path
+) -> None:
+    (keys := tmp_path / "keys.json").write_text("[]")
+    port = free_ports(1)
+    told = TOLD_THE_GATEWAY | silence | {"VITRINE_API_KEYS": str(keys), "PORT": str(port)}
+    assert told.keys() >= {*GATEWAY["environment"]}
+    log = tmp_path / "log"
+    # Nothing outside is to reach it.
+    process = builder.start("gateway", "--host", "127.0.0.1", log=log, **told)
+    try:
+        until(partial(ended_or_healthy, process, port), "the gateway to come up")
+        assert process.poll() is None, log.read_text()
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{port}/v1/jobs", headers={"Authorization": "Bearer vtr_0123456789ab_unknown"}
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(asked, timeout=30)
+        assert refused.value.code == 401
+        assert refused.value.headers["Content-Type"] == "application/problem+json"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_the_gateway_without_its_environment_ends_and_names_every_variable(
+    builder: Builder, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    process = builder.start("gateway", "--host", "127.0.0.1", log=log, PORT=str(free_ports(1)))
+    try:
+        assert process.wait(60) != 0
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    required = {*GATEWAY["environment"], "VITRINE_GATEWAY_URL", "VITRINE_SESSION_SECRET"}
     said = log.read_text()
     assert {*re.findall(r"(?m)^  (\w+): Field required$", said)} == required
     assert "Traceback" not in said

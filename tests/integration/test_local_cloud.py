@@ -75,6 +75,7 @@ def test_ctrl_c_stops_everything_and_a_restart_finds_the_state(
     before, after = new_job(), new_job()
     outsider.publish({"job_id": before, "usage": usage})
     assert outsider.completed(before)["predictions"] == 2
+    token = here.token
     state = json.loads(here.state_file.read_text())
     pids = [identity["pid"] for identity in state["processes"]]
     os.kill(state["supervisor"]["pid"], signal.SIGINT)
@@ -88,6 +89,7 @@ def test_ctrl_c_stops_everything_and_a_restart_finds_the_state(
         assert outsider.completed(before)["predictions"] == 2
         outsider.publish({"job_id": after, "usage": usage})
         assert outsider.completed(after)["images"] == len(ids)
+        assert here.token == token
         _kill_the_supervisor(here)
     finally:
         local.down(tmp_path)

@@ -28,7 +28,7 @@ class _Planned(dict[str, Any]):
 
 
 def variables(environment: str) -> dict[str, Any]:
-    """What a team would write into its terraform.tfvars; prod asks for everything that there is."""
+    """What a team would write into its terraform.tfvars; prod asks for everything but to be public."""
     members = {"team": f"group:{environment}@example.com"}
     common: dict[str, Any] = {
         "project_id": f"acme-{environment}",
@@ -36,7 +36,7 @@ def variables(environment: str) -> dict[str, Any]:
         "region": "europe-west4",
         "images": {
             name: f"europe-west4-docker.pkg.dev/acme-{environment}/vitrine/{name}@{DIGEST}"
-            for name in ("cpu", "inference", "inference_gpu", "training")
+            for name in ("cpu", "gateway", "inference", "inference_gpu", "training")
         },
         "request_publishers": members,
         "uploaders": members,
@@ -51,9 +51,25 @@ def variables(environment: str) -> dict[str, Any]:
             "vpc_connector": f"{location}/connectors/vitrine",
             "min_instances": {"inference": 1},
             "training": {"trainers": members},
+            "gateway": {
+                "url": "https://vitrine.example.com",
+                "invokers": members,
+                "audiences": ["4711.apps.googleusercontent.com"],
+                "oauth_client_id": "4711.apps.googleusercontent.com",
+                "roles": {
+                    "admin": ["group:models@example.com"],
+                    "viewer": ["domain:example.com", "a@example.org"],
+                },
+                "prices": {"currency": "EUR", "bigquery_tib": 5.75},
+                "cost_limit": 50,
+                "rate_limit": "60/minute",
+                "proxies": 2,
+                "ingress": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER",
+            },
             "alert_emails": ["oncall@example.com", "catalogue@example.com"],
         }
-    return common | {"gpu": False}
+    # A gateway that everybody may call, and none.
+    return common | {"gpu": False, "gateway": {"public": True} if environment == "dev" else None}
 
 
 @dataclass(frozen=True)

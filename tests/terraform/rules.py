@@ -19,16 +19,26 @@ SERVICES = ROOT / "services"
 PUBSUB_AGENT = f"serviceAccount:service-{NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
 STORAGE_AGENT = f"serviceAccount:service-{NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
 BIGQUERY_AGENT = f"serviceAccount:bq-{NUMBER}@bigquery-encryption.iam.gserviceaccount.com"
+SECRETS_AGENT = f"serviceAccount:service-{NUMBER}@gcp-sa-secretmanager.iam.gserviceaccount.com"
 RUN_AGENT = f"serviceAccount:service-{NUMBER}@serverless-robot-prod.iam.gserviceaccount.com"
 PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
+PUBLIC_GATEWAY = 'module.pipeline.module.gateway["gateway"].google_cloud_run_v2_service_iam_member.public[0]'
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
 BUCKET_SUFFIXES = ("vitrine", "vitrine-uploads")
-# What the training job reads and writes, in the bucket: role => the prefix that it is held to.
-TRAINING_PREFIXES = {
-    "roles/storage.objectViewer": None,
-    "roles/storage.objectUser": "training/",
-    "roles/storage.objectCreator": "models/",
+# What the training job and the gateway may do in the bucket: role => the prefix that they are held to.
+PREFIXES: Mapping[str, Mapping[str, str | None]] = {
+    "training": {
+        "roles/storage.objectViewer": None,
+        "roles/storage.objectUser": "training/",
+        "roles/storage.objectCreator": "models/",
+    },
+    "gateway": {
+        "roles/storage.objectViewer": None,
+        "roles/storage.objectUser": "models/",
+        "roles/storage.objectCreator": "rejected/",
+    },
 }
+GATEWAY_SECRETS = ("gateway-keys", "gateway-session")
 
 
 def worker(plan: Plan, service: str) -> str:
@@ -52,8 +62,15 @@ def url(service: str) -> str:
 
 
 def stage(name: str) -> Mapping[str, Any]:
-    """What a stage asks for."""
-    asked: Mapping[str, Any] = yaml.safe_load((SERVICES / name / "stage.yaml").read_text())
+    """What a stage, or the gateway, asks for."""
+    file = "service.yaml" if name == "gateway" else "stage.yaml"
+    asked: Mapping[str, Any] = yaml.safe_load((SERVICES / name / file).read_text())
+    return asked
+
+
+def gateway(plan: Plan) -> Mapping[str, Any] | None:
+    """What was asked for of the gateway; None where there is none."""
+    asked: Mapping[str, Any] | None = plan.variables.get("gateway")
     return asked
 
 
@@ -66,7 +83,14 @@ def one(values: Values, block: str) -> Values:
 
 def environment_of(service: Values) -> dict[str, str]:
     """A Cloud Run service's environment variables."""
-    return {each["name"]: each["value"] for each in container(service)["env"]}
+    return {
+        each["name"]: _secret(one(one(each, "value_source"), "secret_key_ref")) or each["value"]
+        for each in container(service)["env"]
+    }
+
+
+def _secret(reference: Values) -> str:
+    return f"a secret: {reference['secret']}" if reference else ""
 
 
 def container(service: Values) -> Values:
@@ -83,7 +107,7 @@ def granted(plan: Plan) -> Iterator[tuple[str, str, str]]:
         on = next(
             (
                 f"{kind} {values[kind]}"
-                for kind in ("topic", "subscription", "bucket", "table_id", "dataset_id", "name")
+                for kind in ("topic", "subscription", "bucket", "table_id", "dataset_id", "secret_id", "name")
                 if values.get(kind)
             ),
             resource.type,
@@ -172,7 +196,7 @@ def a_push_ends_before_it_is_delivered_again(plan: Plan) -> Iterator[str]:
 
 def stages_are_those_of_the_wiring(plan: Plan) -> Iterator[str]:
     """Of services/, of topics.yaml and of the plan."""
-    planned = {*plan.by_name("google_cloud_run_v2_service")}
+    planned = {*plan.by_name("google_cloud_run_v2_service")} - {"gateway"}
     folders = {path.parent.name for path in SERVICES.glob("*/main.py")}
     yield from (
         f"stage {name}: only in the plan or only in topics.yaml" for name in planned ^ {*WIRING.services()}
@@ -205,12 +229,13 @@ def grants_are_the_least(plan: Plan) -> Iterator[str]:
 
 
 def nothing_is_public(plan: Plan) -> Iterator[str]:
-    """No member of any grant is everybody."""
+    """No member of any grant is everybody, but of the gateway where it was asked for."""
+    allowed = {PUBLIC_GATEWAY} if (gateway(plan) or {}).get("public") else set()
     yield from (
         f"{resource.address}: {member}"
         for resource in plan.resources
         for member in PUBLIC
-        if member in json.dumps(resource.values)
+        if member in json.dumps(resource.values) and resource.address not in allowed
     )
 
 
@@ -252,13 +277,34 @@ def environments_are_what_settings_read(plan: Plan) -> Iterator[str]:
     """Every variable that a service requires is set, and none that it does not know."""
     model = load_manifest(DEFAULT_DIRECTORY)
     project = plan.variables["project_id"]
-    values = {
+    told_of = gateway(plan) or {}
+    address = told_of.get("url", url("gateway"))
+    gpu = bool(plan.variables["gpu"])
+    instance = {**stage("inference"), **(stage("inference")["gpu"] if gpu else {})}
+    prices = {
+        "inference_vcpus": instance["cpu"],
+        "inference_gib": int(instance["memory"].removesuffix("Gi")),
+        **({} if gpu else {"gpu_second": 0}),
+        **told_of.get("prices", {}),
+    }
+    values: dict[str, str | None] = {
         "GOOGLE_CLOUD_PROJECT": project,
         "VITRINE_BUCKET": f"{project}-vitrine",
         "VITRINE_DATASET": "vitrine",
         "VITRINE_MODEL": model.name,
         "VITRINE_MODEL_VERSION": model.version,
-        "VITRINE_REQUIRE_GPU": "true" if plan.variables["gpu"] else "false",
+        "VITRINE_REQUIRE_GPU": "true" if gpu else "false",
+        "VITRINE_UPLOAD_BUCKET": f"{project}-vitrine-uploads",
+        "VITRINE_API_KEYS": "/keys/keys.json",
+        "VITRINE_AUDIENCES": ",".join(sorted({url("gateway"), address, *told_of.get("audiences", ())})),
+        "VITRINE_COST_LIMIT": _text(told_of.get("cost_limit")),
+        "VITRINE_GATEWAY_URL": address,
+        "VITRINE_OAUTH_CLIENT_ID": told_of.get("oauth_client_id"),
+        "VITRINE_PRICES": _json(prices),
+        "VITRINE_PROXIES": _text(told_of.get("proxies", 1)),
+        "VITRINE_RATE_LIMIT": told_of.get("rate_limit"),
+        "VITRINE_ROLES": _json({role: sorted(of) for role, of in told_of.get("roles", {}).items()}),
+        "VITRINE_SESSION_SECRET": "a secret: gateway-session",
     }
     for name, service in plan.by_name("google_cloud_run_v2_service").items():
         required, known = _settings(name)
@@ -266,10 +312,13 @@ def environments_are_what_settings_read(plan: Plan) -> Iterator[str]:
         yield from (f"service {name}: {variable} is not set" for variable in required - set(told))
         yield from (f"service {name}: does not know {variable}" for variable in set(told) - known)
         yield from (
-            f"service {name}: {variable} is {value!r}, not {values[variable]!r}"
+            f"service {name}: {variable} is {value!r}, not {values.get(variable)!r}"
             for variable, value in told.items()
             if values.get(variable) != value
         )
+        if name == "gateway":
+            asked = {variable for variable in known & values.keys() if values[variable] is not None}
+            yield from (f"service {name}: {variable} is not set" for variable in asked - set(told))
 
 
 def images_are_by_digest(plan: Plan) -> Iterator[str]:
@@ -279,14 +328,16 @@ def images_are_by_digest(plan: Plan) -> Iterator[str]:
         kind = asked["gpu"]["image"] if plan.variables["gpu"] and "gpu" in asked else asked["image"]
         if container(service)["image"] != plan.variables["images"][kind]:
             yield f"service {name}: runs {container(service)['image']}, not {kind} by its digest {DIGEST}"
-        if container(service)["args"] != [name]:
+        if container(service)["args"] != (None if name == "gateway" else [name]):
             yield f"service {name}: its container is started as {container(service)['args']}"
 
 
 def services_are_looked_after(plan: Plan) -> Iterator[str]:
     """Probes, limits and who may reach them."""
     for name, service in plan.by_name("google_cloud_run_v2_service").items():
-        asked, template = stage(name), one(service, "template")
+        asked, template = dict(stage(name)), one(service, "template")
+        if name == "gateway":
+            asked["ingress"] = (gateway(plan) or {}).get("ingress", "INGRESS_TRAFFIC_ALL")
         for probe in ("startup_probe", "liveness_probe"):
             if one(one(container(service), probe), "http_get").get("path") != "/healthz":
                 yield f"service {name}: has no {probe} on /healthz"
@@ -370,20 +421,65 @@ def training_is_what_was_asked_for(plan: Plan) -> Iterator[str]:
             yield f"job {name}: has less CPU or memory than Cloud Run wants beside an L4: {limits}"
         if task["gpu_zonal_redundancy_disabled"] is not True:
             yield f"job {name}: keeps a second GPU in reserve that nobody asked for"
+        yield from _beyond_its_prefixes(plan, name)
+
+
+def the_gateway_is_what_was_asked_for(plan: Plan) -> Iterator[str]:
+    """None where nobody asked; else with secrets that no plan and no state has, and rights below prefixes."""
+    asked, key = gateway(plan), plan.variables.get("kms_key_name")
+    services, secrets = plan.by_name("google_cloud_run_v2_service"), _secrets(plan)
+    expected = [] if asked is None else ["gateway"]
+    if [name for name in services if name == "gateway"] != expected:
+        yield f"gateway: is {'there' if asked is None else 'missing'}"
+    if {*secrets} != ({*GATEWAY_SECRETS} if expected else set()):
+        yield f"secrets: {[*secrets]}"
+    groups = "group:" in json.dumps((asked or {}).get("roles", {}))
+    on = plan.by_name("google_project_service", "service")
+    if ("cloudidentity.googleapis.com" in on) is not groups:
+        yield "gateway: asks Cloud Identity for nothing, or without its API"
+    for name, values in secrets.items():
+        (replica,) = one(one(values, "replication"), "user_managed").get("replicas", [{}])
+        if replica.get("location") != "europe-west4":
+            yield f"secret {name}: is kept in {replica.get('location')}"
+        if one(replica, "customer_managed_encryption").get("kms_key_name") != key:
+            yield f"secret {name}: is not encrypted with {key}"
+    for resource in plan.of("google_secret_manager_secret_version"):
+        if resource.values["secret_data"] or resource.values["secret_data_wo"]:
+            yield f"{resource.address}: its value is in the plan"
+    for name in expected:
+        template = one(services.get(name, {}), "template")
+        mounted = {each["mount_path"]: each["name"] for each in container(services[name])["volume_mounts"]}
         held = {
-            each.values["role"]: one(each.values, "condition").get("expression")
-            for each in plan.of("google_storage_bucket_iam_member")
-            if each.values["member"] == worker(plan, name)
+            each["name"]: (one(each, "secret")["secret"], one(each, "secret")["items"])
+            for each in template["volumes"]
         }
-        objects = f"projects/_/buckets/{project}-vitrine/objects"
-        expected = {
-            role: prefix
-            and f'resource.name.startsWith("{objects}/{prefix}") || '
-            f'api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("{prefix}")'
-            for role, prefix in TRAINING_PREFIXES.items()
-        }
-        if held != expected:
-            yield f"job {name}: may do {held} in the bucket"
+        if mounted != {"/keys": "gateway-keys"} or held != {
+            "gateway-keys": ("gateway-keys", [{"mode": None, "path": "keys.json", "version": "latest"}])
+        }:
+            yield f"service {name}: its keys are {mounted} of {held}"
+        yield from _beyond_its_prefixes(plan, name)
+
+
+def _secrets(plan: Plan) -> dict[str, Values]:
+    return plan.by_name("google_secret_manager_secret", "secret_id")
+
+
+def _beyond_its_prefixes(plan: Plan, name: str) -> Iterator[str]:
+    project = plan.variables["project_id"]
+    held = {
+        each.values["role"]: one(each.values, "condition").get("expression")
+        for each in plan.of("google_storage_bucket_iam_member")
+        if each.values["member"] == worker(plan, name) and each.values["bucket"] == f"{project}-vitrine"
+    }
+    objects = f"projects/_/buckets/{project}-vitrine/objects"
+    expected = {
+        role: prefix
+        and f'resource.name.startsWith("{objects}/{prefix}") || '
+        f'api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("{prefix}")'
+        for role, prefix in PREFIXES[name].items()
+    }
+    if held != expected:
+        yield f"{name}: may do {held} in the bucket"
 
 
 def tables_are_those_of_the_schemas(plan: Plan) -> Iterator[str]:
@@ -426,7 +522,10 @@ def what_must_last_is_protected(plan: Plan) -> Iterator[str]:
     """In staging and prod nothing is deleted by a mistake; dev may be destroyed."""
     lasts = plan.environment != "dev"
     for resource in plan.of(
-        "google_cloud_run_v2_service", "google_cloud_run_v2_job", "google_bigquery_table"
+        "google_cloud_run_v2_service",
+        "google_cloud_run_v2_job",
+        "google_bigquery_table",
+        "google_secret_manager_secret",
     ):
         view = bool(resource.values.get("view"))
         if resource.values["deletion_protection"] is not (lasts and not view):
@@ -476,6 +575,7 @@ RULES: tuple[Rule, ...] = (
     a_new_project_has_the_quota,
     a_gpu_is_where_it_was_asked_for,
     training_is_what_was_asked_for,
+    the_gateway_is_what_was_asked_for,
     tables_are_those_of_the_schemas,
     what_is_done_with_is_cleared_away,
     what_must_last_is_protected,
@@ -510,18 +610,39 @@ def _expected_grants(plan: Plan) -> Iterator[tuple[str, str, str]]:
         yield "name training", "roles/run.jobsExecutorWithOverrides", team
         # gcloud looks at a job before it executes it.
         yield "name training", "roles/run.viewer", team
-        for role in TRAINING_PREFIXES:
+        for role in PREFIXES["training"]:
             yield f"bucket {project}-vitrine", role, worker(plan, "training")
         yield "table_id products", "roles/bigquery.dataViewer", worker(plan, "training")
         yield "dataset_id vitrine", "roles/bigquery.metadataViewer", worker(plan, "training")
         yield "google_project_iam_member", "roles/bigquery.jobUser", worker(plan, "training")
+    if (asked_of := gateway(plan)) is not None:
+        works_as = worker(plan, "gateway")
+        for name, topic in WIRING.topics.items():
+            # What is pushed can be rejected, and then replayed; but what was rejected is not rejected again.
+            pushed = any(not options.pull for options in topic.subscriptions.values())
+            if "you" in topic.producers or (pushed and name != "message-rejected"):
+                yield f"topic {name}", "roles/pubsub.publisher", works_as
+        for role in PREFIXES["gateway"]:
+            yield f"bucket {project}-vitrine", role, works_as
+        yield f"bucket {project}-vitrine-uploads", "roles/storage.objectCreator", works_as
+        for table in ("audit", "labels"):
+            yield f"table_id {table}", "roles/bigquery.dataEditor", works_as
+        yield "dataset_id vitrine", "roles/bigquery.dataViewer", works_as
+        yield "google_project_iam_member", "roles/bigquery.jobUser", works_as
+        for name in GATEWAY_SECRETS:
+            yield f"secret_id {name}", "roles/secretmanager.secretAccessor", works_as
+        for member in (
+            *asked_of.get("invokers", {}).values(),
+            *(["allUsers"] if asked_of.get("public") else []),
+        ):
+            yield "name gateway", "roles/run.invoker", member
     yield f"bucket {project}-vitrine-uploads", "roles/storage.objectCreator", team
     yield f"bucket {project}-vitrine", "roles/storage.objectUser", team
     yield "dataset_id vitrine", "roles/bigquery.dataViewer", team
     yield "google_project_iam_member", "roles/bigquery.jobUser", team
     yield "google_service_account_iam_member", "roles/iam.serviceAccountTokenCreator", PUBSUB_AGENT
     if plan.variables.get("kms_key_name"):
-        for agent in (PUBSUB_AGENT, STORAGE_AGENT, BIGQUERY_AGENT, RUN_AGENT):
+        for agent in (PUBSUB_AGENT, STORAGE_AGENT, BIGQUERY_AGENT, RUN_AGENT, SECRETS_AGENT):
             yield "google_kms_crypto_key_iam_member", "roles/cloudkms.cryptoKeyEncrypterDecrypter", agent
 
 
@@ -533,7 +654,8 @@ def _settings(service: str) -> tuple[set[str], set[str]]:
     """The environment variables that a service's Settings require, and all that they know."""
     required: set[str] = set()
     known: set[str] = set()
-    for path in (SERVICES / "shared" / "settings.py", SERVICES / service / "main.py"):
+    file = "settings.py" if service == "gateway" else "main.py"
+    for path in (SERVICES / "shared" / "settings.py", SERVICES / service / file):
         (settings,) = [
             node
             for node in ast.parse(path.read_text()).body
@@ -553,6 +675,15 @@ def _settings(service: str) -> tuple[set[str], set[str]]:
             if node.value is None:
                 required |= set(aliases)
     return required, known
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _json(value: object) -> str:
+    """As Terraform writes it."""
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
 def _snake(event: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.terraform.plans import DIGEST, ENVIRONMENTS, Plan, plan
-from tests.terraform.rules import RULES, Rule, one, topic_path
+from tests.terraform.rules import RULES, Rule, one, topic_path, url
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -26,7 +26,7 @@ def test_an_environment_keeps_the_rule(plans: dict[str, Plan], environment: str,
         ("region", "europe", "region: write a region such as europe-west4"),
         (
             "images",
-            {"cpu": "vitrine/cpu:latest", "inference": f"i@{DIGEST}"},
+            {"cpu": "vitrine/cpu:latest", "gateway": f"g@{DIGEST}", "inference": f"i@{DIGEST}"},
             "image: write <registry>/<image>@sha256",
         ),
         ("request_publishers", {"all": "allUsers"}, "the public may not publish"),
@@ -36,6 +36,17 @@ def test_an_environment_keeps_the_rule(plans: dict[str, Plan], environment: str,
         ("max_instances", {"staging": 0}, "max_instances: write at least 1"),
         ("training", {"trainers": {"all": "allUsers"}}, "a job is never public"),
         ("training", {"max_retries": 11}, "max_retries: write a number between 0 and 10"),
+        ("gateway", {"roles": {"owner": ["a@example.com"]}}, "gateway.roles: write viewer, operator"),
+        (
+            "gateway",
+            {"roles": {"admin": ["user:a@example.com"]}},
+            "as somebody@example.com, others as group:",
+        ),
+        ("gateway", {"invokers": {"all": "allUsers"}}, "only where it is public"),
+        ("gateway", {"url": "https://example.com/vitrine"}, "gateway.url: write an address without a path"),
+        ("gateway", {"rate_limit": "many"}, "gateway.rate_limit: write a number a second, minute"),
+        ("gateway", {"proxies": 11}, "gateway: write proxies between 0 and 10"),
+        ("gateway", {"ingress": "all"}, "ingress: write INGRESS_TRAFFIC_INTERNAL_ONLY"),
         ("schedules", {"all": {"cron": "0 5 * * 1", "request": "all"}}, "schedules.request: write JSON"),
     ],
 )
@@ -68,6 +79,19 @@ def test_training_without_a_gpu_is_planned_anywhere_and_without_its_image_nowher
         with pytest.raises(subprocess.CalledProcessError) as refused:
             plan(copy, "dev", **told)
         assert expected in " ".join(refused.value.stderr.split())
+
+
+def test_a_gateway_without_its_image_is_refused_in_words(copy: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        plan(copy, "dev", images={"cpu": f"c@{DIGEST}", "inference": f"i@{DIGEST}"})
+    assert "gateway: write images.gateway too" in " ".join(refused.value.stderr.split())
+
+
+def test_the_gateway_is_told_by_its_address(plans: dict[str, Plan]) -> None:
+    told = {
+        name: each.document["planned_values"]["outputs"]["gateway"]["value"] for name, each in plans.items()
+    }
+    assert told == {"dev": url("gateway"), "staging": None, "prod": "https://vitrine.example.com"}
 
 
 def test_requests_are_scheduled_and_a_budget_is_kept(copy: Path) -> None:

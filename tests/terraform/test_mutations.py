@@ -19,6 +19,7 @@ BUCKET = "terraform/modules/bucket/main.tf"
 WAREHOUSE = "terraform/modules/warehouse/main.tf"
 PIPELINE = "terraform/pipeline/main.tf"
 DATA = "terraform/pipeline/data.tf"
+GATEWAY = "terraform/pipeline/gateway.tf"
 TRAINING = "terraform/pipeline/training.tf"
 PROD = "terraform/environments/prod/main.tf"
 METRICS = "terraform/modules/observability/metrics.tf"
@@ -56,6 +57,18 @@ MUTATIONS = [
     Mutation(JOB, "encryption_key  = var.kms_key_name", "", "a_key_of_ones_own"),
     Mutation(TRAINING, "timeout = 3600 }", "timeout = 86400 }", "beside a GPU write at most", refused=True),
     Mutation(TRAINING, "local.workers[each.key]", 'local.workers["recording"]', "training_is_what"),
+    Mutation(STAGE, 'version = "latest"', 'version = "1"', "the_gateway_is_what"),
+    Mutation(STAGE, "= volume_mounts.value.folder", '= "/other"', "the_gateway_is_what"),
+    Mutation(
+        GATEWAY, "kms_key_name = customer_managed_encryption.value", 'kms_key_name = "x"', "the_gateway_is"
+    ),
+    Mutation(GATEWAY, "location = var.region", 'location = "us-central1"', "the_gateway_is_what"),
+    Mutation(GATEWAY, "secret_data_wo ", "secret_data ", "its value is in the plan"),
+    Mutation(GATEWAY, 'startswith(member, "group:")', 'startswith(member, "team:")', "the_gateway_is_what"),
+    Mutation(
+        GATEWAY, "deletion_protection = var.deletion_protection\n  labels ", "labels ", "what_must_last"
+    ),
+    Mutation(GATEWAY, "local.gateway_service.timeout", "4000", "write seconds between", refused=True),
     Mutation(BUCKET, '"enforced"', '"inherited"', "buckets_are_closed"),
     Mutation(BUCKET, "uniform_bucket_level_access = true", "", "buckets_are_closed"),
     Mutation(BUCKET, "OBJECT_FINALIZE", "OBJECT_DELETE", "uploads_are_told"),
@@ -84,6 +97,14 @@ MUTATIONS = [
     ),
     Mutation(PIPELINE, "topics/${each.dead_letter}", "topics/${name}", "subscriptions_are_those"),
     Mutation(PIPELINE, "[each.key]\n  environment", "null\n  environment", "images_are_by_digest"),
+    Mutation("services/gateway/service.yaml", "  - VITRINE_DATASET\n", "", "environments_are_what"),
+    Mutation(GATEWAY, "VITRINE_PROXIES ", "VITRINE_PROXY ", "environments_are_what"),
+    Mutation(GATEWAY, "jsonencode(var.gateway.roles)", '"{}"', "environments_are_what"),
+    Mutation(
+        GATEWAY, '"gateway-session"].secret_id\n', '"gateway-keys"].secret_id\n', "environments_are_what"
+    ),
+    Mutation(GATEWAY, '"inference"].cpu', '"staging"].cpu', "environments_are_what"),
+    Mutation(GATEWAY, "local.gateway_url]", '"https://other.example.com"]', "environments_are_what"),
     # Rights
     Mutation(PIPELINE, "local.workers[each.key]", "local.invoker", "each_service_works"),
     Mutation(PIPELINE, '"roles/bigquery.jobUser"', '"roles/editor"', "no_role_is_primitive"),
@@ -93,6 +114,16 @@ MUTATIONS = [
     ),
     Mutation(TOPIC, "for_each     = local.dead_lettering", "for_each     = {}", "grants_are_the_least"),
     Mutation(TOPIC, '"roles/pubsub.publisher"', '"roles/pubsub.editor"', "grants_are_the_least"),
+    Mutation(STAGE, "var.public ? 1 : 0", "1", "nothing_is_public"),
+    Mutation(GATEWAY, "var.gateway.public", "true", "nothing_is_public"),
+    Mutation(GATEWAY, "local.workers[each.key]", 'local.workers["recording"]', "each_service_works"),
+    Mutation(GATEWAY, 'prefix = "rejected/"', "prefix = null", "the_gateway_is_what"),
+    Mutation(GATEWAY, '"roles/storage.objectUser"', '"roles/storage.objectAdmin"', "the_gateway_is_what"),
+    Mutation(GATEWAY, '"roles/secretmanager.secretAccessor"', '"roles/secretmanager.admin"', "grants_are"),
+    Mutation(GATEWAY, " && !contains(local.dead_letters, name)", "", "grants_are_the_least"),
+    Mutation(GATEWAY, "!each.pull]", "each.pull]", "grants_are_the_least"),
+    Mutation(GATEWAY, "= var.gateway.invokers", "= {}", "grants_are_the_least"),
+    Mutation("services/gateway/service.yaml", "audit: write", "audit: read", "grants_are_the_least"),
     Mutation(STAGE, "member   = each.value", 'member   = "allUsers"', "nothing_is_public"),
     Mutation(DATA, '"roles/storage.objectCreator"', '"roles/storage.objectAdmin"', "grants_are_the_least"),
     Mutation(DATA, 'members[name], prefix = "models/"', "members[name], prefix = null", "training_is_what"),

@@ -397,6 +397,19 @@ def test_signing_out_takes_the_cookie(gateway: Gateway) -> None:
     assert client.get(f"{PATH}/read").status_code == 401
 
 
+def test_signing_in_and_out_is_recorded(gateway: Gateway) -> None:
+    client = signed_in(gateway)
+    token = client.get(f"{PATH}/read").json()["csrf"]
+    client.post("/try-sign-out", data={"csrf_token": token}, headers=ORIGIN)
+    google_sign_in(gateway, GOOGLE.token(aud=CLIENT_ID, email="eve@shop.example"))
+    rows = [(row["who"], row["credential"], row["action"], row["status"]) for row in gateway.audit()]
+    assert rows == [
+        ("key:operator", "api-key", "session.start", 303),
+        ("key:operator", "session", "session.end", 303),
+        ("eve@shop.example", "id-token", "session.start", 403),
+    ]
+
+
 # ------------------------------------------------------------------------------------- forged requests
 
 

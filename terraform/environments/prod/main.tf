@@ -38,6 +38,7 @@ module "pipeline" {
   budget               = var.budget
   schedules            = var.schedules
   training             = var.training
+  gateway              = var.gateway
 }
 
 output "environment" {
@@ -48,4 +49,9 @@ output "environment" {
 output "rollout" {
   description = "What `python -m services.release` needs to know to roll out inference."
   value       = module.pipeline.rollout
+}
+
+output "gateway" {
+  description = "Where the gateway is; null where there is none."
+  value       = module.pipeline.gateway
 }

@@ -17,6 +17,24 @@ variable "budget" {
   default = null
 }
 
+variable "gateway" {
+  description = "The gateway: the HTTP API and the console; null: none. terraform.tfvars.example says what may be written."
+  type = object({
+    audiences       = optional(set(string), [])
+    cost_limit      = optional(number)
+    ingress         = optional(string, "INGRESS_TRAFFIC_ALL")
+    invokers        = optional(map(string), {})
+    oauth_client_id = optional(string)
+    prices          = optional(any)
+    proxies         = optional(number, 1)
+    public          = optional(bool, false)
+    rate_limit      = optional(string)
+    roles           = optional(map(set(string)), {})
+    url             = optional(string)
+  })
+  default = null
+}
+
 variable "gpu" {
   description = "Whether inference has a GPU. Without one the same service runs the 8-bit model on CPUs."
   type        = bool
@@ -33,6 +51,7 @@ variable "images" {
   description = "The container images, each by digest: <registry>/<image>@sha256:<digest>."
   type = object({
     cpu           = string
+    gateway       = optional(string)
     inference     = string
     inference_gpu = optional(string)
     training      = optional(string)

@@ -33,6 +33,8 @@ locals {
     "roles/pubsub.admin",
     # Services and who may call them.
     "roles/run.admin",
+    # The gateway's secrets: it makes them and their first versions.
+    "roles/secretmanager.admin",
     # The APIs of all these.
     "roles/serviceusage.serviceUsageAdmin",
     # Buckets and who may use them, and the state of Terraform itself.

@@ -8,6 +8,7 @@ locals {
     bigquery         = "serviceAccount:bq-${var.project_number}@bigquery-encryption.iam.gserviceaccount.com"
     pubsub           = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
     run              = "serviceAccount:service-${var.project_number}@serverless-robot-prod.iam.gserviceaccount.com"
+    secretmanager    = "serviceAccount:service-${var.project_number}@gcp-sa-secretmanager.iam.gserviceaccount.com"
     storage          = "serviceAccount:service-${var.project_number}@gs-project-accounts.iam.gserviceaccount.com"
   }
   encrypting = var.kms_key_name == null ? [] : var.encrypting
@@ -54,7 +55,7 @@ resource "google_kms_crypto_key_iam_member" "encrypter" {
   crypto_key_id = var.kms_key_name
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
   member        = local.agents[each.value]
-  # Run's agent is made with its API, Pub/Sub's and Artifact Registry's by `make bootstrap`.
+  # Run's agent is made with its API, those of Pub/Sub, Artifact Registry and Secret Manager by `make bootstrap`.
   depends_on = [
     google_project_service.service,
     data.google_storage_project_service_account.agent,

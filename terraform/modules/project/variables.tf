@@ -1,7 +1,7 @@
 variable "audited" {
   description = "APIs of which every read and write of data is logged, with who did it. Each must be among the services. The logs are paid for by volume."
   type        = set(string)
-  default     = ["bigquery.googleapis.com", "pubsub.googleapis.com", "storage.googleapis.com"]
+  default     = ["bigquery.googleapis.com", "pubsub.googleapis.com", "secretmanager.googleapis.com", "storage.googleapis.com"]
   validation {
     condition     = alltrue([for name in var.audited : contains(var.services, name)])
     error_message = "audited: write only what is in services too, such as storage.googleapis.com."
@@ -9,14 +9,14 @@ variable "audited" {
 }
 
 variable "encrypting" {
-  description = "Whose service agents may use the key: artifactregistry, bigquery, pubsub, run, storage."
+  description = "Whose service agents may use the key: artifactregistry, bigquery, pubsub, run, secretmanager, storage."
   type        = set(string)
-  default     = ["bigquery", "pubsub", "run", "storage"]
+  default     = ["bigquery", "pubsub", "run", "secretmanager", "storage"]
   validation {
     condition = alltrue([
-      for name in var.encrypting : contains(["artifactregistry", "bigquery", "pubsub", "run", "storage"], name)
+      for name in var.encrypting : contains(["artifactregistry", "bigquery", "pubsub", "run", "secretmanager", "storage"], name)
     ])
-    error_message = "encrypting: write only artifactregistry, bigquery, pubsub, run and storage."
+    error_message = "encrypting: write only artifactregistry, bigquery, pubsub, run, secretmanager and storage."
   }
 }
 
@@ -60,6 +60,7 @@ variable "services" {
     "monitoring.googleapis.com",
     "pubsub.googleapis.com",
     "run.googleapis.com",
+    "secretmanager.googleapis.com",
     "serviceusage.googleapis.com",
     "storage.googleapis.com",
     "telemetry.googleapis.com",

@@ -1,4 +1,4 @@
-# One stage of the pipeline: a Cloud Run service and who may call it.
+# One stage of the pipeline, or the gateway before it: a Cloud Run service and who may call it.
 
 locals {
   # Cloud Run's own form of a service's address: known before the service stands, so that what pushes to it
@@ -7,6 +7,10 @@ locals {
   probe = { path = "/healthz", port = 8080 }
   # Without a GPU an instance costs nothing between requests.
   cpu_idle = var.gpu == null
+  # A secret is mounted as a folder, so that there is a volume for each file.
+  volumes = {
+    for path, secret in var.secret_files : secret => { folder = dirname(path), file = basename(path) }
+  }
 }
 
 resource "google_cloud_run_v2_service" "service" {
@@ -45,6 +49,20 @@ resource "google_cloud_run_v2_service" "service" {
       }
     }
 
+    dynamic "volumes" {
+      for_each = local.volumes
+      content {
+        name = volumes.key
+        secret {
+          secret = volumes.key
+          items {
+            path    = volumes.value.file
+            version = "latest"
+          }
+        }
+      }
+    }
+
     containers {
       image = var.image
       args  = var.args
@@ -67,6 +85,27 @@ resource "google_cloud_run_v2_service" "service" {
         content {
           name  = env.key
           value = env.value
+        }
+      }
+
+      dynamic "env" {
+        for_each = var.secret_environment
+        content {
+          name = env.key
+          value_source {
+            secret_key_ref {
+              secret  = env.value.secret
+              version = env.value.version
+            }
+          }
+        }
+      }
+
+      dynamic "volume_mounts" {
+        for_each = local.volumes
+        content {
+          name       = volume_mounts.key
+          mount_path = volume_mounts.value.folder
         }
       }
 
@@ -107,4 +146,14 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
   name     = google_cloud_run_v2_service.service.name
   role     = "roles/run.invoker"
   member   = each.value
+}
+
+# Cloud Run asks nobody who he is then: the service itself must.
+resource "google_cloud_run_v2_service_iam_member" "public" {
+  count    = var.public ? 1 : 0
+  project  = var.project_id
+  location = var.region
+  name     = google_cloud_run_v2_service.service.name
+  role     = "roles/run.invoker"
+  member   = "allUsers"
 }

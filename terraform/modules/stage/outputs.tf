@@ -5,7 +5,11 @@ output "name" {
 }
 
 output "url" {
-  description = "Where it is pushed to, once it stands and its invokers may call it."
+  description = "Where it is called, once it stands and its invokers may."
   value       = local.url
-  depends_on  = [google_cloud_run_v2_service.service, google_cloud_run_v2_service_iam_member.invoker]
+  depends_on = [
+    google_cloud_run_v2_service.service,
+    google_cloud_run_v2_service_iam_member.invoker,
+    google_cloud_run_v2_service_iam_member.public,
+  ]
 }

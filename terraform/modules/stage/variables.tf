@@ -83,7 +83,7 @@ variable "invokers" {
       for member in values(var.invokers) :
       can(regex("^(serviceAccount|user|group|principal|principalSet):.+", member))
     ])
-    error_message = "invokers: write members such as serviceAccount:<email>, user:<email> or group:<email>; a stage is never public."
+    error_message = "invokers: write members such as serviceAccount:<email>, user:<email> or group:<email>; who is not named here may call it only where it is public."
   }
 }
 
@@ -152,12 +152,47 @@ variable "project_number" {
   }
 }
 
+variable "public" {
+  description = "Whether everybody may call the service: only for one that asks each caller itself who he is, as the gateway does."
+  type        = bool
+  default     = false
+}
+
 variable "region" {
   description = "The region, such as europe-west4."
   type        = string
   validation {
     condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
     error_message = "region: write a region such as europe-west4."
+  }
+}
+
+variable "secret_environment" {
+  description = "Environment variables whose values are secrets: name => the secret, and which version an instance is started with."
+  type = map(object({
+    secret  = string
+    version = string
+  }))
+  default = {}
+  validation {
+    condition     = length(setintersection(keys(var.secret_environment), keys(var.environment))) == 0
+    error_message = "secret_environment: write no variable that is in environment, too."
+  }
+}
+
+variable "secret_files" {
+  description = "Files that are secrets: path => the secret, of which the newest version is read whenever the file is. Each is alone in its folder."
+  type        = map(string)
+  default     = {}
+  validation {
+    condition = alltrue([
+      for path in keys(var.secret_files) : can(regex("^/[a-z0-9-]+/[a-z0-9.-]+$", path)) && !can(regex("^/(dev|proc|sys|app)/", path))
+    ])
+    error_message = "secret_files: write paths such as /keys/keys.json; not below /app, /dev, /proc or /sys."
+  }
+  validation {
+    condition     = length(distinct([for path in keys(var.secret_files) : dirname(path)])) == length(var.secret_files)
+    error_message = "secret_files: write each file into a folder of its own; a mounted secret hides what else is there."
   }
 }
 

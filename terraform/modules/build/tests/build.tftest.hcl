@@ -83,7 +83,7 @@ run "each_has_the_roles_that_applying_needs_in_its_own_environment_only" {
         "roles/bigquery.dataOwner", "roles/bigquery.jobUser", "roles/cloudscheduler.admin",
         "roles/iam.serviceAccountAdmin", "roles/iam.serviceAccountOpenIdTokenCreator",
         "roles/iam.serviceAccountUser", "roles/logging.configWriter", "roles/monitoring.editor", "roles/pubsub.admin",
-        "roles/run.admin", "roles/serviceusage.serviceUsageAdmin", "roles/storage.admin",
+        "roles/run.admin", "roles/secretmanager.admin", "roles/serviceusage.serviceUsageAdmin", "roles/storage.admin",
       ])
     ])
     error_message = "It has other roles."

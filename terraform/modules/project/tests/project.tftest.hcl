@@ -9,7 +9,7 @@ run "the_pipelines_apis_are_on_and_stay_on" {
   command = plan
   assert {
     condition = alltrue([
-      for name in ["bigquery", "bigquerystorage", "cloudscheduler", "iam", "monitoring", "pubsub", "run", "storage"] :
+      for name in ["bigquery", "bigquerystorage", "cloudscheduler", "iam", "monitoring", "pubsub", "run", "secretmanager", "storage"] :
       contains(keys(google_project_service.service), "${name}.googleapis.com")
     ])
     error_message = "An API is off."
@@ -38,7 +38,7 @@ run "reads_and_writes_are_audited" {
   }
   assert {
     condition = keys(google_project_iam_audit_config.audit) == [
-      "bigquery.googleapis.com", "pubsub.googleapis.com", "storage.googleapis.com"
+      "bigquery.googleapis.com", "pubsub.googleapis.com", "secretmanager.googleapis.com", "storage.googleapis.com"
     ]
     error_message = "Other services are audited."
   }
@@ -77,10 +77,11 @@ run "the_agents_use_the_key" {
   }
   assert {
     condition = { for name, each in google_kms_crypto_key_iam_member.encrypter : name => each.member } == {
-      bigquery = "serviceAccount:bq-123456789012@bigquery-encryption.iam.gserviceaccount.com"
-      pubsub   = "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"
-      run      = "serviceAccount:service-123456789012@serverless-robot-prod.iam.gserviceaccount.com"
-      storage  = "serviceAccount:service-123456789012@gs-project-accounts.iam.gserviceaccount.com"
+      bigquery      = "serviceAccount:bq-123456789012@bigquery-encryption.iam.gserviceaccount.com"
+      pubsub        = "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"
+      run           = "serviceAccount:service-123456789012@serverless-robot-prod.iam.gserviceaccount.com"
+      secretmanager = "serviceAccount:service-123456789012@gcp-sa-secretmanager.iam.gserviceaccount.com"
+      storage       = "serviceAccount:service-123456789012@gs-project-accounts.iam.gserviceaccount.com"
     }
     error_message = "Somebody cannot use the key, or somebody else can."
   }

@@ -16,7 +16,7 @@ run "a_stage_is_private_protected_and_sleeps" {
     error_message = "It is reached from everywhere."
   }
   assert {
-    condition     = length(google_cloud_run_v2_service_iam_member.invoker) == 0
+    condition     = length(google_cloud_run_v2_service_iam_member.invoker) + length(google_cloud_run_v2_service_iam_member.public) == 0
     error_message = "Somebody may call it, though nobody asked for it."
   }
   assert {
@@ -45,6 +45,80 @@ run "a_stage_is_private_protected_and_sleeps" {
     )
     error_message = "There is a key or a connector that nobody asked for."
   }
+  assert {
+    condition = (
+      length(google_cloud_run_v2_service.service.template[0].volumes) == 0 &&
+      length(google_cloud_run_v2_service.service.template[0].containers[0].volume_mounts) == 0 &&
+      length(google_cloud_run_v2_service.service.template[0].containers[0].env) == 0
+    )
+    error_message = "There is a secret or a variable that nobody asked for."
+  }
+}
+
+run "everybody_may_call_what_is_public" {
+  command = plan
+  variables {
+    public = true
+  }
+  assert {
+    condition = (
+      google_cloud_run_v2_service_iam_member.public[0].member == "allUsers" &&
+      google_cloud_run_v2_service_iam_member.public[0].role == "roles/run.invoker" &&
+      google_cloud_run_v2_service_iam_member.public[0].name == "inference" &&
+      google_cloud_run_v2_service_iam_member.public[0].project == "acme-dev" &&
+      google_cloud_run_v2_service_iam_member.public[0].location == "europe-west4"
+    )
+    error_message = "Not everybody may call it, or something else as well."
+  }
+}
+
+run "secrets_are_told_by_name" {
+  command = plan
+  variables {
+    environment        = { VITRINE_BUCKET = "acme-dev-vitrine" }
+    secret_environment = { VITRINE_SESSION_SECRET = { secret = "gateway-session", version = "3" } }
+    secret_files       = { "/keys/keys.json" = "gateway-keys" }
+  }
+  assert {
+    condition = {
+      for each in google_cloud_run_v2_service.service.template[0].containers[0].env :
+      each.name => [for from in each.value_source : "${from.secret_key_ref[0].secret} ${from.secret_key_ref[0].version}"]
+    } == { VITRINE_BUCKET = [], VITRINE_SESSION_SECRET = ["gateway-session 3"] }
+    error_message = "The variable is not the secret's version."
+  }
+  assert {
+    condition = (
+      google_cloud_run_v2_service.service.template[0].containers[0].volume_mounts[0].mount_path == "/keys" &&
+      google_cloud_run_v2_service.service.template[0].containers[0].volume_mounts[0].name == google_cloud_run_v2_service.service.template[0].volumes[0].name
+    )
+    error_message = "The file is elsewhere."
+  }
+  assert {
+    condition = (
+      google_cloud_run_v2_service.service.template[0].volumes[0].secret[0].secret == "gateway-keys" &&
+      google_cloud_run_v2_service.service.template[0].volumes[0].secret[0].items[0].path == "keys.json" &&
+      google_cloud_run_v2_service.service.template[0].volumes[0].secret[0].items[0].version == "latest"
+    )
+    error_message = "The file is not the newest version of the secret."
+  }
+}
+
+run "secrets_that_hide_something_are_refused" {
+  command = plan
+  variables {
+    environment        = { VITRINE_SESSION_SECRET = "secret" }
+    secret_environment = { VITRINE_SESSION_SECRET = { secret = "gateway-session", version = "3" } }
+    secret_files       = { "/app/keys.json" = "gateway-keys" }
+  }
+  expect_failures = [var.secret_environment, var.secret_files]
+}
+
+run "two_secrets_in_one_folder_are_refused" {
+  command = plan
+  variables {
+    secret_files = { "/keys/keys.json" = "gateway-keys", "/keys/others.json" = "gateway-others" }
+  }
+  expect_failures = [var.secret_files]
 }
 
 run "its_address_is_known_before_it_stands" {
