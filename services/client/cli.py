@@ -318,6 +318,67 @@ def request(
 
 
 @app.command()
+def retry(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(help="The id of a job that is done.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Watch the new job until it is completed.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 3600,
+) -> None:
+    """Ask for what failed in a job once more, from the photos as they are now; prints the new job's id."""
+    vitrine = _connect(ctx)
+    asked = vitrine.retry(job)
+    print(asked, flush=True)
+    if wait:
+        _watch(vitrine, asked, timeout)
+
+
+@app.command()
+def classify(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(help="The id of a completed job: what it prepared is classified.")],
+    classify: Annotated[str, typer.Option(help="originals, augmented or both.")] = "originals",
+    model: Annotated[str | None, typer.Option(help="The version of the model; else the served one.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch the new job until it is completed.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 3600,
+) -> None:
+    """Ask for what a job prepared to be classified, without copying it; prints the id of the new job."""
+    vitrine = _connect(ctx)
+    asked = vitrine.classify_prepared(job, classify, model)
+    print(asked, flush=True)
+    if wait:
+        _watch(vitrine, asked, timeout)
+
+
+@app.command()
+def jobs(
+    ctx: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    after: Annotated[str | None, typer.Option(help="Go on where another list ended, as it says.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the jobs, newest first."""
+    page = _connect(ctx).jobs(limit, after)
+    if as_json:
+        listed = [
+            {"status": job.status, "job": job.manifest.model_dump(mode="json", exclude_defaults=True)}
+            for job in page.jobs
+        ]
+        print(json.dumps({"jobs": listed, "after": page.after}, indent=2))
+        return
+    table = Table(
+        "job", "requested", "status", "photos", "predictions", "errors", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for job in page.jobs:
+        done = job.completed
+        counts = (str(done.predictions), str(done.errors)) if done else ("", "")
+        requested = f"{job.manifest.requested_at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(job.job_id, requested, job.status, str(job.manifest.images), *counts)
+    out.print(table)
+    if page.after:
+        err.print(f"more: vitrine jobs --after {page.after}", soft_wrap=True)
+
+
+@app.command()
 def watch(
     ctx: typer.Context,
     job: Annotated[str, typer.Argument(help="The id of a job.")],

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
 from pydantic import ValidationError
@@ -36,7 +37,6 @@ from services.shared.errors import ObjectNotFoundError
 from services.shared.events import (
     CancellationRequested,
     ClassificationRequested,
-    Classify,
     JobCompleted,
     Prediction,
     describe,
@@ -86,11 +86,16 @@ class Status:
 
 @dataclass(frozen=True)
 class Job:
-    """A job in the list of all: running as long as it is not completed."""
+    """A job in the list of all."""
 
     job_id: str
     manifest: Manifest
     completed: JobCompleted | None
+
+    @property
+    def status(self) -> Literal["running", "completed", "cancelled"]:
+        """Where it is."""
+        return self.completed.status if self.completed else "running"
 
 
 @dataclass(frozen=True)
@@ -265,9 +270,7 @@ class Vitrine:
         )
         return self.request(request)
 
-    def classify_prepared(
-        self, job_id: str, classify: Classify = "originals", model: str | None = None
-    ) -> str:
+    def classify_prepared(self, job_id: str, classify: str = "originals", model: str | None = None) -> str:
         """Asks for what a completed job prepared to be classified; nothing is copied. The id of the new job.
 
         It is called after what is asked, so that whoever asks twice has the same job: `spring-originals`,
@@ -289,7 +292,7 @@ class Vitrine:
         prepared = manifest.job_id
         suffix = f"-{classify}" + ("" if model is None else f"-{digest(model)[:8]}")
         asked = {"prepared_by": prepared, "classify": classify, "model": model}
-        request = parse_request(json.dumps(asked | {"job_id": _derived(prepared, suffix)}))
+        request = parse_request(json.dumps(asked)).model_copy(update={"job_id": _derived(prepared, suffix)})
         if completed.status == "cancelled":
             raise ClientError(f"job {prepared!r} was cancelled: not all of it was prepared")
         if classify != "originals" and manifest.request.augmentation is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import batched
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -19,6 +19,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1, storage
 
+from services.client import google_cloud as client
 from services.local.cloud import LocalCloud
 from services.local.provision import provision_buckets, provision_dataset
 from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
@@ -29,9 +30,16 @@ from services.shared.jobs import ndjson
 from services.shared.memory import MemoryCatalogue, MemoryObjects, MemoryPublisher, MemoryWarehouse
 from services.shared.parallel import in_parallel
 from services.shared.ports import Catalogue, Objects, Publisher, Warehouse
+from tests.unit.client_world import OwnedObjects
 
 PROJECT = "vitrine-local"
 NOON = datetime(2026, 11, 22, 12, 0, 0, 250_000, tzinfo=UTC)
+
+
+class Pages(Protocol):
+    """What lists a part of a prefix: only the client does."""
+
+    def page(self, prefix: str, *, after: str | None, limit: int) -> Sequence[str]: ...
 
 
 class World:
@@ -39,6 +47,7 @@ class World:
 
     bucket: str
     objects: Objects
+    pages: Pages
     catalogue: Catalogue
     warehouse: Warehouse
 
@@ -66,8 +75,9 @@ class MemoryWorld(World):
 
     def __init__(self) -> None:
         self.objects = self._objects = MemoryObjects()
-        self.catalogue = self._catalogue = MemoryCatalogue()
+        self.pages = OwnedObjects(self._objects)
         self.warehouse = self._warehouse = MemoryWarehouse(self._objects)
+        self.catalogue = self._catalogue = MemoryCatalogue(warehouse=self._warehouse)
 
     def put(self, name: str, data: bytes) -> int:
         return self._objects.put(f"gs://{self.bucket}/{name}", data)
@@ -92,6 +102,7 @@ class GoogleWorld(World):
         self._storage = storage.Client(PROJECT)
         self._bigquery = bigquery.Client(PROJECT, credentials=AnonymousCredentials())
         self.objects = CloudObjects(PROJECT)
+        self.pages = client.CloudObjects(PROJECT)
         self.catalogue = BigQueryCatalogue(PROJECT, self._dataset)
         self.warehouse = BigQueryWarehouse(PROJECT, self._dataset)
 
@@ -321,6 +332,25 @@ def test_more_objects_are_counted_than_a_page_lists(world: World) -> None:
     assert world.objects.count(f"gs://{world.bucket}/many/") == 1_100
 
 
+def test_a_part_of_a_prefix_is_listed_in_order(world: World) -> None:
+    root = f"gs://{world.bucket}/recent/"
+    for name in ("recent/3/a", "recent/1/b", "recent/1/a", "recent/10/a", "recent/2/ä", "recently", "a"):
+        world.put(name, b"")
+
+    def page(after: str | None, limit: int) -> list[str]:
+        found = world.pages.page(root, after=None if after is None else root + after, limit=limit)
+        return [uri.removeprefix(root) for uri in found]
+
+    everything = ["1/a", "1/b", "10/a", "2/ä", "3/a"]
+    assert page(None, 9) == page(None, 5) == everything
+    assert page(None, 2) == everything[:2]
+    assert page("1/b", 2) == everything[2:4]
+    # What is named need not stand, or no longer.
+    assert page("1/az", 1) == everything[1:2]
+    assert page("2/ä", 9) == everything[4:]
+    assert page("3/a", 9) == page("4", 9) == []
+
+
 # ------------------------------------------------------------------------------------- catalogue
 
 SHOP = tuple(
@@ -436,6 +466,28 @@ def test_a_product_that_is_listed_twice_is_selected_once(tables: World) -> None:
 
 def test_a_selection_of_nothing_is_empty(tables: World) -> None:
     assert selected(tables) == []
+
+
+def test_a_retry_selects_the_products_that_have_an_error_in_that_job(shop: World) -> None:
+    def failure(number: int, **columns: Any) -> dict[str, Any]:
+        return prediction(number, **FAILED | {"job_id": "job", "image_id": number} | columns)
+
+    rows = [
+        *(failure(number) for number in (3, 4, 5)),
+        failure(6, image_id=3, variant="augmented-0"),
+        prediction(9),
+        failure(10, job_id="other"),
+        failure(11, job_id=None),
+        failure(12, image_id=None),
+        failure(99),
+    ]
+    shop.put("rows.ndjson", lines(*rows))
+    shop.warehouse.load("predictions", f"gs://{shop.bucket}/rows.ndjson", unique("load"))
+    assert sorted(ids(selected(shop, retry_of="job"))) == [3, 4, 5]
+    assert len(selected(shop, retry_of="job")) == 3
+    assert ids(selected(shop, retry_of="job", gender=("Men",))) == {3}
+    assert len(selected(shop, retry_of="job", limit=2)) == 2
+    assert selected(shop, retry_of="nobodys") == []
 
 
 def test_a_product_comes_back_as_it_was(tables: World) -> None:

@@ -1,14 +1,17 @@
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from services.client.client import JobStalledError, Status, Vitrine, parse_request
+from services.client.client import JobPage, JobStalledError, Status, Vitrine, parse_request
 from services.client.errors import ClientError, InvalidRequestError
-from services.shared.events import ImageUploaded, Message, Product
-from services.shared.layout import digest, photo_uri
-from tests.unit.client_world import World
+from services.shared.events import ClassificationRequested, ImageUploaded, Message, Product
+from services.shared.layout import JobLayout, digest, photo_uri, recent_uri
+from services.shared.memory import MemoryObjects
+from tests.unit.client_world import NOW, OwnedObjects, World
 from tests.unit.memory_pipeline import BUCKET
 from tests.unit.photos import jpeg
 
@@ -35,6 +38,19 @@ def stop_at(service: str) -> Callable[[str, Message], None]:
             raise InterruptedError
 
     return before
+
+
+class CountedObjects(OwnedObjects):
+    """Objects that keep what was counted."""
+
+    def __init__(self, memory: MemoryObjects) -> None:
+        super().__init__(memory)
+        self.counted: list[str] = []
+        self.count = self._count
+
+    def _count(self, prefix: str) -> int:
+        self.counted.append(prefix)
+        return self.memory.count(prefix)
 
 
 class SentMessages:
@@ -122,6 +138,208 @@ def test_a_job_that_matches_nothing_is_completed() -> None:
     status = world.vitrine.status(job_id)
     assert status.completed is not None
     assert progress(status)["selected"] == (0, 0)
+
+
+def asked(world: World, job_id: str) -> ClassificationRequested:
+    """The request of a job, without its name."""
+    manifest = world.vitrine.status(job_id).manifest
+    assert manifest is not None
+    return manifest.request.model_copy(update={"job_id": None})
+
+
+def classified(world: World, job_id: str) -> dict[tuple[int, str], str | None]:
+    found = [row for row in world.pipeline.warehouse.tables["predictions"] if row["job_id"] == job_id]
+    return {(row["image_id"], row["variant"]): row["error"] for row in found}
+
+
+def ran(world: World, document: str) -> str:
+    """A request's job, which has run."""
+    job_id = world.vitrine.request(parse_request(document))
+    world.pipeline.run()
+    return job_id
+
+
+def test_a_status_lists_no_photos_and_no_variants() -> None:
+    world = shop(3)
+    job_id = world.vitrine.request(parse_request(ROTATED))
+    with pytest.raises(InterruptedError):
+        world.pipeline.run(before=stop_at("inference"))
+    objects = CountedObjects(world.pipeline.objects)
+    status = Vitrine(objects, SentMessages(), world.tables, BUCKET, "uploads").status(job_id)
+    assert progress(status)["augmented"] == (1, 1)
+    counted = [prefix.removeprefix(f"gs://{BUCKET}/jobs/{job_id}/") for prefix in objects.counted]
+    assert counted == ["ledger/", "predictions/", "metadata/", "augmentation/"]
+
+
+def test_a_retry_asks_for_the_same_of_what_failed_and_is_named_after_its_job() -> None:
+    world = shop(5)
+    world.objects.put(photo_uri(BUCKET, 2), b"no photo", "image/jpeg")
+    ran(world, ROTATED.replace("{", '{"job_id": "spring", "model": "1", ', 1))
+    world.objects.put(photo_uri(BUCKET, 2), jpeg(), "image/jpeg")
+    assert [world.vitrine.retry("spring") for _ in range(2)] == ["spring-r1"] * 2
+    world.pipeline.run()
+    assert world.vitrine.retry("spring") == "spring-r1"
+    world.pipeline.run()
+
+    same = json.loads(ROTATED) | {"model": "1"}
+    del same["gender"]
+    assert asked(world, "spring-r1") == parse_request(json.dumps(same | {"retry_of": "spring"}))
+    variants = ("original", "augmented-0", "augmented-1")
+    mended: dict[tuple[int, str], str | None] = {(2, variant): None for variant in variants}
+    assert classified(world, "spring-r1") == mended | {(5, "original"): "photo-missing"}
+    assert world.vitrine.retry("spring-r1") == "spring-r2"
+    world.pipeline.run()
+    assert classified(world, "spring-r2") == {(5, "original"): "photo-missing"}
+    assert asked(world, "spring-r2").retry_of == "spring-r1"
+    assert world.vitrine.rejected() == []
+
+
+def test_a_job_that_is_only_called_like_a_retry_is_a_job() -> None:
+    world = shop(3)
+    assert world.vitrine.retry(ran(world, '{"job_id": "summer-r1"}')) == "summer-r1-r1"
+
+
+@pytest.mark.parametrize("length", [60, 61, 62, 63])
+def test_the_id_of_a_retry_is_never_too_long_and_never_that_of_another(length: int) -> None:
+    world = shop(2)
+    jobs = [ran(world, json.dumps({"job_id": "a" * (length - 1) + last})) for last in "bc"]
+    retries = [world.vitrine.retry(job) for job in jobs]
+    world.pipeline.run()
+    assert len({*retries, *jobs}) == 4
+    assert all(len(retry) <= 63 and retry.endswith("-r1") for retry in retries)
+    assert [asked(world, retry).retry_of for retry in retries] == jobs
+    again = world.vitrine.retry(retries[0])
+    assert again == retries[0].removesuffix("-r1") + "-r2"
+
+
+def test_what_was_prepared_is_retried_with_the_variants_that_it_had() -> None:
+    world = shop(3)
+    ran(world, ROTATED.replace("{", '{"job_id": "spring", ', 1).replace("both", "none"))
+    job_id = world.vitrine.classify_prepared("spring", "both")
+    world.pipeline.run()
+    world.objects.put(photo_uri(BUCKET, 3), jpeg(), "image/jpeg")
+    again = world.vitrine.retry(job_id)
+    world.pipeline.run()
+    assert (job_id, again) == ("spring-both", "spring-both-r1")
+    assert set(classified(world, again)) == {(3, "original"), (3, "augmented-0"), (3, "augmented-1")}
+
+
+def running(world: World) -> str:
+    job_id = world.vitrine.request(parse_request('{"job_id": "running"}'))
+    with pytest.raises(InterruptedError):
+        world.pipeline.run(before=stop_at("staging"))
+    return job_id
+
+
+def test_what_cannot_be_retried_is_told() -> None:
+    world = shop(3)
+    ran(world, '{"job_id": "prepared", "limit": 1, "classify": "none"}')
+    with pytest.raises(ClientError, match="nothing failed in job 'prepared'"):
+        world.vitrine.retry("prepared")
+    with pytest.raises(ClientError, match="there is no job 'nobodys'"):
+        world.vitrine.retry("nobodys")
+    with pytest.raises(ClientError, match="job 'running' is not done yet"):
+        world.vitrine.retry(running(world))
+
+
+@pytest.mark.parametrize(
+    ("classify", "model", "job_id", "variants"),
+    [
+        ("originals", None, "spring-originals", ["original"]),
+        ("augmented", None, "spring-augmented", ["augmented-0", "augmented-1"]),
+        ("both", "1", f"spring-both-{digest('1')[:8]}", ["original", "augmented-0", "augmented-1"]),
+    ],
+)
+def test_what_a_job_prepared_is_classified_by_a_job_that_is_named_after_what_is_asked(
+    classify: str, model: str | None, job_id: str, variants: list[str]
+) -> None:
+    world = shop(2)
+    ran(world, ROTATED.replace("{", '{"job_id": "spring", ', 1).replace("both", "none"))
+    assert world.vitrine.classify_prepared("spring", classify, model) == job_id
+    world.pipeline.run()
+    assert world.vitrine.classify_prepared("spring", classify, model) == job_id
+    # Of a job that itself classified what another prepared: what the other one prepared.
+    assert world.vitrine.classify_prepared(job_id, classify, model) == job_id
+    world.pipeline.run()
+    expected: dict[tuple[int, str], str | None] = {(1, variant): None for variant in variants}
+    assert classified(world, job_id) == expected | {(2, "original"): "photo-missing"}
+    assert [row["job_id"] for row in world.pipeline.warehouse.tables["jobs"]] == ["spring", job_id]
+    assert list(progress(world.vitrine.status(job_id))) == ["selected", "staged", "classified", "recorded"]
+    assert world.vitrine.rejected() == []
+
+
+def test_what_cannot_be_classified_is_told() -> None:
+    world = shop(3)
+    ran(world, '{"job_id": "prepared", "classify": "none"}')
+    for refused, complaint in {
+        ("nobodys", "originals"): "there is no job 'nobodys'",
+        ("prepared", "both"): "job 'prepared' made no variants",
+        ("prepared", "none"): 'classify: "none" would leave nothing to do',
+        ("prepared", "some"): "classify: ",
+    }.items():
+        with pytest.raises(ClientError, match=complaint):
+            world.vitrine.classify_prepared(*refused)
+    running(world)
+    with pytest.raises(ClientError, match="job 'running' is not done yet"):
+        world.vitrine.classify_prepared("running")
+    world.vitrine.cancel("running")
+    world.pipeline.run()
+
+
+def test_what_a_cancelled_job_prepared_is_not_classified() -> None:
+    world = shop(3)
+    job_id = world.vitrine.request(parse_request('{"classify": "none"}'))
+
+    def cancel(service: str, message: Message) -> None:
+        if service == "staging":
+            world.objects.create(JobLayout(BUCKET, job_id).cancelled, b"", "text/plain")
+
+    world.pipeline.run(before=cancel)
+    with pytest.raises(ClientError, match=f"job '{job_id}' was cancelled: not all of it was prepared"):
+        world.vitrine.classify_prepared(job_id)
+
+
+def test_the_jobs_are_listed_in_pages_the_newest_first_and_running_ones_too() -> None:
+    world = shop(3)
+    assert world.vitrine.jobs() == JobPage((), None)
+    moments = iter(NOW + timedelta(seconds=second) for second in range(10))
+    world.pipeline.ports["selection"] = replace(
+        world.pipeline.ports["selection"], clock=lambda: next(moments)
+    )
+    for job_id in ("zz", "mm", "aa"):
+        ran(world, json.dumps({"job_id": job_id}))
+    running(world)
+
+    everything = world.vitrine.jobs()
+    assert [(job.job_id, job.status) for job in everything.jobs] == [
+        ("running", "running"),
+        ("aa", "completed"),
+        ("mm", "completed"),
+        ("zz", "completed"),
+    ]
+    assert everything.after is None
+    assert everything.jobs[1].manifest.requested_at == NOW + timedelta(seconds=2)
+    assert everything.jobs[1].completed is not None
+
+    first = world.vitrine.jobs(3)
+    assert first.jobs == everything.jobs[:3]
+    assert world.vitrine.jobs(3, first.after) == JobPage(everything.jobs[3:], None)
+    assert world.vitrine.jobs(4).after is None
+
+
+def test_a_job_whose_files_are_cleared_away_is_not_listed_and_holds_no_page_up() -> None:
+    world = shop(3)
+    moments = iter(NOW + timedelta(seconds=second) for second in range(10))
+    world.pipeline.ports["selection"] = replace(
+        world.pipeline.ports["selection"], clock=lambda: next(moments)
+    )
+    for job_id in ("zz", "mm", "aa"):
+        ran(world, json.dumps({"job_id": job_id}))
+    # Between aa and mm.
+    world.objects.create(recent_uri(BUCKET, NOW + timedelta(seconds=1.5), "gone"), b"", "text/plain")
+    first = world.vitrine.jobs(2)
+    assert [job.job_id for job in first.jobs] == ["aa"]
+    assert [job.job_id for job in world.vitrine.jobs(2, first.after).jobs] == ["mm", "zz"]
 
 
 def test_a_rejected_request_ends_the_watch_with_its_reason() -> None:

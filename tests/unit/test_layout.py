@@ -1,5 +1,7 @@
 """Names of objects: each from its input alone, no two the same, and prefixes that hold what they say."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,8 @@ from services.shared.layout import (
     digest,
     handled_uri,
     photo_uri,
+    recent_prefix,
+    recent_uri,
     rejected_uri,
     shard_of,
     shards,
@@ -26,12 +30,14 @@ batches = st.integers(0, 10_000_000)
         (photo_uri("bucket", 7), "images/7.jpg"),
         (handled_uri("bucket", "subscription", "event"), f"handled/subscription/{digest('event')}"),
         (rejected_uri("bucket", "id"), "rejected/id"),
+        (recent_uri("bucket", datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC), "job"), "recent/8227399232999/job"),
         (LAYOUT.manifest, "jobs/job/manifest.json"),
         (LAYOUT.summary, "jobs/job/summary.json"),
         (LAYOUT.image(7), "jobs/job/images/7.jpg"),
         (LAYOUT.image(7, "augmented-2"), "jobs/job/augmented/7-2.jpg"),
         (LAYOUT.metadata(1_234), "jobs/job/metadata/0001/00001234.ndjson"),
         (LAYOUT.predictions(1_234), "jobs/job/predictions/0001/00001234.ndjson"),
+        (LAYOUT.augmentation(1_234), "jobs/job/augmentation/0001/00001234"),
         (LAYOUT.ledger(1_234), "jobs/job/ledger/0001/00001234"),
         (LAYOUT.loaded(1), "jobs/job/loaded/0001"),
     ],
@@ -64,6 +70,19 @@ def test_shards_divide_the_batches(count: int) -> None:
 
 def test_the_markers_of_loaded_shards_have_one_prefix() -> None:
     assert all(LAYOUT.loaded(shard).startswith(LAYOUT.all_loaded) for shard in (0, 1, 12_345))
+
+
+@given(
+    st.datetimes(datetime(1970, 1, 1), datetime(2286, 1, 1)),
+    st.timedeltas(timedelta(milliseconds=2), timedelta(36_500)),
+)
+def test_the_job_that_was_asked_for_later_is_listed_first(asked: datetime, after: timedelta) -> None:
+    earlier, later = (
+        recent_uri("bucket", moment.replace(tzinfo=UTC), job)
+        for moment, job in ((asked, "a"), (min(asked + after, datetime(2286, 2, 1)), "z"))
+    )
+    assert later < earlier
+    assert later.startswith(recent_prefix("bucket"))
 
 
 def test_a_job_does_not_hold_what_belongs_to_a_job_of_a_longer_name() -> None:

@@ -4,6 +4,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from itertools import count
 from typing import Any
 
@@ -13,7 +14,8 @@ from PIL import Image
 from services.model.registry import Pointer
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import BATCH_IMAGES, Message, Product
-from services.shared.layout import photo_uri
+from services.shared.jobs import BatchTally, read_tally
+from services.shared.layout import JobLayout, photo_uri, recent_uri
 from tests.unit.memory_pipeline import BUCKET, MemoryPipeline, clock
 from tests.unit.photos import encoded, jpeg
 
@@ -360,6 +362,290 @@ def test_what_the_broker_gave_up_on_is_kept_with_where_it_came_from() -> None:
     assert "12 deliveries" in row["reason"]
     assert json.loads(row["attributes"]) == {"job_id": "job", "event_id": "abc"}
     assert pipeline.objects.read(row["payload_uri"]).data == b"a batch"
+
+
+def of(pipeline: MemoryPipeline, job_id: str) -> dict[tuple[int, str], str | None]:
+    """The rows of a job: (image_id, variant) -> error."""
+    found = [row for row in rows(pipeline) if row["job_id"] == job_id]
+    keyed = {(row["image_id"], row["variant"]): row["error"] for row in found}
+    assert len(keyed) == len(found)
+    return keyed
+
+
+def reasons(pipeline: MemoryPipeline) -> list[str]:
+    return [row["reason"] for row in pipeline.warehouse.tables.get("rejected", [])]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("classify", ["originals", "augmented", "both", "none"])
+def test_a_retry_is_of_what_failed_and_of_the_photos_as_they_are_now(classify: str, seed: int) -> None:
+    pipeline = pipeline_of(600, deliveries=2, seed=seed)
+    augmentation = {"flip": {"horizontal": 1.0}}
+    pipeline.catalogue.products += [Product(image_id=number) for number in (901, 902)]
+    for number in range(0, 600, 2):
+        pipeline.objects.put(photo_uri(BUCKET, number), b"no photo at all")
+    ask(pipeline, augmentation=augmentation, classify=classify)
+    pipeline.run()
+    pipeline.objects.put(photo_uri(BUCKET, 0), jpeg())
+    pipeline.objects.put(photo_uri(BUCKET, 901), jpeg())
+    retry = {"job_id": "again", "retry_of": "job", "augmentation": augmentation, "classify": classify}
+    ask(pipeline, **retry)
+    ask(pipeline, **retry)
+    pipeline.run()
+
+    failed = dict.fromkeys(range(2, 600, 2), "photo-not-an-image") | {902: "photo-missing"}
+    variants = {"original", "augmented-0"} - {"originals": {"augmented-0"}, "augmented": {"original"}}.get(
+        classify, set()
+    )
+    mended = {(number, variant): None for number in (0, 901) for variant in variants if classify != "none"}
+    assert of(pipeline, "again") == {(number, "original"): code for number, code in failed.items()} | mended
+    first, second = pipeline.warehouse.tables["jobs"]
+    assert (first["images"], first["errors"]) == (602, 302)
+    assert (second["images"], second["errors"], second["status"]) == (302, 300, "completed")
+    assert reasons(pipeline) == []
+
+
+def test_a_retry_may_be_narrowed_by_filters() -> None:
+    pipeline = pipeline_of(8)
+    for number in range(8):
+        pipeline.objects.put(photo_uri(BUCKET, number), b"")
+    ask(pipeline)
+    pipeline.run()
+    ask(pipeline, job_id="again", retry_of="job", gender="Women", limit=3)
+    pipeline.run()
+    assert of(pipeline, "again") == {(number, "original"): "photo-empty" for number in (1, 3, 5)}
+
+
+def test_a_retry_of_a_job_in_which_nothing_failed_is_a_job_without_photos() -> None:
+    pipeline = pipeline_of(3)
+    ask(pipeline)
+    pipeline.run()
+    ask(pipeline, job_id="again", retry_of="job")
+    pipeline.run()
+    assert of(pipeline, "again") == {}
+    assert pipeline.warehouse.tables["jobs"][1]["status"] == "completed"
+
+
+PREPARATION = {"augmentation": {"rotation": {"degrees": 9.0}, "copies": 2}, "classify": "none"}
+VARIANTS = {
+    "originals": ["original"],
+    "augmented": ["augmented-0", "augmented-1"],
+    "both": ["original", "augmented-0", "augmented-1"],
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("classify", VARIANTS)
+def test_what_a_job_prepared_is_classified_where_it_stands(classify: str, seed: int) -> None:
+    pipeline = pipeline_of(4_500, deliveries=2, seed=seed)
+    pipeline.objects.put(photo_uri(BUCKET, 7), b"no photo at all")
+    pipeline.catalogue.products.append(Product(image_id=9_999))
+    ask(pipeline, **PREPARATION)
+    pipeline.run()
+    prepared = set(pipeline.objects.names("gs://bucket/jobs/job/"))
+    # What is classified is what was prepared, whatever has become of the catalogue since.
+    pipeline.catalogue.products.clear()
+    pipeline.objects.put(photo_uri(BUCKET, 7), jpeg())
+    queries = len(pipeline.catalogue.selections)
+    later = {"job_id": "later", "prepared_by": "job", "classify": classify}
+    ask(pipeline, **later)
+    ask(pipeline, **later)
+    pipeline.run()
+
+    expected: dict[tuple[int, str], str | None] = {
+        (number, variant): None for number in range(4_500) if number != 7 for variant in VARIANTS[classify]
+    }
+    errors = {(7, "original"): "photo-not-an-image", (9_999, "original"): "photo-missing"}
+    assert of(pipeline, "later") == expected | errors
+    for row in rows(pipeline):
+        if row["job_id"] == "later":
+            assert row["image_uri"] == JobLayout(BUCKET, "job").image(row["image_id"], row["variant"])
+    assert not pipeline.objects.names("gs://bucket/jobs/later/images/")
+    assert not pipeline.objects.names("gs://bucket/jobs/later/augmented/")
+    assert set(pipeline.objects.names("gs://bucket/jobs/job/")) == prepared
+    assert len(pipeline.catalogue.selections) == queries
+    for batch in (0, 17):
+        one, other = (JobLayout(BUCKET, job).metadata(batch) for job in ("job", "later"))
+        assert pipeline.objects.read(one).data == pipeline.objects.read(other).data
+    job = pipeline.warehouse.tables["jobs"][1]
+    assert (job["images"], job["batches"], job["predictions"], job["errors"]) == (4_501, 18, len(expected), 2)
+    assert reasons(pipeline) == []
+
+
+def test_a_job_that_classified_its_photos_can_be_classified_once_more_by_another_version() -> None:
+    pipeline = pipeline_of(3)
+    ask(pipeline)
+    pipeline.run()
+    promote(pipeline, "2")
+    ask(pipeline, job_id="later", prepared_by="job")
+    pipeline.run()
+    assert {(row["job_id"], row["model_version"]) for row in rows(pipeline)} == {("job", "1"), ("later", "2")}
+
+
+def test_a_job_that_prepared_nothing_is_classified_as_nothing() -> None:
+    pipeline = pipeline_of(3)
+    ask(pipeline, gender="Unisex", **PREPARATION)
+    pipeline.run()
+    ask(pipeline, job_id="later", prepared_by="job", classify="both")
+    pipeline.run()
+    assert of(pipeline, "later") == {}
+    assert [job["status"] for job in pipeline.warehouse.tables["jobs"]] == ["completed", "completed"]
+
+
+@pytest.mark.parametrize("after", [1, 30])
+def test_a_job_of_prepared_photos_that_is_cancelled_ends(after: int) -> None:
+    pipeline = pipeline_of(4_500)
+    ask(pipeline, job_id="ready", classify="none")
+    pipeline.run()
+    ask(pipeline, prepared_by="ready")
+    delivered = count()
+
+    def cancel(service: str, message: Message) -> None:
+        if next(delivered) == after:
+            pipeline.deliver("recording", cancellation())
+
+    pipeline.run(before=cancel)
+    job = pipeline.warehouse.tables["jobs"][1]
+    assert (job["status"], job["images"]) == ("cancelled", 4_500)
+    assert job["predictions"] == len(of(pipeline, "job")) < 4_500
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        ({"retry_of": "nobody"}, "retry_of: there is no job 'nobody'"),
+        ({"retry_of": "running"}, "retry_of: job 'running' is not done yet"),
+        ({"retry_of": "next"}, "retry_of: there is no job 'next'"),
+        ({"prepared_by": "nobody"}, "prepared_by: there is no job 'nobody'"),
+        ({"prepared_by": "running"}, "prepared_by: job 'running' is not done yet"),
+        ({"prepared_by": "job"}, "prepared_by: job 'job' was cancelled: not all of it was prepared"),
+        (
+            {"prepared_by": "second"},
+            "prepared_by: job 'second' prepared nothing itself: name 'first', which did",
+        ),
+        (
+            {"prepared_by": "first", "classify": "both"},
+            "classify: \"both\" needs variants, and job 'first' made none",
+        ),
+        (
+            {"prepared_by": "first", "classify": "augmented"},
+            "classify: \"augmented\" needs variants, and job 'first' made none",
+        ),
+    ],
+)
+def test_another_job_that_does_not_serve_is_named_in_the_rejection(
+    request_: Mapping[str, Any], reason: str
+) -> None:
+    pipeline = pipeline_of(3)
+    ask(pipeline, job_id="first", classify="none")
+    pipeline.run()
+    ask(pipeline, job_id="second", prepared_by="first")
+    pipeline.run()
+    ask(pipeline)
+
+    def cancel(service: str, _: Message) -> None:
+        if service == "staging":
+            pipeline.deliver("recording", cancellation())
+
+    pipeline.run(before=cancel)
+    ask(pipeline, job_id="running")
+
+    def stop(service: str, _: Message) -> None:
+        if service == "staging":
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        pipeline.run(before=stop)
+    ask(pipeline, job_id="next", **request_)
+    pipeline.run()
+    assert reasons(pipeline) == [reason]
+    assert not pipeline.objects.names("gs://bucket/jobs/next/")
+
+
+def test_the_ledger_says_what_came_out_of_each_batch() -> None:
+    pipeline = pipeline_of(300, deliveries=2)
+    pipeline.objects.put(photo_uri(BUCKET, 3), b"")
+    pipeline.objects.put(photo_uri(BUCKET, 299), b"no photo at all")
+    pipeline.catalogue.products += [Product(image_id=number) for number in (901, 902)]
+    ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify="both")
+    pipeline.run()
+    layout = JobLayout(BUCKET, "job")
+    contents = [json.loads(pipeline.objects.read(layout.ledger(batch)).data) for batch in (0, 1)]
+    assert contents == [
+        {"predictions": 510, "errors": {"photo-empty": 1}},
+        {"predictions": 86, "errors": {"photo-not-an-image": 1, "photo-missing": 2}},
+    ]
+    tallies = [read_tally(pipeline.objects, layout, batch) for batch in (0, 1)]
+    assert [tally.model_dump() for tally in tallies] == contents
+
+
+def test_a_batch_whose_marker_is_of_an_earlier_release_is_counted() -> None:
+    pipeline = pipeline_of(3)
+    pipeline.objects.put(photo_uri(BUCKET, 1), b"")
+    ask(pipeline)
+    pipeline.run()
+    layout = JobLayout(BUCKET, "job")
+    pipeline.objects.put(layout.ledger(0), b"")
+    assert read_tally(pipeline.objects, layout, 0) == BatchTally(predictions=2, errors={"photo-empty": 1})
+
+
+def test_a_batch_whose_variants_stand_has_a_marker_and_no_other_has() -> None:
+    pipeline = pipeline_of(300)
+    ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify="none")
+    markers: list[tuple[int, int]] = []
+
+    def look(service: str, _: Message) -> None:
+        root = "gs://bucket/jobs/job"
+        markers.append(
+            (pipeline.objects.count(f"{root}/augmentation/"), pipeline.objects.count(f"{root}/augmented/"))
+        )
+
+    pipeline.run(before=look)
+    assert next(variants for batches, variants in markers if batches == 1) in (256, 44)
+    assert next(variants for batches, variants in markers if batches == 2) == 300
+    assert pipeline.objects.names("gs://bucket/jobs/job/augmentation/") == [
+        JobLayout(BUCKET, "job").augmentation(batch) for batch in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_job_is_in_the_list_once_under_the_time_at_which_it_was_asked_for(seed: int) -> None:
+    pipeline = pipeline_of(3, deliveries=2, seed=seed)
+    for job in ("job-b", "job-a"):
+        ask(pipeline, job_id=job)
+        pipeline.run()
+        ask(pipeline, job_id=job)
+        pipeline.run()
+    asked = [(job["job_id"], job["requested_at"]) for job in pipeline.warehouse.tables["jobs"]]
+    expected = {recent_uri(BUCKET, datetime.fromisoformat(moment), job) for job, moment in asked}
+    assert set(pipeline.objects.names("gs://bucket/recent/")) == expected
+    assert len(expected) == 2
+
+
+def test_a_job_that_was_opened_and_not_listed_is_listed_when_its_request_comes_again() -> None:
+    pipeline = pipeline_of(3)
+    ask(pipeline)
+    pipeline.run()
+    (listed,) = pipeline.objects.names("gs://bucket/recent/")
+    manifest = pipeline.objects.read("gs://bucket/jobs/job/manifest.json").data
+
+    broken_off = pipeline_of(3)
+    broken_off.objects.put("gs://bucket/jobs/job/manifest.json", manifest)
+    ask(broken_off)
+    broken_off.run()
+    assert broken_off.objects.names("gs://bucket/recent/") == [listed]
+
+
+def test_a_request_that_comes_again_when_its_job_is_done_selects_nothing() -> None:
+    pipeline = pipeline_of(3)
+    ask(pipeline)
+    pipeline.run()
+    # As BigQuery, which keeps what a query found for a day.
+    pipeline.catalogue.selections.clear()
+    ask(pipeline)
+    pipeline.run()
+    assert pipeline.catalogue.selections == {}
+    assert len(pipeline.warehouse.tables["jobs"]) == 1
 
 
 @pytest.mark.parametrize("seed", range(2))
