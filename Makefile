@@ -7,7 +7,7 @@ SERVICE ?= inference
 ENV ?=
 DEMO_JOB := demo-$(shell date +%s)
 .DEFAULT_GOAL := help
-.PHONY: help demo up down logs training test lint format test-data bench lock clean
+.PHONY: help demo up down logs training notebook test lint format test-data bench lock clean
 .PHONY: bootstrap plan apply rollout deploy destroy
 
 help: ## this list
@@ -35,6 +35,8 @@ else
 endif
 
 training: $(VENV)/.training ## install what `vitrine train` needs
+
+notebook: $(VENV)/.notebook ## install what services/client/quickstart.ipynb needs
 
 test: $(VENV)/.test $(VENV)/.checkov test-data lint ## install the rest, then all checks and tests
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
@@ -123,6 +125,6 @@ $(VENV)/.checkov: $(VENV)/bin/uv
 	@touch $@
 
 # The lock constrains versions and hashes of whatever the extra asks for.
-$(VENV)/.local $(VENV)/.release $(VENV)/.training $(VENV)/.test: $(VENV)/.%: $(VENV)/bin/uv pyproject.toml requirements.lock
+$(VENV)/.local $(VENV)/.notebook $(VENV)/.release $(VENV)/.training $(VENV)/.test: $(VENV)/.%: $(VENV)/bin/uv pyproject.toml requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable '.[$*]'
 	@touch $@

@@ -174,7 +174,7 @@ class BigQueryTables:
                 cells.append(Cell(**row))
         return assess(job_id, head, against, cells, left_out)
 
-    def labels(self, job_id: str | None, limit: int) -> list[HumanLabel]:  # noqa: D102
+    def labels(self, job_id: str | None, limit: int | None) -> list[HumanLabel]:  # noqa: D102
         rows = self._query(queries.labels(self._dataset, limit), job_id=job_id)
         return [HumanLabel(**row) for row in rows]
 

@@ -5,6 +5,7 @@ without it can read this module.
 """
 
 import html
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -31,14 +32,27 @@ if TYPE_CHECKING:
 SIDE = 1.6  # inches, of a photo in a figure
 
 
-def connect(project: str | None = None, home: str | Path = ".vitrine") -> Vitrine:
-    """A client of a project on Google Cloud; without one, of the local cloud whose state is in `home`.
+def connect(project: str | None = None, home: str | Path | None = None) -> Vitrine:
+    """A client of a project on Google Cloud, or of the local cloud.
+
+    Args:
+        project: on Google Cloud; None: the local cloud.
+        home: the folder of the local cloud's state; None: VITRINE_HOME, else the .vitrine that is nearest
+            above this folder, for a notebook runs in its own.
 
     Raises:
         ClientError: there is nowhere to connect to, or nothing answers there.
 
     """
-    return Options(Names(project), Path(home).resolve()).connect()
+    return Options(
+        Names(project), Path(home or os.environ.get("VITRINE_HOME") or _home()).resolve()
+    ).connect()
+
+
+def _home() -> Path:
+    here = Path.cwd()
+    homes = (folder / ".vitrine" for folder in (here, *here.parents))
+    return next((home for home in homes if home.is_dir()), here / ".vitrine")
 
 
 # ------------------------------------------------------------------------------------- jobs

@@ -196,7 +196,7 @@ class Tables(Protocol):
         """
         ...
 
-    def labels(self, job_id: str | None, limit: int) -> list[HumanLabel]:
+    def labels(self, job_id: str | None, limit: int | None) -> list[HumanLabel]:
         """The last verdict of each photo and head, of a job or all of them, newest first."""
         ...
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from services.client.ports import ResultFilter
 from services.client.review import BINS, Against
 from services.shared.events import Filters
+from services.shared.wiring import SCHEMAS
 
 MAX_ROWS = 2**62
 RECENT_DAYS = 30  # where no job is named, older predictions are not looked at
@@ -55,6 +56,8 @@ doubtful AS (
   FROM doubts GROUP BY prediction_id
 )
 """
+
+_LATEST_LABELS = (SCHEMAS / "views" / "latest_labels.sql").read_text()
 
 _JOINED = """
 FROM rated
@@ -115,7 +118,7 @@ SELECT
 FROM doubts
 JOIN rated ON rated.prediction_id = doubts.prediction_id
 JOIN declared AS product ON product.image_id = rated.image_id
-LEFT JOIN `{dataset}.latest_labels` AS judged
+LEFT JOIN ({_latest_labels(dataset)}) AS judged
   ON judged.image_id = rated.image_id AND judged.head = doubts.head
 WHERE judged.label_id IS NULL AND (@head IS NULL OR doubts.head = @head)
 ORDER BY doubts.probability DESC, rated.image_id, doubts.head, rated.prediction_id
@@ -136,7 +139,7 @@ def quality(dataset: str, against: Against) -> str:
   SELECT best.*, judged.label AS truth
   FROM best
   JOIN rated ON rated.prediction_id = best.prediction_id
-  JOIN `{dataset}.latest_labels` AS judged ON judged.image_id = rated.image_id AND judged.head = best.head
+  JOIN ({_latest_labels(dataset)}) AS judged ON judged.image_id = rated.image_id AND judged.head = best.head
   WHERE best.head = @head
 """
     return f"""{_result(dataset, _OF_A_JOB)},
@@ -152,11 +155,11 @@ FROM compared GROUP BY 1, 2, 3, 4
 """
 
 
-def labels(dataset: str, limit: int) -> str:
+def labels(dataset: str, limit: int | None) -> str:
     """Rows of `latest_labels`, of @job_id or all, newest first."""
     return f"""
-SELECT * FROM `{dataset}.latest_labels` WHERE @job_id IS NULL OR job_id = @job_id
-ORDER BY judged_at DESC, label_id LIMIT {limit:d}
+SELECT * FROM ({_latest_labels(dataset)}) WHERE @job_id IS NULL OR job_id = @job_id
+ORDER BY judged_at DESC, label_id LIMIT {MAX_ROWS if limit is None else limit:d}
 """
 
 
@@ -179,6 +182,12 @@ def _result(dataset: str, rated: str) -> str:
         rated=rated.format(dataset=dataset),
         declared_label=_DECLARED_LABEL.format(head="label.head"),
     )
+
+
+def _latest_labels(dataset: str) -> str:
+    # What the view says, and not the view itself: training may read tables only.
+    project, _, name = dataset.rpartition(".")
+    return f"\n{_LATEST_LABELS.format(project=project, dataset=name)}\n"
 
 
 def _condition(where: ResultFilter) -> tuple[str, Parameters]:

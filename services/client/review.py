@@ -112,6 +112,20 @@ def judgement(
     )
 
 
+def truths(labels: Iterable[HumanLabel]) -> dict[int, dict[str, str | None]]:
+    """What humans say of products: id -> head -> the true label, None where there is no telling.
+
+    Args:
+        labels: the last verdict of each photo and head.
+
+    """
+    found: dict[int, dict[str, str | None]] = {}
+    for label in labels:
+        if label.image_id is not None:
+            found.setdefault(label.image_id, {})[label.head] = label.label
+    return found
+
+
 # ------------------------------------------------------------------------------------- quality
 
 

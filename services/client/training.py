@@ -14,6 +14,7 @@ from rich.console import Console
 
 from services.client.errors import ClientError
 from services.client.options import Options
+from services.client.review import truths
 
 if TYPE_CHECKING:
     # At run time they are imported where they are used: not everybody who has the client has TensorFlow.
@@ -118,10 +119,10 @@ def _source(config: "Config", options: Options, run: str) -> "Source":
         )
     from services.shared.google_bigquery import BigQueryCatalogue
 
-    target = options.target()
+    target, vitrine = options.target(), options.connect()
     return CatalogueSource(
         BigQueryCatalogue(target.project, target.dataset),
-        options.connect().objects,
+        vitrine.objects,
         target.bucket,
         data.filters,
         selection_id=f"training-{run}-{uuid.uuid4().hex[:8]}",
@@ -129,6 +130,8 @@ def _source(config: "Config", options: Options, run: str) -> "Source":
         validate_share=data.validate_share,
         test_from=data.test_from,
         read_from={"table": f"{target.project}.{target.dataset}.products", "bucket": target.bucket},
+        # What people said is nearer to the truth than what sellers typed.
+        judged=truths(vitrine.tables.labels(None, None)),
     )
 
 

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import batched
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +29,9 @@ from services.training.examples import UNKNOWN, Example, LeftOut, Side
 TEST_SHARE = 0.15  # of the products with a year, where `test_from` is not given
 PHOTOS_AT_ONCE = 128  # in memory, decoded
 LISTED = 5  # ids, of products that are left out
+
+
+type Judged = Mapping[int, Mapping[str, str | None]]
 
 
 class DatasetError(ValueError):
@@ -71,6 +75,7 @@ class CatalogueSource:
         validate_share: float,
         test_from: int | None,
         read_from: Mapping[str, str],
+        judged: Judged = MappingProxyType({}),
         left_out: Sequence[LeftOut] = (),
     ) -> None:
         """Select the products and count their labels; no photo is fetched.
@@ -85,6 +90,8 @@ class CatalogueSource:
             validate_share: of the products that do not test, from 0 to 1.
             test_from: the first year that tests; None: the one from which on come nearest to `TEST_SHARE`.
             read_from: where the rows come from, for the description.
+            judged: what people say of products: id -> column -> the label; it takes the place of the row's.
+                None: there is no telling, so that the label is UNKNOWN. The filters see the row as it is.
             left_out: what did not even become a row.
 
         Raises:
@@ -92,6 +99,7 @@ class CatalogueSource:
 
         """
         self._photos, self._bucket = photos, bucket
+        self._judged = judged
         self._validate_share = validate_share
         self._minimum_photos = max(1, minimum_photos)
         self._selection = catalogue.select(selection_id, filters)
@@ -123,6 +131,7 @@ class CatalogueSource:
             "test_from": f"{self._split.test_from}{', chosen' if test_from is None else ''}",
             "validate_share": str(validate_share),
             "minimum_photos": str(minimum_photos),
+            "labels by people": str(sum(len(_columns(truth)) for truth in judged.values())),
         }
 
     @property
@@ -158,7 +167,9 @@ class CatalogueSource:
             raise DatasetError(f"no photo is left to train or to test with. {reasons}")
 
     def _rows(self) -> Iterator[Product]:
-        return self._selection.rows(0, self._selection.total)
+        for product in self._selection.rows(0, self._selection.total):
+            truth = self._judged.get(product.image_id)
+            yield product.model_copy(update=_columns(truth)) if truth else product
 
     def _has_photo(self, product: Product) -> bool:
         place = np.searchsorted(self._with_photo, product.image_id)
@@ -220,6 +231,11 @@ class CatalogueSource:
         except ImageError as unusable:
             return unusable.code
         return _Photo(to_array(image, image_size), signature(image))
+
+
+def _columns(truth: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    """Of what people say, what a catalogue has a column for; a model may have other heads."""
+    return {column: label for column, label in truth.items() if column in Filters.COLUMNS}
 
 
 _ORDER: tuple[Side, ...] = ("train", "validate", "test")

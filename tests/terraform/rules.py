@@ -612,7 +612,8 @@ def _expected_grants(plan: Plan) -> Iterator[tuple[str, str, str]]:
         yield "name training", "roles/run.viewer", team
         for role in PREFIXES["training"]:
             yield f"bucket {project}-vitrine", role, worker(plan, "training")
-        yield "table_id products", "roles/bigquery.dataViewer", worker(plan, "training")
+        for table in ("products", "labels"):
+            yield f"table_id {table}", "roles/bigquery.dataViewer", worker(plan, "training")
         yield "dataset_id vitrine", "roles/bigquery.metadataViewer", worker(plan, "training")
         yield "google_project_iam_member", "roles/bigquery.jobUser", worker(plan, "training")
     if (asked_of := gateway(plan)) is not None:

@@ -125,7 +125,7 @@ class PipelineTables:
             cells.append(Cell(truth, best.label, place, answered, 1, best.probability))
         return assess(job_id, head, against, cells, left_out)
 
-    def labels(self, job_id: str | None, limit: int) -> list[HumanLabel]:
+    def labels(self, job_id: str | None, limit: int | None) -> list[HumanLabel]:
         found = [label for label in self._labels() if job_id in (None, label.job_id)]
         return sorted(found, key=lambda label: label.judged_at, reverse=True)[:limit]
 
