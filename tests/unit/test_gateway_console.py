@@ -307,10 +307,10 @@ def test_variants_stand_beside_their_original_classified_or_only_prepared(gatewa
     assert "Classify now" in page
 
 
-def test_a_photo_that_could_not_be_prepared_says_why(gateway: Gateway) -> None:
-    person = Person(gateway, "operator")
+def test_a_photo_that_could_not_be_prepared_says_why(tmp_path: Path) -> None:
+    person = Person(Gateway(tmp_path, World([product(6, "Light")])), "operator")
     page = person.get(f"/jobs/{person.run('spring', {'classify': 'none'})}")
-    assert re.search("Number 5.*?The file is not an image at all", page, re.DOTALL)
+    assert re.search("Number 6.*?there is no photo of it", page, re.DOTALL)
 
 
 def test_a_job_that_nobody_asked_for_is_not_found(gateway: Gateway) -> None:

@@ -33,6 +33,14 @@ document.addEventListener("htmx:responseError", (event) => {
   announce(complaint(xhr.responseText, xhr.status));
 });
 
+/* ---- a photo that cannot be read says so ---- */
+
+function nothingToSee(image) {
+  if (image.closest(".photo")) image.replaceWith(Object.assign(document.createElement("span"), { className: "none", textContent: "cannot be shown" }));
+}
+document.addEventListener("error", (event) => event.target.matches?.("img") && nothingToSee(event.target), true);
+for (const image of document.images) if (image.complete && image.currentSrc && !image.naturalWidth) nothingToSee(image);
+
 /* ---- a new job: what is chosen stands on its list, and a list can be searched ---- */
 
 function choose(picks) {
