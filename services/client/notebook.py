@@ -185,7 +185,9 @@ def calibration_plot(quality: Quality) -> "Figure":
     axes.plot([0, 1], [0, 1], linestyle="--", color="black", linewidth=1)
     axes.plot([each.confidence for each in bins], [each.accuracy for each in bins], "o", color="black")
     for each in bins:
-        axes.annotate(str(each.photos), (each.confidence, 0.02), ha="center", color="white")
+        # In a box: it is to be read in front of a bar and, where all are wrong, of none.
+        box = {"boxstyle": "round", "facecolor": "white", "linewidth": 0}
+        axes.annotate(str(each.photos), (each.confidence, 0.03), ha="center", fontsize="x-small", bbox=box)
     axes.set(
         xlim=(0, 1),
         ylim=(0, 1),

@@ -57,8 +57,8 @@ def create_job(
         confirm_cost: whether the job may cost more than the limit.
 
     Raises:
-        Problem: 409 `idempotency-key-reused`, `job-id-taken`, `confirmation-needed` with the estimate;
-            422 `invalid-request`, the model's version is not served.
+        Problem: 404 `job-not-found`, of the job that the request goes on from, `model-not-found`;
+            409 `idempotency-key-reused`, `job-id-taken`, `confirmation-needed` with the estimate.
 
     """
     if request.job_id is not None:
@@ -72,6 +72,7 @@ def create_job(
     request = request.model_copy(update={"job_id": job_id})
     known = ports.vitrine.find_request(job_id)
     if known is None:
+        _check_origin(ports, request)
         _check_model(ports, settings, request.model)
         if not confirm_cost and settings.cost_limit is not None:
             _confirm(estimate(ports, settings, request))
@@ -91,9 +92,7 @@ def estimate(ports: Ports, settings: Settings, request: ClassificationRequested)
         Problem: 404 `job-not-found`, of the job that the request goes on from.
 
     """
-    for job_id in (request.retry_of, request.prepared_by):
-        if job_id is not None:
-            find_job(ports, job_id)
+    _check_origin(ports, request)
     prices = Prices.model_validate(settings.prices or {})
     matching = ports.vitrine.matching(request)
     return cost.estimate(request, matching.images, matching.bytes_scanned, prices, settings.cost_limit)
@@ -135,7 +134,7 @@ def classify_prepared(
     """Asks for a job that classifies what another one prepared; its id, the same whenever it is asked for.
 
     Raises:
-        Problem: 404 `job-not-found`; 409 `job-not-ended`, `job-not-suitable`; 422 `invalid-request`.
+        Problem: 404 `job-not-found`, `model-not-found`; 409 `job-not-ended`, `job-not-suitable`.
 
     """
     _completed(ports, job_id)
@@ -342,13 +341,19 @@ def _following(ask: Callable[[], str]) -> str:
         raise Problem(409, "job-not-suitable", str(error)) from error
 
 
+def _check_origin(ports: Ports, request: ClassificationRequested) -> None:
+    for job_id in (request.retry_of, request.prepared_by):
+        if job_id is not None:
+            find_job(ports, job_id)
+
+
 def _check_model(ports: Ports, settings: Settings, version: str | None) -> None:
     if version in (None, settings.model_version) or ports.registry.has(version):
         return
     served = ", ".join(sorted({settings.model_version, *ports.registry.versions()}))
     raise Problem(
-        422,
-        "invalid-request",
+        404,
+        "model-not-found",
         f"model: {version!r} is not served; there are: {served}",
         errors=[{"field": "model", "expected": f"one of {served}", "got": version}],
     )

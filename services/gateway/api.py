@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -43,8 +44,22 @@ POLL_INTERVAL = 0.5  # seconds between looks for its row
 JPEG_QUALITY = 85
 NDJSON = "application/x-ndjson"
 
+
+async def _whole_characters(request: Request) -> None:
+    """Refuses JSON with half a character in it, which could neither be stored nor shown."""
+    if "json" in request.headers.get("Content-Type", "") and b"\\ud" in (await request.body()).lower():
+        try:
+            json.dumps(await request.json(), ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise Problem(400, "malformed-request", "the body has half a character in it") from error
+
+
 # Readable operation ids: create_job instead of create_job_v1_jobs_post.
-router = APIRouter(prefix="/v1", generate_unique_id_function=lambda route: route.name)
+router = APIRouter(
+    prefix="/v1",
+    generate_unique_id_function=lambda route: route.name,
+    dependencies=[Depends(_whole_characters)],
+)
 
 # ------------------------------------------------------------------------------------- what routes take
 
@@ -63,8 +78,9 @@ JobPath = Annotated[str, Path(pattern=JOB_ID, description="The id of a job.", ex
 JobQuery = Annotated[str | None, Query(pattern=JOB_ID, description="Only of this job.")]
 VersionPath = Annotated[str, Path(min_length=1, max_length=100, description="A version of the model.")]
 ImageId = Annotated[int, Field(ge=0, lt=2**63)]
-Head = Annotated[str, Field(min_length=1, max_length=100, examples=["article_type"])]
-Text = Annotated[str, Field(min_length=1, max_length=MAX_LABEL)]
+Head = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$", examples=["article_type"])]
+# A label as a line of text: what is no sign of it could be stored, but neither shown nor compared.
+Text = Annotated[str, Field(min_length=1, max_length=MAX_LABEL, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="How many at most.")]
 After = Annotated[
     str | None, Query(pattern=r"^\d{1,9}-[0-9a-f]{8}$", description="`next` of the page before this one.")
@@ -317,6 +333,7 @@ def _asked(request: Request, response: Response, board: Board, job_id: str) -> J
         "job-id-taken",
         "confirmation-needed",
         "job-not-found",
+        "model-not-found",
     )
     | {202: {"headers": LOCATION}},
     dependencies=[Depends(audited("job.create"))],
@@ -431,7 +448,9 @@ def retry_job(
     "/jobs/{job_id}/classify",
     tags=["jobs"],
     status_code=202,
-    responses=changing("malformed-request", "job-not-found", "job-not-ended", "job-not-suitable")
+    responses=changing(
+        "malformed-request", "job-not-found", "model-not-found", "job-not-ended", "job-not-suitable"
+    )
     | {202: {"headers": LOCATION}},
     dependencies=[Depends(audited("job.classify"))],
 )
@@ -460,7 +479,7 @@ def _filter(
     label: Annotated[Text | None, Query(description="The best label.")] = None,
     declared: Annotated[Text | None, Query(description="What the catalogue says.")] = None,
     error: Annotated[
-        str | None, Query(min_length=1, max_length=100, description="An error code, or `any`.")
+        str | None, Query(pattern=r"^[a-z][a-z-]{0,99}$", description="An error code, or `any`.")
     ] = None,
     disagreements: Annotated[bool, Query(description="Only where model and catalogue disagree.")] = False,
     min_confidence: Annotated[float | None, Query(ge=0, le=1, description="The least probability.")] = None,

@@ -93,7 +93,8 @@ class Frame:
             "X-Request-Id": request.state.request_id,
             "Content-Security-Policy": policy(GOOGLE_POLICY if google else None),
             "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "same-origin",
+            # Google's button has to know whose page it is on.
+            "Referrer-Policy": "strict-origin-when-cross-origin" if google else "same-origin",
             "Cross-Origin-Opener-Policy": "same-origin-allow-popups" if google else "same-origin",
         }
         if self._settings.secure:

@@ -1,16 +1,18 @@
 """How the API is described: every problem by its type. `python -m services.gateway.openapi` writes it."""
 
 import json
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import Response
 
 from services.client.report import MEANINGS
 from services.gateway.ports import Ports
-from services.gateway.problems import MEDIA_TYPE, Problem
+from services.gateway.problems import MEDIA_TYPE, Problem, answer
 from services.shared.wiring import SCHEMAS
 
 FILE = SCHEMAS / "openapi.json"
@@ -47,7 +49,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "job-not-found": (404, "There is no such job."),
     "photo-not-found": (404, "The job has no such photo."),
     "prediction-not-found": (404, "There is no such prediction, or not yet."),
-    "model-not-found": (404, "No such version is published."),
+    "model-not-found": (404, "No such version of the model is published."),
     "rejection-not-found": (404, "There is no such rejected message."),
     "job-id-taken": (409, "The job_id belongs to another request."),
     "idempotency-key-reused": (409, "The Idempotency-Key came with other content before."),
@@ -161,7 +163,23 @@ def install(app: FastAPI) -> None:
             app.openapi_schema = document
         return app.openapi_schema
 
+    app.add_exception_handler(405, _not_allowed)
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _not_allowed(request: Request, _error: Exception) -> Response:
+    """Names all methods of a path: the router would name those of its first route alone."""
+    paths, asked = request.app.openapi()["paths"], request.url.path
+    # A path that stands there as it is comes before those with a parameter in that place.
+    path = next((path for path in [asked, *paths] if path in paths and _matches(path, asked)), None)
+    methods = sorted(method.upper() for method in paths[path]) if path else ["GET", "POST"]
+    allowed = ", ".join(methods)
+    detail = f"{request.method} is none of the methods of {asked}: {allowed}"
+    return answer(request, Problem(405, "method-not-allowed", detail, headers={"Allow": allowed}))
+
+
+def _matches(path: str, asked: str) -> bool:
+    return re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), asked) is not None
 
 
 def rendered() -> str:

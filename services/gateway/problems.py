@@ -1,5 +1,6 @@
 """What goes wrong, told as RFC 9457 (application/problem+json) or, to a browser, as a page."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from math import isfinite
@@ -7,7 +8,7 @@ from typing import Any, TypedDict
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
@@ -99,11 +100,11 @@ def wants_page(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/")
 
 
-def json_response(instance: str, problem: Problem) -> JSONResponse:
+def json_response(instance: str, problem: Problem) -> Response:
     """The answer to a program."""
-    return JSONResponse(
-        problem.document(instance), problem.status, headers=problem.headers, media_type=MEDIA_TYPE
-    )
+    # ASCII: what is repeated of a request may be half a character, which no other encoding has.
+    body = json.dumps(problem.document(instance))
+    return Response(body, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
 def problem_of(error: Exception) -> Problem:
@@ -116,6 +117,8 @@ def problem_of(error: Exception) -> Problem:
             if any(each["type"] == "json_invalid" for each in error.errors()):
                 return Problem(400, "malformed-request", "the body is not JSON", errors=errors)
             return Problem(422, "invalid-request", _summary(errors), errors=errors)
+        case HTTPException(status_code=400):
+            return Problem(400, "malformed-request", str(error.detail))
         case HTTPException():
             phrase = HTTPStatus(error.status_code).phrase
             kind = phrase.lower().replace(" ", "-").replace("'", "")

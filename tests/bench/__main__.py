@@ -25,7 +25,9 @@ from rich.table import Table
 from services.inference.predictors import LiteRTPredictor
 from services.local.cloud import LocalCloud, down, up
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
+from tests.bench.polling import LOOK_CALLS, counting_proxy, polled, write_job
 from tests.conftest import free_ports
+from tests.e2e.gateways import another_gateway
 from tests.e2e.plain import Outsider, new_job, until
 from tests.integration.pubsub_servers import (
     Endpoint,
@@ -43,6 +45,9 @@ JOB_PHOTOS = 1_000
 FASHIONNET_ROUNDS = 3
 FASHIONNET_BATCH = 8
 HANDLER_SECONDS = 0.05
+POLLERS = 1_000
+POLL_ROUNDS = 10
+POLLED_PHOTOS = 100_000
 
 
 class PushBench:
@@ -243,9 +248,58 @@ def pipeline(table: Table) -> None:
             down(Path(folder))
 
 
+def gateway(table: Table) -> None:
+    """The gateway: so many clients who poll one running job, beside one client alone.
+
+    The job is written by hand: nothing of it is classified. Calls to Cloud Storage are counted by a proxy
+    between the gateway and it.
+    """
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        cloud = LocalCloud(Path(folder), free_ports(16))
+        up(cloud, progress=lambda line: None)
+        stack.callback(down, Path(folder))
+        storage = stack.enter_context(counting_proxy(cloud.port("storage")))
+        job_id = write_job(cloud, POLLED_PHOTOS)
+        url = stack.enter_context(
+            another_gateway(
+                cloud,
+                Path(folder),
+                VITRINE_RATE_LIMIT="10000000/minute",
+                STORAGE_EMULATOR_HOST=f"http://127.0.0.1:{storage.port}",
+            )
+        )
+        path = f"/v1/jobs/{job_id}"
+        first = polled(url, path, cloud.token, clients=1, rounds=1)
+        reads = storage.calls
+        idle = polled(url, path, cloud.token, clients=1, rounds=200)
+        storage.calls = 0
+        started = time.monotonic()
+        # Each asks once a second, as the console does.
+        busy = polled(url, path, cloud.token, clients=POLLERS, rounds=POLL_ROUNDS, pause=1.0)
+        seconds = time.monotonic() - started
+        looks = storage.calls / LOOK_CALLS
+        p50 = statistics.median(idle)
+        p50_busy, p99_busy = statistics.median(busy), statistics.quantiles(busy, n=100)[98]
+        what = f"{POLLERS} clients poll a job of {POLLED_PHOTOS} photos, once a second each"
+        table.add_row(f"{what}: p50 beside one alone", *beside(p50_busy, p50))
+        table.add_row(f"{what}: p99 beside one alone's p50", *beside(p99_busy, p50))
+        table.add_row("their polls a second", f"{len(busy) / seconds:.0f}", "", "")
+        table.add_row("looks at Cloud Storage a second meanwhile", f"{looks / seconds:.2f}", "", "")
+        table.add_row(
+            f"the first look at it: {reads} calls", f"{1000 * first[0]:.0f} ms", "", f"{first[0] / p50:.0f}"
+        )
+
+
+def beside(ours: float, other: float) -> tuple[str, str, str]:
+    """Two times in milliseconds, and how many times the other ours is."""
+    return f"{1000 * ours:.1f} ms", f"{1000 * other:.1f} ms", f"{ours / other:.1f}"
+
+
 def main() -> None:
     """Measures everything, or what the arguments name, and prints one table."""
-    benchmarks = {measure.__name__: measure for measure in (brokers, predictors, fashionnet, pipeline)}
+    benchmarks = {
+        measure.__name__: measure for measure in (brokers, predictors, fashionnet, pipeline, gateway)
+    }
     table = Table("what", "ours", "the other", "ratio")
     for name in sys.argv[1:] or benchmarks:
         benchmarks[name](table)

@@ -39,8 +39,10 @@ def test_every_example_is_of_an_event_and_is_tested() -> None:
 
 def test_nothing_else_stands_in_schemas() -> None:
     assert {path.name for path in SCHEMAS.iterdir()} == {
+        "asyncapi.json",
         "events",
         "examples",
+        "openapi.json",
         "tables",
         "tables.yaml",
         "topics.yaml",

@@ -1,4 +1,4 @@
-"""What one asks of jobs that are there: what failed once more, what was prepared classified, a list of them."""
+"""What one asks of jobs that are there: failures retried, what was prepared classified, a list of them."""
 
 import json
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from fastapi.responses import PlainTextResponse
 from fastapi.testclient import TestClient
-from httpx import Response
 from PIL import Image
 
 from services.gateway import asyncapi, openapi
@@ -117,7 +116,7 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 
-def kind(answer: Response) -> str:
+def kind(answer: Any) -> str:
     """The problem that an answer is."""
     assert answer.headers["Content-Type"] == "application/problem+json", answer.text
     document = answer.json()
@@ -184,56 +183,56 @@ def test_every_operation_and_every_field_of_a_request_is_described() -> None:
 # ------------------------------------------------------------------------------------- every documented error
 
 
-def problem_of_photo(code: str) -> Callable[[Shop], Response]:
+def problem_of_photo(code: str) -> Callable[[Shop], Any]:
     return lambda shop: shop.admin.post("/v1/images", files={"photo": ("1.jpg", BAD_PHOTOS[code]())})
 
 
-def reused(shop: Shop) -> Response:
+def reused(shop: Shop) -> Any:
     headers = {"Idempotency-Key": "once"}
     shop.admin.post("/v1/jobs", json={"limit": 1}, headers=headers)
     return shop.admin.post("/v1/jobs", json={"limit": 2}, headers=headers)
 
 
-def taken(shop: Shop) -> Response:
+def taken(shop: Shop) -> Any:
     shop.job(job_id="spring", limit=1)
     return shop.admin.post("/v1/jobs", json={"job_id": "spring", "limit": 2})
 
 
-def not_suitable(shop: Shop) -> Response:
+def not_suitable(shop: Shop) -> Any:
     job_id = shop.job(classify="none")
     return shop.admin.post(f"/v1/jobs/{job_id}/classify", json={"classify": "both"})
 
 
-def nothing_failed(shop: Shop) -> Response:
+def nothing_failed(shop: Shop) -> Any:
     job_id = shop.job(limit=1, gender="Women")
     return shop.admin.post(f"/v1/jobs/{job_id}/retry")
 
 
-def cannot_replay(shop: Shop) -> Response:
+def cannot_replay(shop: Shop) -> Any:
     rejection_id = shop.reject()
     rows: list[Any] = shop.world.pipeline.warehouse.tables["rejected"]
     rows[0] = {**rows[0], "topic": "unheard-of"}
     return shop.admin.post(f"/v1/rejected/{rejection_id}/replay")
 
 
-def damaged(shop: Shop) -> Response:
+def damaged(shop: Shop) -> Any:
     version = shop.publish_model()
     shop.bucket.put(f"gs://{BUCKET}/models/fashion/{version}/model.tflite", b"another", "")
     return shop.admin.post(f"/v1/models/{version}/promote", json={"why": "better"})
 
 
-def refused(shop: Shop) -> Response:
+def refused(shop: Shop) -> Any:
     shop.bucket.put(f"gs://{BUCKET}/models/fashion/v9/model.json", b"{}", "")
     return shop.admin.get("/v1/models/v9")
 
 
-def other_question(shop: Shop) -> Response:
+def other_question(shop: Shop) -> Any:
     job_id = shop.job()
     token = shop.admin.get(f"/v1/jobs/{job_id}/results", params={"limit": 1}).json()["next"]
     return shop.admin.get(f"/v1/jobs/{job_id}/results", params={"after": token, "error": "any"})
 
 
-def forged(shop: Shop) -> Response:
+def forged(shop: Shop) -> Any:
     """A changing request of a session without its token."""
     signed_in = PlainTextResponse()
     security: Security = shop.gateway.app.state.security
@@ -244,20 +243,20 @@ def forged(shop: Shop) -> Response:
     return shop.gateway.client().post("/v1/jobs", json={}, headers=headers)
 
 
-def too_many(shop: Shop) -> Response:
+def too_many(shop: Shop) -> Any:
     answers = [shop.admin.get("/v1/labels") for _ in range(41)]
     assert answers[-1].headers["Retry-After"].isdecimal()
     return answers[-1]
 
 
-def unverifiable(shop: Shop) -> Response:
+def unverifiable(shop: Shop) -> Any:
     header, payload, signature = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ", "e30", "c2ln"
     token = f"{header}.{payload}.{signature}"
     return shop.gateway.client().get("/v1/jobs", headers={"Authorization": f"Bearer {token}"})
 
 
 # Problem -> what produces it.
-PRODUCED: Mapping[str, Callable[[Shop], Response]] = {
+PRODUCED: Mapping[str, Callable[[Shop], Any]] = {
     "malformed-request": lambda shop: shop.admin.post(
         "/v1/jobs", content=b'{"limit": ', headers={"Content-Type": "application/json"}
     ),
@@ -381,8 +380,16 @@ def test_the_same_key_is_the_same_job_and_published_once_it_has_begun(shop: Shop
 
 def test_a_request_that_names_a_version_nobody_serves_is_refused_at_once(shop: Shop) -> None:
     answer = shop.admin.post("/v1/jobs", json={"model": "v9"})
-    assert kind(answer) == "invalid-request"
+    assert kind(answer) == "model-not-found"
     assert answer.json()["errors"] == [{"field": "model", "expected": "one of 7", "got": "v9"}]
+
+
+def test_a_method_that_a_path_has_not_is_told_those_it_has(shop: Shop) -> None:
+    answer = shop.admin.delete("/v1/jobs")
+    assert (answer.status_code, kind(answer)) == (405, "method-not-allowed")
+    assert answer.headers["Allow"] == "GET, POST"
+    assert shop.admin.delete("/v1/models/rollback").headers["Allow"] == "POST"
+    assert shop.admin.put("/v1/jobs/spring").headers["Allow"] == "GET"
 
 
 def test_each_wrong_field_is_named(shop: Shop) -> None:
@@ -400,6 +407,20 @@ def test_no_number_is_a_number_of_json(shop: Shop) -> None:
         headers={"Content-Type": "application/json"},
     )
     assert kind(answer) == "invalid-request"
+
+
+@pytest.mark.parametrize(
+    "body", [rb'{"gender": "\ud800"}', rb'{"limit": "\ud800"}', rb'{"\uDFFF": 1}', b"\xff\xfe"]
+)
+def test_what_is_no_text_is_refused(shop: Shop, body: bytes) -> None:
+    answer = shop.admin.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert kind(answer) in ("malformed-request", "invalid-request")
+
+
+def test_a_character_of_two_halves_is_whole(shop: Shop) -> None:
+    body = rb'{"gender": "\ud83d\ude00"}'
+    answer = shop.admin.post("/v1/estimates", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200
 
 
 def test_an_estimate_says_what_a_job_would_take_and_begins_nothing(shop: Shop) -> None:
@@ -571,7 +592,7 @@ def test_a_photo_that_takes_longer_is_answered_with_where_to_look(shop: Shop) ->
 
 
 def test_the_same_key_is_the_same_photo(shop: Shop) -> None:
-    def ask(photo: bytes) -> Response:
+    def ask(photo: bytes) -> Any:
         return shop.admin.post(
             "/v1/images", files={"photo": ("any.jpg", photo)}, headers={"Idempotency-Key": "once"}
         )
@@ -622,7 +643,7 @@ def test_a_disagreement_is_judged_once_and_counts_for_the_quality(shop: Shop) ->
 def test_a_verdict_that_makes_no_sense_is_refused_by_its_field(
     shop: Shop, verdict: Mapping[str, str], field: str
 ) -> None:
-    body = {"job_id": shop.job(), "image_id": 5, "head": "article_type"} | verdict
+    body = {"job_id": shop.job(), "image_id": 5, "head": "article_type", **verdict}
     answer = shop.gateway.client("reviewer").post("/v1/labels", json=body)
     assert kind(answer) == "invalid-request"
     assert [error["field"] for error in answer.json()["errors"]] == [field]

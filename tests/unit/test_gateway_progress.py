@@ -2,7 +2,6 @@ import asyncio
 import json
 import threading
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -38,7 +37,7 @@ class Watched(OwnedObjects):
         self.reads[uri] += 1
         return self.memory.read(uri, generation=generation, max_bytes=max_bytes)
 
-    def _names(self, prefix: str) -> Sequence[str]:
+    def _names(self, prefix: str) -> list[str]:
         self.listings.append(prefix)
         return self.memory.names(prefix)
 

@@ -1,0 +1,38 @@
+"""Schemathesis over the running gateway, as an administrator: all its checks, the same questions always."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from services.gateway import openapi
+from services.local.cloud import LocalCloud
+from tests.e2e.gateways import another_gateway
+
+FOLDER = Path(__file__).parent
+TIMEOUT = 280  # seconds
+
+
+def test_the_fuzzer_finds_nothing(cloud: LocalCloud, tmp_path: Path) -> None:
+    # It asks more often than anybody may.
+    with another_gateway(cloud, tmp_path, VITRINE_RATE_LIMIT="1000000/minute") as url:
+        done = subprocess.run(
+            [
+                *(str(Path(sys.executable).with_name("schemathesis")), "--no-color"),
+                *("--config-file", str(FOLDER / "schemathesis.toml"), "run", f"{url}/openapi.json"),
+                *("--header", f"Authorization: Bearer {cloud.token}", "--phases", "examples,fuzzing"),
+            ],
+            env=os.environ
+            | {"SCHEMATHESIS_HOOKS": "tests.e2e.schemathesis_hooks", "PYTHONPATH": str(FOLDER.parents[1])},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # It really asked: a document without operations would find nothing either.
+    document = json.loads(openapi.FILE.read_text())
+    operations = sum(len(methods) for methods in document["paths"].values())
+    assert f"{operations} selected / {operations} total" in done.stdout
