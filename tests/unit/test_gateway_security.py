@@ -141,6 +141,11 @@ def test_a_wrong_credential_is_refused_in_the_same_words_whatever_is_wrong(
     assert "secret" not in reasons[0].replace("not the secret", "")
 
 
+def test_a_good_key_by_another_scheme_than_bearer_is_refused(gateway: Gateway) -> None:
+    headers = {"Authorization": f"Basic {gateway.secrets['viewer']}"}
+    assert gateway.client().get(f"{PATH}/read", headers=headers).status_code == 401
+
+
 def test_a_wrong_bearer_credential_is_not_made_good_by_a_session(gateway: Gateway) -> None:
     client = signed_in(gateway)
     assert client.get(f"{PATH}/read", headers={"Authorization": "Bearer nonsense"}).status_code == 401
