@@ -72,8 +72,7 @@ def page(
     } | context
     context["errors"] = _Errors(context["errors"])
     content = _environment().get_template(f"{name}.html.j2").render(context)
-    # Whoever signs out has left nothing behind in the browser.
-    return HTMLResponse(content, status, {"Cache-Control": "no-store"} | dict(headers or {}))
+    return HTMLResponse(content, status, headers)
 
 
 def ago(at: datetime, now: datetime | None = None) -> str:
