@@ -73,10 +73,6 @@ def errors_of(problem: Problem) -> Errors | None:
         case "confirmation-needed":
             return {"confirm": "Tick the box to start it all the same, or choose fewer photos."}
         case "invalid-request":
-            if problem.errors:
-                return {
-                    error["field"].partition(".")[0]: _sentence(error["expected"]) for error in problem.errors
-                }
             field, _, said = problem.detail.partition(": ")
             return {field: _sentence(said)} if said and field.isidentifier() else None
         case _:

@@ -72,8 +72,7 @@ def page(
     } | context
     context["errors"] = _Errors(context["errors"])
     content = _environment().get_template(f"{name}.html.j2").render(context)
-    # Whoever signs out has left nothing behind in the browser.
-    return HTMLResponse(content, status, {"Cache-Control": "no-store"} | dict(headers or {}))
+    return HTMLResponse(content, status, headers)
 
 
 def ago(at: datetime, now: datetime | None = None) -> str:
@@ -129,6 +128,12 @@ def _product(row: Result | Disagreement) -> str:
     return name_of(row.declared, row.prediction.image_id)
 
 
+def _variant(variant: str) -> str:
+    """`augmented-0` as people count."""
+    copy = variant.removeprefix("augmented-")
+    return f"variant {int(copy) + 1}" if copy.isdecimal() else variant
+
+
 def _figure_name(name: str) -> str:
     """`article_type.macro_f1` as people write it."""
     return words(name.replace(".", " ")).replace("auroc", "AUROC").replace(" f1", " F1")
@@ -170,6 +175,7 @@ def _environment() -> Environment:
         "rate": lambda value: f"{value:,.0f}" if value >= 10 else f"{value:.1f}",
         "share": share,
         "thousands": lambda number: f"{number or 0:,}",
+        "variant": _variant,
         "words": lambda name: words(name).replace("-", " "),
     }
     return environment

@@ -20,7 +20,11 @@ DEMO = ROOT / "services" / "local" / "demo"
 # Photos of which the demo's catalogue says something else than they show, and the model is sure of that.
 MISTAKEN = (10001, 10011, 10017, 10062, 10066, 10109, 10118, 10125, 10229, 10235)
 RIGHT_OF_EACH = 3  # products of a type whose type is right
-REFUSED = re.compile(r"status of (401|403|404|422)")  # Chromium tells of every answer that refuses something
+# Chromium tells of every answer that refuses something, and htmx of that too, and of what it asks for when a
+# page is left.
+EXPECTED = re.compile(
+    r"status of (401|403|404|422)|^Response Status Error Code 422|^htmx:(afterRequest|sendAbort)$"
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -99,7 +103,7 @@ class Console:
         return page
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and not REFUSED.search(message.text):
+        if message.type in ("error", "warning") and not EXPECTED.search(message.text):
             self.complaints.append(f"{message.location.get('url')}: {message.text}")
 
 

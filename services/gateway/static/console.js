@@ -33,6 +33,14 @@ document.addEventListener("htmx:responseError", (event) => {
   announce(complaint(xhr.responseText, xhr.status));
 });
 
+/* ---- a photo that cannot be read says so ---- */
+
+function nothingToSee(image) {
+  if (image.closest(".photo")) image.replaceWith(Object.assign(document.createElement("span"), { className: "none", textContent: "cannot be shown" }));
+}
+document.addEventListener("error", (event) => event.target.matches?.("img") && nothingToSee(event.target), true);
+for (const image of document.images) if (image.complete && image.currentSrc && !image.naturalWidth) nothingToSee(image);
+
 /* ---- a new job: what is chosen stands on its list, and a list can be searched ---- */
 
 function choose(picks) {
@@ -54,8 +62,9 @@ for (const picks of document.querySelectorAll(".picks")) {
 
 /* A link to a field that is wrong opens what it is folded into. */
 function unfold() {
-  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (!target) return;
+  const form = document.getElementById("new-job");
+  const target = form && location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target || !form.contains(target)) return;
   target.closest("details")?.setAttribute("open", "");
   (target.matches("input, select") ? target : target.querySelector("summary, input, select"))?.focus();
 }
@@ -179,6 +188,8 @@ if (upload) {
   const answers = document.getElementById("answers");
   const field = upload.querySelector("[type=file]");
 
+  const MAX_BYTES = 50 * 1024 * 1024; /* more would not be read to its end, and so have no answer */
+
   const send = async (file) => {
     const item = document.createElement("li");
     item.append(Object.assign(document.createElement("h3"), { textContent: file.name }));
@@ -192,6 +203,7 @@ if (upload) {
       item.append(Object.assign(document.createElement("p"), { className: "bad", textContent: why }));
       announce(`${file.name}: ${why}`);
     };
+    if (file.size > MAX_BYTES) return fail("The file is larger than 50 MB. Save it smaller.");
     try {
       const answer = await fetch(upload.action, { method: "POST", body: form, headers: { "HX-Request": "true" } });
       const text = await answer.text();
