@@ -260,7 +260,7 @@ def test_a_job_that_is_cancelled_ends_at_once_and_keeps_what_it_has(
     usage, ids = outsider.add_products([jpeg(level % 250) for level in range(1_500)])
     job = new_job()
     outsider.publish({"job_id": job, "usage": usage})
-    # Not before something is classified: on a busy machine nothing might be, and then nothing is there to keep.
+    # Not before something is classified: on a busy machine nothing might be, and nothing would be kept.
     ledger = f"jobs/{job}/ledger/"
     until(lambda: list(outsider.bucket.list_blobs(prefix=ledger, max_results=1)), "the first batch")
     topic = outsider.publisher.topic_path(outsider.project, "cancellation-requested")
