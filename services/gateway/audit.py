@@ -1,7 +1,8 @@
 """The audit trail: who changed what, and who was refused what. Rows of the table `audit`.
 
 A row is written for each request that may change something, and for each refusal, of everybody who is known.
-Of strangers there is only a log line. The answer does not wait for the row.
+Of strangers there is only a log line. The row is written before the answer is sent: afterwards an instance may
+have no CPU any more.
 """
 
 import logging
@@ -64,26 +65,30 @@ class Trail:
         self._app, self._ports = app, ports
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles a request and then writes down what came of it."""
+        """Handles a request, and writes down what came of it before the caller is told."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500
+        answered = False
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            nonlocal answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                answered = True
+                await self._record(Request(scope), message["status"])
             await send(message)
 
         try:
             await self._app(scope, receive, watched)
         finally:
-            request = Request(scope)
-            if status in REFUSALS:
-                _log_refusal(request, status)
-            if _belongs_in_the_table(request, status):
-                await run_in_threadpool(self._append, request, status)
+            if not answered:
+                await self._record(Request(scope), 500)
+
+    async def _record(self, request: Request, status: int) -> None:
+        if status in REFUSALS:
+            _log_refusal(request, status)
+        if _belongs_in_the_table(request, status):
+            await run_in_threadpool(self._append, request, status)
 
     def _append(self, request: Request, status: int) -> None:
         entry: dict[str, Any] = {}
