@@ -45,8 +45,8 @@ def create_app(settings: Settings, ports: Callable[[], Ports], groups: Groups | 
     openapi.install(app)
 
     # The start-up probe waits for the ports, and traffic for the probe.
-    @app.get("/healthz", include_in_schema=False)
-    def healthz() -> PlainTextResponse:
+    @app.get("/health", include_in_schema=False)
+    def health() -> PlainTextResponse:
         try:
             app.state.ports()
         except Exception:

@@ -250,7 +250,7 @@ class LocalCloud:
         def ready() -> bool:
             try:
                 with urllib.request.urlopen(
-                    f"http://127.0.0.1:{self.port(service)}/healthz", timeout=10
+                    f"http://127.0.0.1:{self.port(service)}/health", timeout=10
                 ) as answer:
                     return bool(answer.status == 200)
             except (OSError, urllib.error.HTTPError):

@@ -71,8 +71,8 @@ def function[P: Ports](
     telemetry.configure(settings.service, settings.project)
 
     # For the start-up probe, which waits until the model is loaded; a GET / would answer 405.
-    @flask.current_app.get("/healthz")
-    def healthz() -> str:
+    @flask.current_app.get("/health")
+    def health() -> str:
         ports()
         return "ok"
 

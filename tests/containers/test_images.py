@@ -132,7 +132,7 @@ def ended_or_healthy(process: subprocess.Popen[bytes], port: int) -> bool:
     if process.poll() is not None:
         return True
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

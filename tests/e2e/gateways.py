@@ -40,7 +40,7 @@ def another_gateway(cloud: LocalCloud, folder: Path, **environment: str) -> Iter
 
     def healthy() -> bool:
         try:
-            return httpx.get(f"{url}/healthz", timeout=10).status_code == 200
+            return httpx.get(f"{url}/health", timeout=10).status_code == 200
         except httpx.TransportError:
             return False
 

@@ -78,7 +78,7 @@ def guarded(cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
         def ready() -> bool:
             try:
-                return httpx.get(f"{url}/healthz", timeout=60).status_code == 200
+                return httpx.get(f"{url}/health", timeout=60).status_code == 200
             except httpx.TransportError:
                 return False
 

@@ -340,8 +340,8 @@ def services_are_looked_after(plan: Plan) -> Iterator[str]:
         if name == "gateway":
             asked["ingress"] = (gateway(plan) or {}).get("ingress", "INGRESS_TRAFFIC_ALL")
         for probe in ("startup_probe", "liveness_probe"):
-            if one(one(container(service), probe), "http_get").get("path") != "/healthz":
-                yield f"service {name}: has no {probe} on /healthz"
+            if one(one(container(service), probe), "http_get").get("path") != "/health":
+                yield f"service {name}: has no {probe} on /health"
         if service["ingress"] != asked.get("ingress", "INGRESS_TRAFFIC_INTERNAL_ONLY"):
             yield f"service {name}: is reached from {service['ingress']}"
         least = plan.variables.get("min_instances", {}).get(name, 0)

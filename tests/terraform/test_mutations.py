@@ -48,7 +48,7 @@ MUTATIONS = [
     Mutation(TOPIC, "${retry_policy.value[0]}s", "0s", "subscriptions_are_those"),
     Mutation(STAGE, "${var.timeout}s", "600s", "a_push_ends"),
     Mutation(STAGE, "= var.ingress", '= "INGRESS_TRAFFIC_ALL"', "services_are_looked_after"),
-    Mutation(STAGE, 'path = "/healthz"', 'path = "/"', "services_are_looked_after"),
+    Mutation(STAGE, 'path = "/health"', 'path = "/"', "services_are_looked_after"),
     Mutation(STAGE, "node_selector.value\n", '"nvidia-tesla-t4"\n', "a_gpu_is"),
     Mutation(STAGE, "max_instance_count = var.max_instances", "", "services_are_looked_after"),
     Mutation(STAGE, "encryption_key                   = var.kms_key_name", "", "a_key_of_ones_own"),

@@ -366,6 +366,6 @@ def test_a_request_that_is_no_push_is_an_error_of_its_sender(service: Service, b
 
 def test_ports_are_made_by_the_first_push_or_probe_and_not_at_start(service: Service) -> None:
     assert service.module.made == []
-    answer = service.client.get("/healthz")
+    answer = service.client.get("/health")
     assert (answer.status_code, answer.text) == (200, "ok")
     assert service.module.made

@@ -169,7 +169,7 @@ def policy(headers: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/healthz", "/v1/try/problem", "/v1/try/bug", "/v1/nowhere", "/openapi.json"]
+    "path", ["/health", "/v1/try/problem", "/v1/try/bug", "/v1/nowhere", "/openapi.json"]
 )
 def test_every_answer_has_the_headers_that_protect(gateway: Gateway, path: str) -> None:
     headers = gateway.client("operator").get(path).headers
@@ -195,7 +195,7 @@ def test_a_handler_may_say_how_long_its_answer_keeps(gateway: Gateway) -> None:
 
 def test_what_came_by_plain_http_is_not_told_to_come_by_https(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path, VITRINE_GATEWAY_URL="http://127.0.0.1:8080")
-    assert "Strict-Transport-Security" not in gateway.client().get("/healthz").headers
+    assert "Strict-Transport-Security" not in gateway.client().get("/health").headers
 
 
 @pytest.mark.parametrize(("client_id", "path", "allowed"), [
@@ -235,7 +235,7 @@ def test_the_gateway_is_healthy_once_it_reaches_what_it_needs(tmp_path: Path) ->
         return gateway.ports
 
     client = TestClient(create_app(gateway.settings, ports))
-    assert [client.get("/healthz").status_code for _ in range(3)] == [503, 200, 200]
+    assert [client.get("/health").status_code for _ in range(3)] == [503, 200, 200]
 
 
 # ------------------------------------------------------------------------------------- audit

@@ -4,7 +4,7 @@ locals {
   # Cloud Run's own form of a service's address: known before the service stands, so that what pushes to it
   # can be planned with it.
   url   = "https://${var.name}-${var.project_number}.${var.region}.run.app"
-  probe = { path = "/healthz", port = 8080 }
+  probe = { path = "/health", port = 8080 }
   # Without a GPU an instance costs nothing between requests.
   cpu_idle = var.gpu == null
   # A secret is mounted as a folder, so that there is a volume for each file.

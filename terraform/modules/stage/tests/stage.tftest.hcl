@@ -201,8 +201,8 @@ run "it_is_watched_by_probes" {
   }
   assert {
     condition = (
-      google_cloud_run_v2_service.service.template[0].containers[0].startup_probe[0].http_get[0].path == "/healthz" &&
-      google_cloud_run_v2_service.service.template[0].containers[0].liveness_probe[0].http_get[0].path == "/healthz"
+      google_cloud_run_v2_service.service.template[0].containers[0].startup_probe[0].http_get[0].path == "/health" &&
+      google_cloud_run_v2_service.service.template[0].containers[0].liveness_probe[0].http_get[0].path == "/health"
     )
     error_message = "The probes do not ask whether it is well."
   }
