@@ -1,8 +1,8 @@
 """The audit trail: who changed what, and who was refused what. Rows of the table `audit`.
 
 A row is written for each request that may change something, and for each refusal, of everybody who is known.
-Of strangers there is only a log line. The row is written before the answer is sent: afterwards an instance may
-have no CPU any more.
+Of strangers there is only a log line. The row is written before the answer is sent: an instance may have no
+CPU any more afterwards.
 """
 
 import logging
