@@ -213,7 +213,7 @@ class Tables(Protocol):
         ...
 
     def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:
-        """What a request may filter by: of each column and of `year`, its values and how many products have them.
+        """What a request may filter by: of each column and of `year`, its values and how many products each has.
 
         The most frequent ones first; years in order.
         """
