@@ -1,5 +1,5 @@
-# The training job, where an environment asks for one: it learns from the table of products and their photos, and
-# publishes a version of the model, which serves nobody until somebody promotes it.
+# The training job, where an environment asks for one: it learns from the table of products, their photos and what people
+# say of them, and publishes a version of the model, which serves nobody until somebody promotes it.
 
 locals {
   # Its name, beside those of the stages; nothing where there is none.
