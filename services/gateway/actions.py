@@ -12,7 +12,7 @@ from services.client.errors import ClientError, InvalidRequestError
 from services.client.report import MEANINGS
 from services.client.review import HumanLabel, Verdict
 from services.gateway import cost
-from services.gateway.cost import Estimate, Prices
+from services.gateway.cost import Estimate
 from services.gateway.identity import Identity
 from services.gateway.ports import Ports
 from services.gateway.problems import FieldError, Problem
@@ -93,9 +93,10 @@ def estimate(ports: Ports, settings: Settings, request: ClassificationRequested)
 
     """
     _check_origin(ports, request)
-    prices = Prices.model_validate(settings.prices or {})
     matching = ports.vitrine.matching(request)
-    return cost.estimate(request, matching.images, matching.bytes_scanned, prices, settings.cost_limit)
+    return cost.estimate(
+        request, matching.images, matching.bytes_scanned, settings.prices, settings.cost_limit
+    )
 
 
 def cancel(ports: Ports, job_id: str) -> None:
