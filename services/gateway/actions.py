@@ -78,6 +78,9 @@ def create_job(
             _confirm(estimate(ports, settings, request))
     elif known != request:
         raise taken
+    elif find_manifest(ports.vitrine.objects, JobLayout(ports.vitrine.bucket, job_id)) is not None:
+        # It has begun: once more would only have its first batches looked at again.
+        return job_id
     try:
         return ports.vitrine.request(request)
     except InvalidRequestError as error:
