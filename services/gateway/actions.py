@@ -12,7 +12,7 @@ from services.client.errors import ClientError, InvalidRequestError
 from services.client.report import MEANINGS
 from services.client.review import HumanLabel, Verdict
 from services.gateway import cost
-from services.gateway.cost import Estimate, Prices
+from services.gateway.cost import Estimate
 from services.gateway.identity import Identity
 from services.gateway.ports import Ports
 from services.gateway.problems import FieldError, Problem
@@ -78,6 +78,9 @@ def create_job(
             _confirm(estimate(ports, settings, request))
     elif known != request:
         raise taken
+    elif find_manifest(ports.vitrine.objects, JobLayout(ports.vitrine.bucket, job_id)) is not None:
+        # It has begun: once more would only have its first batches looked at again.
+        return job_id
     try:
         return ports.vitrine.request(request)
     except InvalidRequestError as error:
@@ -93,9 +96,10 @@ def estimate(ports: Ports, settings: Settings, request: ClassificationRequested)
 
     """
     _check_origin(ports, request)
-    prices = Prices.model_validate(settings.prices or {})
     matching = ports.vitrine.matching(request)
-    return cost.estimate(request, matching.images, matching.bytes_scanned, prices, settings.cost_limit)
+    return cost.estimate(
+        request, matching.images, matching.bytes_scanned, settings.prices, settings.cost_limit
+    )
 
 
 def cancel(ports: Ports, job_id: str) -> None:

@@ -577,7 +577,7 @@ class _Page:
         return f"{self.offset + self._limit}-{self._question}" if found > self._limit else None
 
 
-VARIANT = r"^(original|catalogue|augmented-(\d|1\d))$"
+VARIANT = r"^(original|catalogue|augmented-\d)$"  # MAX_COPIES are ten
 
 
 @router.get(

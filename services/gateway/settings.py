@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, StringConstraints
 from pydantic_settings import NoDecode
 
+from services.gateway.cost import Prices
 from services.shared import settings
 from services.shared.keys import Role
 from services.shared.settings import BucketName, DatasetName
@@ -54,9 +55,7 @@ class Settings(settings.Settings):
     ] = Field(default_factory=dict)
     api_keys: Annotated[str | None, Field(alias="VITRINE_API_KEYS")] = None  # a file
     session_secret: Annotated[str, Field(alias="VITRINE_SESSION_SECRET", min_length=32, repr=False)]
-    prices: Annotated[
-        dict[str, Any] | None, NoDecode, BeforeValidator(_document), Field(alias="VITRINE_PRICES")
-    ] = None
+    prices: Annotated[Prices, NoDecode, BeforeValidator(_document), Field(alias="VITRINE_PRICES")] = Prices()
     # In the currency of the prices; above it a job must be confirmed.
     cost_limit: Annotated[float | None, Field(alias="VITRINE_COST_LIMIT", ge=0)] = None
     rate_limit: Annotated[

@@ -107,7 +107,7 @@ def write_job(cloud: LocalCloud, photos: int) -> str:
 
 
 def polled(url: str, path: str, token: str, *, clients: int, rounds: int, pause: float = 0.0) -> list[float]:
-    """Has clients ask for a path, each on its own connection, spread over the pause; seconds of each answer."""
+    """Has clients ask for a path, each on its connection, spread over the pause; seconds of each answer."""
     host, port = url.removeprefix("http://").split(":")
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
     gate = asyncio.Semaphore(CONNECTED_AT_ONCE)

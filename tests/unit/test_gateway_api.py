@@ -375,6 +375,9 @@ def test_the_same_key_is_the_same_job_and_published_once_it_has_begun(shop: Shop
     assert ask() == job_id
     shop.run()
     assert ask() == job_id
+    delivered: list[str] = []
+    shop.world.pipeline.run(lambda service, message: delivered.append(service))
+    assert delivered == []
     assert ask("operator") != job_id
 
 

@@ -15,7 +15,8 @@ def settings(**environment: JsonValue) -> Settings:
 def test_what_is_optional_has_a_value_that_lets_nobody_in() -> None:
     empty = settings()
     assert (empty.audiences, empty.roles, empty.api_keys, empty.oauth_client_id) == ((), {}, None, None)
-    assert (empty.rate_limit, empty.proxies, empty.prices, empty.cost_limit) == ("600/minute", 0, None, None)
+    assert (empty.rate_limit, empty.proxies, empty.cost_limit) == ("600/minute", 0, None)
+    assert empty.prices.currency == "USD"
 
 
 def test_lists_and_documents_are_read_as_environments_have_them() -> None:
@@ -45,6 +46,9 @@ def test_lists_and_documents_are_read_as_environments_have_them() -> None:
         ("VITRINE_RATE_LIMIT", "0/minute"),
         ("VITRINE_PROXIES", "-1"),
         ("VITRINE_COST_LIMIT", "-1"),
+        ("VITRINE_PRICES", '{"gpu_secnod": 1}'),
+        ("VITRINE_PRICES", '{"bigquery_tib": -1}'),
+        ("VITRINE_PRICES", '{"currency": "euros"}'),
     ],
 )
 def test_what_is_malformed_is_named(name: str, value: str) -> None:
