@@ -70,6 +70,8 @@ def errors_of(problem: Problem) -> Errors | None:
     match problem.type:
         case "job-id-taken":
             return {"job_id": "Another job has this name already: choose another one."}
+        case "model-not-found":
+            return {"model": "This version is not served: choose another one."}
         case "confirmation-needed":
             return {"confirm": "Tick the box to start it all the same, or choose fewer photos."}
         case "invalid-request":
