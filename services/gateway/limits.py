@@ -5,7 +5,7 @@ import time
 
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from limits.strategies import SlidingWindowCounterRateLimiter
 
 from services.gateway.problems import Problem
 
@@ -15,6 +15,8 @@ WRONG_CREDENTIALS = parse("20/minute")  # of an address
 class Limits:
     """Counts in this process's memory: each instance of the gateway counts for itself.
 
+    Two counters a key and not a time for each request, so that a count costs the same however many there were.
+
     Args:
         rate: of an identity, such as `600/minute`.
 
@@ -22,7 +24,7 @@ class Limits:
 
     def __init__(self, rate: str) -> None:
         self._rate = parse(rate)
-        self._window = MovingWindowRateLimiter(MemoryStorage())
+        self._window = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def count_request(self, identity: str) -> None:
         """Counts a request of somebody.

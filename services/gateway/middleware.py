@@ -53,6 +53,7 @@ class Frame:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._settings = app, settings
+        self._policy, self._google_policy = policy(), policy(GOOGLE_POLICY)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles a request."""
@@ -91,7 +92,7 @@ class Frame:
         google = path == SIGN_IN and self._settings.oauth_client_id is not None
         headers = {
             "X-Request-Id": request.state.request_id,
-            "Content-Security-Policy": policy(GOOGLE_POLICY if google else None),
+            "Content-Security-Policy": self._google_policy if google else self._policy,
             "X-Content-Type-Options": "nosniff",
             # Google's button has to know whose page it is on.
             "Referrer-Policy": "strict-origin-when-cross-origin" if google else "same-origin",

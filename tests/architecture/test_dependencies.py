@@ -48,7 +48,8 @@ BROUGHT_BY = {
     "yaml": "pyyaml",
 }
 STARTED_AS_A_COMMAND = {"gunicorn"}
-IMPORTED_BY_ANOTHER = {"python-multipart"}  # by starlette, where a request has a form
+# By starlette, where a request has a form; by uvicorn, where they are installed.
+IMPORTED_BY_ANOTHER = {"python-multipart", "httptools", "uvloop"}
 SERVED_AS_A_FILE = {"django-js-lib-htmx"}
 
 # A folder of services/ -> the extras, of which any one is to do.
