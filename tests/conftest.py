@@ -9,12 +9,18 @@ import pytest
 
 from services.local.cloud import LocalCloud, down, up
 
+FIRST_PORT, LAST_PORT = 10_000, 32_000
+
 
 def free_ports(count: int) -> int:
     """The first of so many consecutive ports that nobody listens on."""
-    # Each process that runs tests has a range of its own: two that look at once must not find the same.
+    # Each process that runs tests has a range of its own: two that look at once must not find the same. All
+    # are below those of outgoing connections: a look there may connect to itself, and hold the port.
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    for first in range(21000 + worker * 10000 + os.getpid() % 400 * 20, 60000, count):
+    width = (LAST_PORT - FIRST_PORT) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    start = FIRST_PORT + worker * width
+    # Not always the same ones: those of a run that was broken off may not be free yet.
+    for first in range(start + os.getpid() * 20 % (width // 2), start + width - count, count):
         if all(_free(port) for port in range(first, first + count)):
             return first
     raise AssertionError("no free ports")

@@ -18,7 +18,7 @@ class Limits:
     Two counters a key and not a time for each request, so that a count costs the same however many there were.
 
     Args:
-        rate: of an identity, such as `600/minute`.
+        rate: of an identity, such as `3000/minute`.
 
     """
 

@@ -60,7 +60,7 @@ class Settings(settings.Settings):
     cost_limit: Annotated[float | None, Field(alias="VITRINE_COST_LIMIT", ge=0)] = None
     rate_limit: Annotated[
         str, Field(alias="VITRINE_RATE_LIMIT", pattern=r"^[1-9]\d*/(second|minute|hour|day)$")
-    ] = "600/minute"
+    ] = "3000/minute"
     # How many proxies in front of it append to X-Forwarded-For.
     proxies: Annotated[int, Field(alias="VITRINE_PROXIES", ge=0, le=10)] = 0
 

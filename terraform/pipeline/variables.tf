@@ -66,7 +66,7 @@ variable "gateway" {
   }
   validation {
     condition     = can(regex("^[1-9][0-9]*/(second|minute|hour|day)$", coalesce(try(var.gateway.rate_limit, null), "1/day")))
-    error_message = "gateway.rate_limit: write a number a second, minute, hour or day, such as 600/minute, or null."
+    error_message = "gateway.rate_limit: write a number a second, minute, hour or day, such as 3000/minute, or null."
   }
   validation {
     condition     = try(var.gateway.proxies, 1) >= 0 && try(var.gateway.proxies, 1) <= 10 && coalesce(try(var.gateway.cost_limit, null), 0) >= 0

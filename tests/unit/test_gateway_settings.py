@@ -15,7 +15,7 @@ def settings(**environment: JsonValue) -> Settings:
 def test_what_is_optional_has_a_value_that_lets_nobody_in() -> None:
     empty = settings()
     assert (empty.audiences, empty.roles, empty.api_keys, empty.oauth_client_id) == ((), {}, None, None)
-    assert (empty.rate_limit, empty.proxies, empty.cost_limit) == ("600/minute", 0, None)
+    assert (empty.rate_limit, empty.proxies, empty.cost_limit) == ("3000/minute", 0, None)
     assert empty.prices.currency == "USD"
 
 
