@@ -11,9 +11,11 @@ from services.local.cloud import LocalCloud, down, up
 
 FIRST_PORT, LAST_PORT = 10_000, 32_000
 
+_given: set[int] = set()
+
 
 def free_ports(count: int) -> int:
-    """The first of so many consecutive ports that nobody listens on."""
+    """The first of so many consecutive ports that nobody listens on, and that were not given out before."""
     # Each process that runs tests has a range of its own: two that look at once must not find the same. All
     # are below those of outgoing connections: a look there may connect to itself, and hold the port.
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -21,7 +23,9 @@ def free_ports(count: int) -> int:
     start = FIRST_PORT + worker * width
     # Not always the same ones: those of a run that was broken off may not be free yet.
     for first in range(start + os.getpid() * 20 % (width // 2), start + width - count, count):
-        if all(_free(port) for port in range(first, first + count)):
+        ports = range(first, first + count)
+        if _given.isdisjoint(ports) and all(_free(port) for port in ports):
+            _given.update(ports)
             return first
     raise AssertionError("no free ports")
 

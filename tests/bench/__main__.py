@@ -34,7 +34,6 @@ from tests.integration.pubsub_servers import (
     Pubsub,
     broker_command,
     connected,
-    free_port,
     google_emulator,
     running,
 )
@@ -99,7 +98,7 @@ def brokers(table: Table) -> None:
     google = google_emulator()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ports = {"ours": free_port(), "google": free_port()}
+        ports = {"ours": free_ports(1), "google": free_ports(1)}
         commands = {"ours": broker_command(ports["ours"], folder / "data")}
         if google:
             commands["google"] = [*google, f"--port={ports['google']}"]

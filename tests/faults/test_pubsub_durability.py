@@ -10,13 +10,13 @@ import pytest
 from google.api_core.exceptions import GoogleAPICallError
 from google.protobuf.duration_pb2 import Duration
 
+from tests.conftest import free_ports
 from tests.integration.pubsub_servers import (
     Endpoint,
     Pubsub,
     Push,
     broker_command,
     connected,
-    free_port,
     running,
 )
 
@@ -60,7 +60,7 @@ def test_no_published_message_is_lost_when_the_broker_is_killed_while_publishing
     def answer(push: Push) -> int:
         return 500 if next(answers) % 5 == 0 else 200
 
-    port, endpoint = free_port(), Endpoint(answer)
+    port, endpoint = free_ports(1), Endpoint(answer)
     confirmed: set[str] = set()
     topic = ""
     for _ in range(KILLS):
@@ -94,7 +94,7 @@ def test_no_published_message_is_lost_when_the_broker_is_killed_while_publishing
 
 
 def test_a_pulled_message_comes_again_after_a_kill_unless_it_was_acknowledged(tmp_path: Path) -> None:
-    port = free_port()
+    port = free_ports(1)
     with killed_at_the_end(port, tmp_path) as pubsub:
         topic = pubsub.topic()
         policy = {"dead_letter_topic": pubsub.topic()}

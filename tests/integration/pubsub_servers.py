@@ -3,7 +3,6 @@
 import json
 import queue
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -29,12 +28,6 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 START_SECONDS = 30
 STOP_SECONDS = 5
 WAIT_SECONDS = 15
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def google_emulator() -> list[str] | None:

@@ -29,6 +29,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.pubsub_v1 import types
 
+from tests.conftest import free_ports
 from tests.integration.pubsub_servers import (
     WAIT_SECONDS,
     Endpoint,
@@ -36,7 +37,6 @@ from tests.integration.pubsub_servers import (
     Push,
     broker_command,
     connected,
-    free_port,
     google_emulator,
     new_name,
     opened_stream,
@@ -85,7 +85,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag:Depr
 
 @pytest.fixture(scope="session", params=["broker", "google"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pubsub]:
-    port, directory = free_port(), tmp_path_factory.mktemp("pubsub")
+    port, directory = free_ports(1), tmp_path_factory.mktemp("pubsub")
     command: list[str] | None = broker_command(port, directory / "data")
     if request.param == "google" and (command := google_emulator()):
         command = [*command, f"--port={port}"]
@@ -628,7 +628,7 @@ def test_a_push_is_refused_by(pubsub: Pubsub, pushes_by_status: dict[int, int], 
 
 def test_a_push_waits_for_its_endpoint_to_come_up(pubsub: Pubsub, endpoint: Callable[..., Endpoint]) -> None:
     topic, target = pubsub.topic(), endpoint()
-    down = f"http://127.0.0.1:{free_port()}/"
+    down = f"http://127.0.0.1:{free_ports(1)}/"
     subscription = pubsub.subscription(topic, push_config={"push_endpoint": down})
     pubsub.publish(topic, b"x")
     time.sleep(0.3)

@@ -20,7 +20,7 @@ from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
 from services.release.cloud_run import LATEST, REVISION, CloudRunService
 from services.release.rollout import TAG, State, Target, roll_out
 from services.release.smoke import SmokeError, classify_photo
-from tests.integration.pubsub_servers import free_port
+from tests.conftest import free_ports
 
 NAME = "projects/acme-dev/locations/europe-west4/services/inference"
 
@@ -81,7 +81,7 @@ def cloud_run() -> CloudRun:
 def service(cloud_run: CloudRun) -> Iterator[CloudRunService]:
     server = grpc.server(ThreadPoolExecutor(2))
     server.add_generic_rpc_handlers((cloud_run.handlers(),))
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{free_ports(1)}"
     server.add_insecure_port(address)
     server.start()
     with grpc.insecure_channel(address) as channel:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from google.api_core.exceptions import GoogleAPICallError
 
+from tests.conftest import free_ports
 from tests.integration.pubsub_servers import (
     Pubsub,
     broker_command,
     connected,
-    free_port,
     opened_stream,
     running,
 )
@@ -39,15 +39,15 @@ def test_a_taken_port_is_named() -> None:
 
 
 def test_a_data_directory_has_one_broker(tmp_path: Path) -> None:
-    port = free_port()
+    port = free_ports(1)
     with running(broker_command(port, tmp_path / "data"), port, tmp_path / "log"):
-        problem = refusal(broker_command(free_port(), tmp_path / "data"))
+        problem = refusal(broker_command(free_ports(1), tmp_path / "data"))
     assert f"cannot use the data directory {tmp_path / 'data'}" in problem
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_even_with_open_streams_and_pulls(tmp_path: Path, number: signal.Signals) -> None:
-    port, log = free_port(), tmp_path / "log"
+    port, log = free_ports(1), tmp_path / "log"
     with running(broker_command(port, tmp_path / "data"), port, log) as process, connected(port) as pubsub:
         subscription = pubsub.subscription(pubsub.topic())
         pull = threading.Thread(target=wait_for_a_message, args=[pubsub, subscription])
