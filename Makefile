@@ -18,7 +18,8 @@ demo: up ## the whole pipeline on this machine: classify the demo catalogue, sho
 	$(BIN)/vitrine request --job-id $(DEMO_JOB) --wait
 	$(BIN)/vitrine results $(DEMO_JOB) --limit 12
 	$(BIN)/vitrine results $(DEMO_JOB) --html .vitrine/results.html
-	@echo "The pipeline still runs: try \`$(BIN)/vitrine upload PHOTO\`, \`$(BIN)/vitrine --help\`, and \`make down\` to stop it."
+	@echo "The pipeline still runs: look at the console, try \`$(BIN)/vitrine upload PHOTO\`, and \`make down\` to stop it."
+	@$(BIN)/vitrine up
 
 up: $(VENV)/.local ## start the local cloud; returns when everything is ready
 	$(BIN)/vitrine up
