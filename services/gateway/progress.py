@@ -1,8 +1,9 @@
 """How far a job is, for any number of people who ask at once.
 
-A look at Cloud Storage costs a page of names for each shard that is not full, and a read for each marker of
-the ledger that was not there before: what was seen once is never looked at again. A look is good for LIFE
-seconds, whoever asks; who asks while one is under way waits for that one. Nothing lists photos or variants.
+A look at Cloud Storage costs a page of names for each stage, from the first batch on that is missing there, and
+a read for each marker of the ledger that was not there before: what was read once is never read again. A look
+is good for LIFE seconds, whoever asks; who asks while one is under way waits for that one. Nothing lists photos
+or variants.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from threading import Lock
 from typing import Annotated, Literal
 
@@ -18,18 +20,20 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.client.client import Vitrine
+from services.client.ports import Objects
 from services.gateway.ports import Ports
 from services.shared.events import ClassificationRequested, JobCompleted
 from services.shared.jobs import BatchTally, Manifest, find_completed, find_manifest, read_tally
-from services.shared.layout import JobLayout, batches_in, shards
+from services.shared.layout import JobLayout
 from services.shared.parallel import in_parallel
-from services.shared.ports import Clock, Objects
+from services.shared.ports import Clock
 
 LIFE = 1.0  # seconds for which a look at a job that runs is good enough
 PATIENCE = 10.0  # seconds without progress after which the rejected messages are looked at
 WINDOW = 30.0  # seconds over which the rate is measured
 REMEMBERED = 1_000  # jobs
 MARKERS_AT_ONCE = 1_000  # the most that one look reads; the next one goes on
+PAGE = 999  # names: with the one that it goes on from, a page of Cloud Storage
 
 type State = Literal["accepted", "running", "stalled", "completed", "cancelled"]
 
@@ -177,37 +181,39 @@ class _Entry:
     follower: "_Follower | None" = None
 
 
-class _Shards:
-    """The objects of one kind that a job's batches leave, by shard."""
+class _Marks:
+    """The objects of one kind that a job's batches leave, which are named in the order of the batches."""
 
-    def __init__(self, objects: Objects, prefix: str, batches: int) -> None:
-        self._objects, self._prefix, self._batches = objects, prefix, batches
-        self._full: set[int] = set()
-        self._open: dict[int, set[str]] = {}
+    def __init__(self, objects: Objects, prefix: str) -> None:
+        self._objects, self._prefix = objects, prefix
+        self._passed = 0  # batches, of which none is missing
+        self._last: str | None = None  # the name of the last of them
+        self._ahead: set[str] = set()
 
     @property
     def done(self) -> int:
-        full = sum(batches_in(shard, self._batches) for shard in self._full)
-        return full + sum(len(names) for names in self._open.values())
+        return self._passed + len(self._ahead)
 
     def look(self) -> list[str]:
-        """The names that were not there before."""
-        new: list[str] = []
-        for shard in range(shards(self._batches)):
-            if shard in self._full:
-                continue
-            names = self._objects.names(f"{self._prefix}/{shard:04d}/")
-            # Batches are begun in order: behind a shard that has none there is nothing yet, or soon will be.
-            if not names:
+        """The names that were not there before. Those that none is missing before are not listed again."""
+        found: list[str] = []
+        while True:
+            page = self._objects.page(self._prefix, after=found[-1] if found else self._last, limit=PAGE)
+            found += page
+            if len(page) < PAGE:
                 break
-            known = self._open.get(shard, set())
-            new += [name for name in names if name not in known]
-            if len(names) >= batches_in(shard, self._batches):
-                self._full.add(shard)
-                self._open.pop(shard, None)
-            else:
-                self._open[shard] = set(names)
+        new = [name for name in found if name not in self._ahead]
+        self._ahead = set(found)
+        for name in found:
+            if _batch_of(name) != self._passed:
+                break
+            self._passed, self._last = self._passed + 1, name
+            self._ahead.discard(name)
         return new
+
+
+def _batch_of(name: str) -> int:
+    return int(name.rpartition("/")[2].removesuffix(".ndjson"))
 
 
 class _Follower:
@@ -219,7 +225,7 @@ class _Follower:
         self._job_id = job_id
         self._accepted: ClassificationRequested | None = None
         self._manifest: Manifest | None = None
-        self._shards: dict[str, _Shards] = {}
+        self._marks: dict[str, _Marks] = {}
         self._unread: deque[str] = deque()
         self._predictions = 0
         self._errors: Counter[str] = Counter()
@@ -350,22 +356,21 @@ class _Follower:
 
     def _look_at(self, folder: str, *, read: bool = False) -> int:
         """How many batches have left their mark in a folder of the job; of the ledger, what the marks say."""
-        if self._manifest is None:
-            return 0
-        if folder not in self._shards:
-            prefix = f"{self._layout.root}/{folder}"
-            self._shards[folder] = _Shards(self._objects, prefix, self._manifest.batches)
-        new = self._shards[folder].look()
+        if folder not in self._marks:
+            self._marks[folder] = _Marks(self._objects, f"{self._layout.root}/{folder}/")
+        new = self._marks[folder].look()
         if read:
             self._unread.extend(new)
-            markers = [self._unread.popleft() for _ in range(min(len(self._unread), MARKERS_AT_ONCE))]
-            for tally in in_parallel(self._tally, markers):
+            marks = list(islice(self._unread, MARKERS_AT_ONCE))
+            # Where one cannot be read now, all are read at the next look.
+            for tally in in_parallel(self._tally, marks):
+                self._unread.popleft()
                 self._predictions += tally.predictions
                 self._errors.update(tally.errors)
-        return self._shards[folder].done
+        return self._marks[folder].done
 
     def _tally(self, marker: str) -> BatchTally:
-        return read_tally(self._objects, self._layout, int(marker.rpartition("/")[2]))
+        return read_tally(self._objects, self._layout, _batch_of(marker))
 
     def _rate(self, manifest: Manifest, photos: float, now: float) -> float | None:
         history = self._history

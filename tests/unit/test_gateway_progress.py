@@ -2,6 +2,7 @@ import asyncio
 import json
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -30,16 +31,21 @@ class Watched(OwnedObjects):
         super().__init__(objects.memory)
         self.reads: Counter[str] = Counter()
         self.listings: list[str] = []
+        self.listed = 0  # names
+        self.failing: str | None = None
         self.read = self._read
-        self.names = self._names
 
     def _read(self, uri: str, *, generation: int | None = None, max_bytes: int | None = None) -> Stored:
+        if uri == self.failing:
+            raise ConnectionError(uri)
         self.reads[uri] += 1
         return self.memory.read(uri, generation=generation, max_bytes=max_bytes)
 
-    def _names(self, prefix: str) -> list[str]:
+    def page(self, prefix: str, *, after: str | None, limit: int) -> Sequence[str]:
         self.listings.append(prefix)
-        return self.memory.names(prefix)
+        page = super().page(prefix, after=after, limit=limit)
+        self.listed += len(page)
+        return page
 
 
 class Time:
@@ -160,21 +166,42 @@ def test_rows_and_errors_are_counted_while_it_runs() -> None:
     assert setting.look().errors == {"photo-missing": 8, "photo-corrupt": 1}
 
 
-def test_a_marker_is_read_once_and_a_full_shard_listed_no_more() -> None:
+def test_a_marker_is_read_once_and_listed_no_more_than_until_none_is_missing_before_it() -> None:
     setting = Setting()
     setting.job(1500 * 256)
-    for batch in range(1200):
+    for batch in (*range(1100), *range(1101, 1200)):
         setting.batch(batch)
     for _ in range(4):
         seen = setting.look()
-    assert seen.predictions == 1200 * 256
+    assert seen.predictions == 1199 * 256
+    assert stages(seen)["recorded"] == (1199, 1500)
     assert {n for uri, n in setting.objects.reads.items() if "/ledger/" in uri} == {1}
-    setting.objects.listings.clear()
+    kinds = 3  # the ledger, the predictions, the metadata
+    setting.objects.listed = 0
     setting.look()
-    assert not [prefix for prefix in setting.objects.listings if prefix.endswith("/0000/")]
+    assert setting.objects.listed == 99 * kinds
+    setting.batch(1100)
+    assert setting.look().predictions == 1200 * 256
+    setting.objects.listed = 0
+    assert stages(setting.look())["recorded"] == (1200, 1500)
+    assert setting.objects.listed == 0
 
 
-def test_one_look_reads_only_so_many_markers_and_the_next_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_marker_that_cannot_be_read_now_is_counted_at_the_next_look() -> None:
+    setting = Setting()
+    setting.job(1000)
+    setting.batch(0, 250, photo_missing=6)
+    setting.batch(1, 256)
+    setting.objects.failing = LAYOUT.ledger(1)
+    with pytest.raises(ConnectionError):
+        setting.look()
+    setting.objects.failing = None
+    seen = setting.look()
+    assert (seen.predictions, seen.errors) == (506, {"photo-missing": 6})
+    assert stages(seen)["recorded"] == (2, 4)
+
+
+def test_one_look_reads_only_so_many_markers_and_the_next_goes_on() -> None:
     setting = Setting()
     setting.job(1001 * 256)
     for batch in range(1001):
