@@ -1,9 +1,9 @@
 """How far a job is, for any number of people who ask at once.
 
-A look at Cloud Storage costs a page of names for each stage, from the first batch on that is missing there, and
-a read for each marker of the ledger that was not there before: what was read once is never read again. A look
-is good for LIFE seconds, whoever asks; who asks while one is under way waits for that one. Nothing lists photos
-or variants.
+A look at Cloud Storage costs a page of names for each stage, from the first batch on that is missing there,
+and a read for each marker of the ledger that was not there before: what was read once is never read again.
+A look is good for LIFE seconds, whoever asks; who asks while one is under way waits for that one. Nothing
+lists photos or variants.
 """
 
 import asyncio
