@@ -15,7 +15,7 @@ WRONG_CREDENTIALS = parse("20/minute")  # of an address
 class Limits:
     """Counts in this process's memory: each instance of the gateway counts for itself.
 
-    Two counters a key and not a time for each request, so that a count costs the same however many there were.
+    Two counters a key, and not a time for each request: a count costs the same however many there were.
 
     Args:
         rate: of an identity, such as `3000/minute`.
