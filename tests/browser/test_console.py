@@ -10,6 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import FilePayload, Locator, Page, ViewportSize, expect
 
+from services.gateway.console import ITEMS_A_PAGE
 from services.local.cloud import LocalCloud
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest, save_manifest
 from services.model.registry import Registry
@@ -408,12 +409,12 @@ def test_everything_can_be_read_and_done_without_javascript(
     expect(page.locator("#estimate")).to_contain_text("3 photos")
     page.goto(f"/check?job={shop.job_id}")
     items = page.locator(".review > li")
-    count = items.count()
-    assert count > 1
+    assert items.count() > 1
     expect(items.nth(1)).to_be_visible()
+    left = int(page.locator("#left").inner_text())
     items.first.get_by_role("button", name="Cannot be told").click()
     expect(page.get_by_role("status").first).to_contain_text("Kept")
-    expect(items).to_have_count(count - 1)
+    expect(page.locator("#left")).to_have_text(str(left - 1))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -465,3 +466,20 @@ def test_everything_can_be_reached_by_the_keyboard(console: Console, shop: Shop)
     page.keyboard.press("Tab")
     focused = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert focused == "solid"
+
+
+def test_the_next_ones_are_there_before_the_last_is_judged(console: Console, shop: Shop) -> None:
+    page = console.open("reviewer")
+    page.goto(f"/check?job={shop.job_id}")
+    left = int(page.locator("#left").inner_text())
+    assert left > ITEMS_A_PAGE
+    expect(page.locator(".review > li")).to_have_count(ITEMS_A_PAGE)
+    for judged in range(1, left + 1):
+        page.keyboard.press("d")
+        expect(page.locator("#left")).to_have_text(str(left - judged))
+        if judged == ITEMS_A_PAGE - 1:
+            expect(page.locator(".review > li")).to_have_count(left, timeout=PATIENCE)
+    expect(page.locator("#announce")).to_contain_text("That was the last one")
+    page.wait_for_load_state("networkidle")
+    page.reload()
+    expect(page.get_by_role("heading", name="Nothing to check")).to_be_visible()

@@ -105,6 +105,9 @@ if (review) {
         review.append(document.adoptNode(item));
         htmx.process(item);
       }
+      /* Whoever was faster than this waits for it. */
+      const next = items().findIndex(open);
+      if (!open(here()) && next >= 0) show(next);
     } finally {
       loading = false;
     }
@@ -134,10 +137,7 @@ if (review) {
       announce(`${said}. Next: ${title.innerText.replaceAll(/\s+/g, " ")}`);
     } else {
       announce(`${said}. That was the last one.`);
-      fetchMore().then(() => {
-        const more = items().findIndex(open);
-        if (more >= 0) show(more);
-      });
+      fetchMore();
     }
   });
   review.addEventListener("htmx:afterRequest", (event) => {
