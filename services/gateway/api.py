@@ -1,7 +1,6 @@
 """The API: routes over `actions`, and what they take and answer. `openapi` has how errors are documented."""
 
 import asyncio
-import io
 import json
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from services.client.client import JobPage
 from services.client.ports import Disagreement, Result, ResultFilter
 from services.client.review import MAX_COMMENT, MAX_LABEL, Against, HumanLabel, Quality, Verdict
-from services.gateway import actions, audit
+from services.gateway import actions, audit, photos
 from services.gateway.audit import audited, changes_nothing
 from services.gateway.cost import Estimate
 from services.gateway.dependencies import get_ports, get_settings
@@ -32,7 +31,7 @@ from services.model.manifest import Manifest, ModelError
 from services.model.registry import Pointer, UnknownVersionError
 from services.shared.errors import ImageError, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import MAX_SIDE, ClassificationRequested, Prediction, Product
-from services.shared.images import MAX_BYTES, decode
+from services.shared.images import MAX_BYTES
 from services.shared.jobs import Manifest as JobManifest
 from services.shared.layout import JobLayout, digest, photo_uri
 
@@ -41,7 +40,6 @@ LARGEST_PAGE = 1_000
 CHUNK = 200  # rows that a stream sends at once
 WAIT = 30.0  # seconds that an uploaded photo is waited for, at most
 POLL_INTERVAL = 0.5  # seconds between looks for its row
-JPEG_QUALITY = 85
 NDJSON = "application/x-ndjson"
 
 
@@ -616,17 +614,14 @@ def get_photo(
         headers = {"ETag": etag, "Cache-Control": "private, max-age=3600"}
         if etag in if_none_match:
             return Response(status_code=304, headers=headers)
-        image = decode(stored.data, about=side)
+        image = photos.decode(stored.data, about=side)
     except ObjectNotFoundError as error:
         raise Problem(404, "photo-not-found", f"job {job_id} has no photo {image_id} ({variant})") from error
     except ObjectTooLargeError as error:
         raise actions.photo_problem("photo-too-large", "image_id") from error
     except ImageError as error:
         raise actions.photo_problem(error.code, "image_id") from error
-    image.thumbnail((side, side))
-    encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=JPEG_QUALITY)
-    return Response(encoded.getvalue(), media_type="image/jpeg", headers=headers)
+    return Response(photos.jpeg(image, side), media_type="image/jpeg", headers=headers)
 
 
 def _photo(ports: Ports, manifest: JobManifest, image_id: int, variant: str) -> str:
@@ -664,8 +659,7 @@ async def classify_image(
     """
     if photo.size is not None and photo.size > MAX_BYTES:
         raise actions.photo_problem("photo-too-large", "photo")
-    data = await photo.read()
-    uploaded = await run_in_threadpool(actions.upload, ports, identity, data, key=key)
+    uploaded = await photos.on_upload_thread(actions.upload, ports, identity, photo.file, key=key)
     audit.record(request, subject=uploaded.prediction_id, detail=uploaded.uri)
     deadline = time.monotonic() + wait
     while True:

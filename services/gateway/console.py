@@ -3,8 +3,8 @@
 A page answers a browser without JavaScript whole; htmx asks for the same addresses, and takes a part.
 """
 
+import asyncio
 import base64
-import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.datastructures import FormData
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.datastructures import UploadFile
@@ -23,7 +24,7 @@ from services.client.client import Job
 from services.client.ports import Result, ResultFilter
 from services.client.report import MEANINGS, percent, words
 from services.client.review import Against, Quality, Verdict
-from services.gateway import actions, forms, security
+from services.gateway import actions, forms, photos, security
 from services.gateway.audit import audited, changes_nothing, record
 from services.gateway.dependencies import get_ports, get_settings
 from services.gateway.identity import Identity
@@ -36,7 +37,6 @@ from services.gateway.settings import Settings as GatewaySettings
 from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, is_identifier, load_manifest
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import BATCH_IMAGES, ClassificationRequested, Filters, Prediction, Product
-from services.shared.images import decode
 from services.shared.jobs import read_predictions
 from services.shared.layout import JobLayout
 
@@ -47,9 +47,9 @@ PHOTOS_A_PAGE = 48
 ITEMS_A_PAGE = 20  # disagreements
 COUNTED = 500  # disagreements that are counted; beyond it there are "more"
 MATRIX_LABELS = 30  # the most frequent ones, in a confusion matrix
-ANSWER_TIMEOUT = 60.0  # seconds for an uploaded photo
+ANSWER_TIMEOUT = 30.0  # seconds for uploaded photos
+POLL_INTERVAL = 0.2  # seconds between looks for their rows
 CATALOGUE_LIFE = 60.0  # seconds for which the values of the catalogue are remembered
-SIDE = 320  # pixels
 REJECTED_SHOWN = 100
 EVALUATION = "evaluation.html"
 MAX_EVALUATION_BYTES = 20_000_000
@@ -697,38 +697,36 @@ def upload_form(request: Request, identity: Operator) -> Response:
 
 
 @router.post("/upload", dependencies=[Depends(audited("image.upload"))])
-def upload(request: Request, identity: Operator, ports: Ports, form: Written) -> Response:
+async def upload(request: Request, identity: Operator, ports: Ports, form: Written) -> Response:
     """Classifies photos; what is wrong with one concerns no other."""
-    photos = [each for each in form.getlist("photo") if isinstance(each, UploadFile) and each.filename]
-    if not photos:
+    files = [each for each in form.getlist("photo") if isinstance(each, UploadFile) and each.filename]
+    if not files:
         errors = {"photo": "Choose at least one photo."}
         return page(request, "upload", status=422, answers=[], errors=errors)
-    sent = [_send(ports, identity, each) for each in photos]
+    sent = [await photos.on_upload_thread(_send, ports, identity, each) for each in files]
     deadline = time.monotonic() + ANSWER_TIMEOUT
-    answers = [each if isinstance(each, _Answer) else _await(ports, *each, deadline) for each in sent]
-    return page(request, "answers" if _of_htmx(request) else "upload", answers=answers)
+    answers = [each if isinstance(each, _Answer) else await _answer(ports, *each, deadline) for each in sent]
+    name = "answers" if _of_htmx(request) else "upload"
+    return await run_in_threadpool(page, request, name, answers=answers)
 
 
-def _send(
-    ports: GatewayPorts, identity: Identity, photo: UploadFile
-) -> tuple[str, bytes, actions.Photo] | _Answer:
-    name, data = photo.filename or "photo", photo.file.read()
+def _send(ports: GatewayPorts, identity: Identity, photo: UploadFile) -> tuple[str, str, str] | _Answer:
+    """Its name, itself as a data URI, and the id of the row that it will have."""
+    name = photo.filename or "photo"
     try:
-        return name, data, actions.upload(ports, identity, data)
+        uploaded = actions.upload(ports, identity, photo.file)
     except Problem as problem:
         return _Answer(name, None, problem=problem.detail)
+    shown = base64.b64encode(photos.jpeg(uploaded.image, actions.SHOWN)).decode()
+    return name, f"data:image/jpeg;base64,{shown}", uploaded.prediction_id
 
 
-def _await(ports: GatewayPorts, name: str, data: bytes, photo: actions.Photo, deadline: float) -> _Answer:
-    small = decode(data, about=SIDE)
-    small.thumbnail((SIDE, SIDE))
-    encoded = io.BytesIO()
-    small.save(encoded, "JPEG", quality=85)
-    shown = "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
-    while (prediction := ports.vitrine.tables.prediction(photo.prediction_id)) is None:
+async def _answer(ports: GatewayPorts, name: str, shown: str, prediction_id: str, deadline: float) -> _Answer:
+    while (prediction := await run_in_threadpool(ports.vitrine.tables.prediction, prediction_id)) is None:
         if time.monotonic() >= deadline:
             return _Answer(name, shown, problem="There is no answer yet. Its row will be in `predictions`.")
-        time.sleep(0.2)
+        # Nobody's thread waits meanwhile.
+        await asyncio.sleep(POLL_INTERVAL)
     problem = MEANINGS[prediction.error] if prediction.error else None
     return _Answer(name, shown, problem=problem, prediction=prediction)
 

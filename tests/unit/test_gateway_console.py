@@ -1,18 +1,23 @@
 """The console's pages over the pipeline in memory: rights, forms, and what an answer says."""
 
+import asyncio
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Event
 from types import MappingProxyType
 
+import httpx
 import pytest
+from anyio import to_thread
 from fastapi.testclient import TestClient
 
 from services.model.registry import Pointer
-from services.shared.events import Product
+from services.shared.events import Prediction, Product
 from services.shared.keys import Role
 from services.shared.layout import photo_uri
-from tests.unit.client_world import NOW, World
+from tests.unit.client_world import NOW, PipelineTables, World
 from tests.unit.gateway_world import URL, Gateway
 from tests.unit.memory_pipeline import BUCKET
 from tests.unit.photos import jpeg
@@ -353,6 +358,51 @@ def test_an_upload_of_nothing_is_said_beside_the_field(gateway: Gateway) -> None
     assert "Choose at least one photo" in error_of(
         Person(gateway, "operator").post("/upload", status=422), "photo"
     )
+
+
+class Waiting(PipelineTables):
+    """Tables where no upload is ever answered."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.pipeline)
+        self.asked = Event()
+
+    def prediction(self, prediction_id: str) -> Prediction | None:
+        self.asked.set()
+        return None
+
+
+def test_whoever_waits_for_the_answer_to_an_upload_keeps_no_thread(gateway: Gateway, world: World) -> None:
+    """Threads for handlers are few: here there is one."""
+    world.vitrine.tables = waiting = Waiting(world)
+    person = Person(gateway, "operator")
+    token = re.search('name="csrf_token" value="([0-9a-f]+)"', person.get("/jobs"))
+    assert token
+
+    async def both() -> float:
+        to_thread.current_default_thread_limiter().total_tokens = 1
+        transport = httpx.ASGITransport(gateway.app)
+        cookies = dict(person.browser.cookies)
+        async with httpx.AsyncClient(transport=transport, base_url=URL, cookies=cookies) as client:
+            upload = asyncio.create_task(
+                client.post(
+                    "/upload",
+                    data={"csrf_token": token[1]},
+                    files={"photo": ("any.jpg", jpeg())},
+                    headers={"Origin": URL},
+                )
+            )
+            while not waiting.asked.is_set():
+                await asyncio.sleep(0.01)
+            began = time.monotonic()
+            assert (await client.get("/jobs")).status_code == 200
+            assert (await client.get("/health")).status_code == 200
+            took = time.monotonic() - began
+            assert not upload.done()
+            upload.cancel()
+            return took
+
+    assert asyncio.run(both()) < 10
 
 
 def test_a_change_of_production_asks_why(gateway: Gateway) -> None:
