@@ -72,15 +72,18 @@ Reviewer = Annotated[Identity, Depends(require("review"))]
 Administrator = Annotated[Identity, Depends(require("administer"))]
 
 JOB_ID = r"^[a-z0-9][a-z0-9-]{1,62}$"
+HEAD = r"^[A-Za-z][A-Za-z0-9_-]{0,99}$"
+PRINTED = r"^[^\x00-\x1f\x7f]*$"
+JOBS_AFTER = r"^\d{13}/[a-z0-9][a-z0-9-]{1,62}$"
 DIGEST = r"^[0-9a-f]{32}$"
 
 JobPath = Annotated[str, Path(pattern=JOB_ID, description="The id of a job.", examples=["summer-dresses"])]
 JobQuery = Annotated[str | None, Query(pattern=JOB_ID, description="Only of this job.")]
 VersionPath = Annotated[str, Path(min_length=1, max_length=100, description="A version of the model.")]
 ImageId = Annotated[int, Field(ge=0, lt=2**63)]
-Head = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$", examples=["article_type"])]
+Head = Annotated[str, Field(pattern=HEAD, examples=["article_type"])]
 # A label as a line of text: what is no sign of it could be stored, but neither shown nor compared.
-Text = Annotated[str, Field(min_length=1, max_length=MAX_LABEL, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_LABEL, pattern=PRINTED)]
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="How many at most.")]
 After = Annotated[
     str | None, Query(pattern=r"^\d{1,9}-[0-9a-f]{8}$", description="`next` of the page before this one.")
@@ -377,7 +380,7 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
     after: Annotated[
         str | None,
-        Query(pattern=r"^\d{13}/[a-z0-9][a-z0-9-]{1,62}$", description="`next` of the page before."),
+        Query(pattern=JOBS_AFTER, description="`next` of the page before."),
     ] = None,
 ) -> JobList:
     """List the jobs that have begun, newest first, running ones too."""

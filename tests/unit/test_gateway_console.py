@@ -239,6 +239,62 @@ def test_a_job_is_what_the_form_says(gateway: Gateway) -> None:
     }
 
 
+def test_a_form_that_is_sent_twice_starts_one_job(gateway: Gateway) -> None:
+    person = Person(gateway, "operator")
+    keys = [re.search('name="key" value="([0-9a-f]+)"', person.get("/jobs/new")) for _ in range(2)]
+    assert keys[0]
+    assert keys[1]
+    fields = {"limit": "1", "key": keys[0][1]}
+    job = person.post("/jobs", fields)
+    assert person.post("/jobs", fields) == job
+    assert person.post("/jobs", {**fields, "limit": "2"}) != job
+    assert person.post("/jobs", {**fields, "key": keys[1][1]}) != job
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/jobs/a%00b", "/jobs/a%00b/progress", "/jobs?after=%00", "/jobs/spring?label=article_type:a%00b"),
+        *(
+            "/check?job=a%00b",
+            "/check?head=%00",
+            "/quality?job=%00",
+            "/quality?head=%00",
+            "/rejected?job=%00",
+        ),
+    ],
+)
+def test_what_the_api_does_not_take_the_console_does_not_either(gateway: Gateway, path: str) -> None:
+    person = Person(gateway, "admin")
+    person.run()
+    person.get(path, status=422)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"image_id": str(2**70)}, {"label": "a\x00b"}, {"head": "a\x00"}, {"job_id": "a\x00b"}]
+)
+def test_a_judgement_of_what_cannot_be_is_refused(gateway: Gateway, wrong: Fields) -> None:
+    person = Person(gateway, "admin")
+    person.run()
+    asked = {
+        "job_id": "spring",
+        "image_id": "3",
+        "head": "article_type",
+        "verdict": "corrected",
+        "label": "Dusk",
+    }
+    person.post("/check", {**asked, **wrong}, status=422)
+
+
+def test_photos_of_a_job_that_are_not_stored_any_more_are_not_found(gateway: Gateway) -> None:
+    person = Person(gateway, "operator")
+    person.run("spring", {"classify": "none"})
+    memory = gateway.world.objects.memory
+    for uri in memory.names(f"gs://{BUCKET}/jobs/spring/metadata/"):
+        del memory._objects[uri]
+    assert "not stored any more" in person.get("/jobs/spring", status=404)
+
+
 def test_the_estimate_says_how_many_photos_and_at_what_cost(tmp_path: Path, world: World) -> None:
     person = Person(dear(tmp_path, world), "operator")
     said = person.post("/jobs/estimate", {"article_type": ["Light"]}, status=200)
