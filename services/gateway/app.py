@@ -46,7 +46,7 @@ def create_app(settings: Settings, ports: Callable[[], Ports], groups: Groups | 
     )
     app.state.settings = settings
     app.state.ports = _Once(ports)
-    app.state.security = Security(settings, groups)
+    app.state.security = Security(settings, app.state.ports, groups)
     problems.install(app, console.problem_page)
     app.include_router(api.router)
     app.include_router(asyncapi.router)

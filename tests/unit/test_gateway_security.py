@@ -18,6 +18,7 @@ from services.gateway.credentials import Refused
 from services.gateway.identity import Identity, Right
 from services.gateway.keys import Keys
 from services.gateway.security import csrf_token, require
+from services.gateway.sessions import LOOK_INTERVAL, Ended, Session
 from services.shared.keys import ApiKey, Role, make_key, write_keys
 from tests.unit.gateway_world import URL, Gateway
 from tests.unit.google_accounts import AUDIENCE, Server, Signer, serving
@@ -453,6 +454,32 @@ def test_signing_out_takes_the_cookie(gateway: Gateway) -> None:
     answer = client.post("/try-sign-out", data={"csrf_token": token}, headers=ORIGIN)
     assert answer.headers["Location"] == "/sign-in"
     assert client.get(f"{PATH}/read").status_code == 401
+
+
+def test_a_copy_of_the_cookie_is_good_no_more_after_signing_out(gateway: Gateway, tmp_path: Path) -> None:
+    client, other = signed_in(gateway), signed_in(gateway)
+    copied = {"Cookie": f"__Host-vitrine={client.cookies['__Host-vitrine']}"}
+    token = client.get(f"{PATH}/read").json()["csrf"]
+    assert gateway.client().get(f"{PATH}/read", headers=copied).status_code == 200
+    client.post("/try-sign-out", data={"csrf_token": token}, headers=ORIGIN)
+    assert gateway.client().get(f"{PATH}/read", headers=copied).status_code == 401
+    assert other.get(f"{PATH}/read").status_code == 200
+    # Another instance, with the same keys and the same bucket behind it.
+    gateway.app.state.security.ended = Ended(lambda: gateway.ports)
+    assert gateway.client().get(f"{PATH}/read", headers=copied).status_code == 401
+
+
+def test_an_instance_learns_of_a_session_that_ended_elsewhere(gateway: Gateway) -> None:
+    now = 0.0
+    here, there = Ended(lambda: gateway.ports, lambda: now), Ended(lambda: gateway.ports)
+    session = Session(nonce="nonce", key="key")
+    here.check(session)
+    there.add(session)
+    now = LOOK_INTERVAL - 1
+    here.check(session)
+    now = LOOK_INTERVAL
+    with pytest.raises(Refused):
+        here.check(session)
 
 
 def test_signing_in_and_out_is_recorded(gateway: Gateway) -> None:
