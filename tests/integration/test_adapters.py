@@ -634,6 +634,7 @@ def test_appended_rows_are_there_at_once_as_they_were(tables: World) -> None:
 
 
 def test_rows_that_nobody_takes_are_given_up(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", cloud.environment["BIGQUERY_EMULATOR_HOST"])
     warehouse = BigQueryWarehouse(PROJECT, cloud.environment["VITRINE_DATASET"])
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("BIGQUERY_STORAGE_EMULATOR_HOST", f"127.0.0.1:{silent.getsockname()[1]}")
