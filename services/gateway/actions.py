@@ -5,13 +5,16 @@ All are sync; run them on a thread. All may be repeated: a repeat changes nothin
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import BinaryIO
 from uuid import uuid4
+
+from PIL import Image
 
 from services.client.client import REPLAYED
 from services.client.errors import ClientError, InvalidRequestError
 from services.client.report import MEANINGS
 from services.client.review import HumanLabel, Verdict
-from services.gateway import cost
+from services.gateway import cost, photos
 from services.gateway.cost import Estimate
 from services.gateway.identity import Identity
 from services.gateway.ports import Ports
@@ -21,7 +24,6 @@ from services.model.manifest import ModelError
 from services.model.registry import Pointer, UnknownVersionError
 from services.shared.errors import ImageError, ImageErrorCode
 from services.shared.events import ClassificationRequested, Classify, JobCompleted
-from services.shared.images import decode
 from services.shared.jobs import Manifest, find_completed, find_manifest
 from services.shared.layout import JobLayout, digest
 
@@ -32,6 +34,7 @@ class Photo:
 
     uri: str
     prediction_id: str  # of the row that it will have
+    image: Image.Image  # made small
 
 
 # ------------------------------------------------------------------------------------- jobs
@@ -173,13 +176,16 @@ _PHOTO_STATUS: Mapping[ImageErrorCode, int] = {
 }
 
 
-def upload(ports: Ports, identity: Identity, data: bytes, *, key: str | None = None) -> Photo:
+SHOWN = 320  # pixels of the longest side of an uploaded photo as it is shown
+
+
+def upload(ports: Ports, identity: Identity, file: BinaryIO, *, key: str | None = None) -> Photo:
     """Drops a photo into the upload bucket, once it was found to be one.
 
     Args:
         ports: the gateway's.
         identity: who uploads it.
-        data: the file.
+        file: which is read here, so that no more are held than are worked on.
         key: the Idempotency-Key: the same one with the same bytes is the same photo.
 
     Raises:
@@ -187,18 +193,22 @@ def upload(ports: Ports, identity: Identity, data: bytes, *, key: str | None = N
             409 `idempotency-key-reused`.
 
     """
+    data = file.read()
     try:
-        decode(data)
+        image = photos.decode(data, about=SHOWN)
     except ImageError as error:
         raise photo_problem(error.code, "photo") from error
     vitrine = ports.vitrine
     # The name says nothing that whoever uploads has chosen: 32 digits are no product's id either.
     uri = f"gs://{vitrine.upload_bucket}/{digest(identity.name, key or uuid4().hex)}"
-    vitrine.objects.create(uri, data, "application/octet-stream")
-    stored = vitrine.objects.read(uri)
-    if stored.data != data:
-        raise _reused("photo")
-    return Photo(uri, prediction_id=digest(uri, stored.generation))
+    if vitrine.objects.create(uri, data, "application/octet-stream"):
+        generation = vitrine.objects.generation(uri)
+    else:
+        stored = vitrine.objects.read(uri)
+        if stored.data != data:
+            raise _reused("photo")
+        generation = stored.generation
+    return Photo(uri, prediction_id=digest(uri, generation), image=image)
 
 
 def photo_problem(code: ImageErrorCode, field: str) -> Problem:

@@ -1,7 +1,6 @@
 """The API: routes over `actions`, and what they take and answer. `openapi` has how errors are documented."""
 
 import asyncio
-import io
 import json
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from services.client.client import JobPage
 from services.client.ports import Disagreement, Result, ResultFilter
 from services.client.review import MAX_COMMENT, MAX_LABEL, Against, HumanLabel, Quality, Verdict
-from services.gateway import actions, audit
+from services.gateway import actions, audit, photos
 from services.gateway.audit import audited, changes_nothing
 from services.gateway.cost import Estimate
 from services.gateway.dependencies import get_ports, get_settings
@@ -32,7 +31,7 @@ from services.model.manifest import Manifest, ModelError
 from services.model.registry import Pointer, UnknownVersionError
 from services.shared.errors import ImageError, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import MAX_SIDE, ClassificationRequested, Prediction, Product
-from services.shared.images import MAX_BYTES, decode
+from services.shared.images import MAX_BYTES
 from services.shared.jobs import Manifest as JobManifest
 from services.shared.layout import JobLayout, digest, photo_uri
 
@@ -41,7 +40,6 @@ LARGEST_PAGE = 1_000
 CHUNK = 200  # rows that a stream sends at once
 WAIT = 30.0  # seconds that an uploaded photo is waited for, at most
 POLL_INTERVAL = 0.5  # seconds between looks for its row
-JPEG_QUALITY = 85
 NDJSON = "application/x-ndjson"
 
 
@@ -52,6 +50,8 @@ async def _whole_characters(request: Request) -> None:
             json.dumps(await request.json(), ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             raise Problem(400, "malformed-request", "the body has half a character in it") from error
+        except (ValueError, RecursionError) as error:
+            raise Problem(400, "malformed-request", "the body is not JSON") from error
 
 
 # Readable operation ids: create_job instead of create_job_v1_jobs_post.
@@ -72,15 +72,18 @@ Reviewer = Annotated[Identity, Depends(require("review"))]
 Administrator = Annotated[Identity, Depends(require("administer"))]
 
 JOB_ID = r"^[a-z0-9][a-z0-9-]{1,62}$"
+HEAD = r"^[A-Za-z][A-Za-z0-9_-]{0,99}$"
+PRINTED = r"^[^\x00-\x1f\x7f]*$"
+JOBS_AFTER = r"^\d{13}/[a-z0-9][a-z0-9-]{1,62}$"
 DIGEST = r"^[0-9a-f]{32}$"
 
 JobPath = Annotated[str, Path(pattern=JOB_ID, description="The id of a job.", examples=["summer-dresses"])]
 JobQuery = Annotated[str | None, Query(pattern=JOB_ID, description="Only of this job.")]
 VersionPath = Annotated[str, Path(min_length=1, max_length=100, description="A version of the model.")]
 ImageId = Annotated[int, Field(ge=0, lt=2**63)]
-Head = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$", examples=["article_type"])]
+Head = Annotated[str, Field(pattern=HEAD, examples=["article_type"])]
 # A label as a line of text: what is no sign of it could be stored, but neither shown nor compared.
-Text = Annotated[str, Field(min_length=1, max_length=MAX_LABEL, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_LABEL, pattern=PRINTED)]
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="How many at most.")]
 After = Annotated[
     str | None, Query(pattern=r"^\d{1,9}-[0-9a-f]{8}$", description="`next` of the page before this one.")
@@ -377,7 +380,7 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
     after: Annotated[
         str | None,
-        Query(pattern=r"^\d{13}/[a-z0-9][a-z0-9-]{1,62}$", description="`next` of the page before."),
+        Query(pattern=JOBS_AFTER, description="`next` of the page before."),
     ] = None,
 ) -> JobList:
     """List the jobs that have begun, newest first, running ones too."""
@@ -614,17 +617,14 @@ def get_photo(
         headers = {"ETag": etag, "Cache-Control": "private, max-age=3600"}
         if etag in if_none_match:
             return Response(status_code=304, headers=headers)
-        image = decode(stored.data, about=side)
+        image = photos.decode(stored.data, about=side)
     except ObjectNotFoundError as error:
         raise Problem(404, "photo-not-found", f"job {job_id} has no photo {image_id} ({variant})") from error
     except ObjectTooLargeError as error:
         raise actions.photo_problem("photo-too-large", "image_id") from error
     except ImageError as error:
         raise actions.photo_problem(error.code, "image_id") from error
-    image.thumbnail((side, side))
-    encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=JPEG_QUALITY)
-    return Response(encoded.getvalue(), media_type="image/jpeg", headers=headers)
+    return Response(photos.jpeg(image, side), media_type="image/jpeg", headers=headers)
 
 
 def _photo(ports: Ports, manifest: JobManifest, image_id: int, variant: str) -> str:
@@ -662,8 +662,7 @@ async def classify_image(
     """
     if photo.size is not None and photo.size > MAX_BYTES:
         raise actions.photo_problem("photo-too-large", "photo")
-    data = await photo.read()
-    uploaded = await run_in_threadpool(actions.upload, ports, identity, data, key=key)
+    uploaded = await photos.on_upload_thread(actions.upload, ports, identity, photo.file, key=key)
     audit.record(request, subject=uploaded.prediction_id, detail=uploaded.uri)
     deadline = time.monotonic() + wait
     while True:
@@ -781,7 +780,7 @@ def get_quality(
 # ------------------------------------------------------------------------------------- models
 
 
-@router.get("/models", tags=["models"], responses=may_raise())
+@router.get("/models", tags=["models"], responses=may_raise("model-refused"))
 def list_models(identity: Reader, ports: PortsOf, settings: SettingsOf) -> ModelList:
     """List the published versions, newest first."""
     pointer = ports.registry.production()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from threading import Lock
 
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi_offline import FastAPIOffline
@@ -34,10 +35,18 @@ def create_app(settings: Settings, ports: Callable[[], Ports], groups: Groups | 
         groups: says who is in a group; else the Cloud Identity API is asked with the service's account.
 
     """
-    app = FastAPIOffline(title="Vitrine", version="1", docs_url=None, redoc_url=None, static_url=DOCS_STATIC)
+    app = FastAPIOffline(
+        title="Vitrine",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        static_url=DOCS_STATIC,
+        # They would go to the host that whoever asks says, by http behind a proxy.
+        redirect_slashes=False,
+    )
     app.state.settings = settings
-    app.state.ports = _once(ports)
-    app.state.security = Security(settings, groups)
+    app.state.ports = _Once(ports)
+    app.state.security = Security(settings, app.state.ports, groups)
     problems.install(app, console.problem_page)
     app.include_router(api.router)
     app.include_router(asyncapi.router)
@@ -46,9 +55,11 @@ def create_app(settings: Settings, ports: Callable[[], Ports], groups: Groups | 
 
     # The start-up probe waits for the ports, and traffic for the probe.
     @app.get("/health", include_in_schema=False)
-    def health() -> PlainTextResponse:
+    async def health() -> PlainTextResponse:
         try:
-            app.state.ports()
+            # Whether or not a thread is free.
+            if not app.state.ports.made:
+                await run_in_threadpool(app.state.ports)
         except Exception:
             _logger.exception("not ready")
             return PlainTextResponse("not ready", 503)
@@ -65,19 +76,19 @@ def create_app(settings: Settings, ports: Callable[[], Ports], groups: Groups | 
     return app
 
 
-def _once[T](make: Callable[[], T]) -> Callable[[], T]:
+class _Once[T]:
     """Makes a thing at its first use, and once even where two threads want it first."""
-    lock = Lock()
-    made: list[T] = []
 
-    def get() -> T:
-        if not made:
-            with lock:
-                if not made:
-                    made.append(make())
-        return made[0]
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make, self._lock = make, Lock()
+        self.made: list[T] = []
 
-    return get
+    def __call__(self) -> T:
+        if not self.made:
+            with self._lock:
+                if not self.made:
+                    self.made.append(self._make())
+        return self.made[0]
 
 
 def _docs(app: FastAPI) -> HTMLResponse:

@@ -3,8 +3,8 @@
 A page answers a browser without JavaScript whole; htmx asks for the same addresses, and takes a part.
 """
 
+import asyncio
 import base64
-import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +13,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
+from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi import Path as PathParameter
+from fastapi.concurrency import run_in_threadpool
 from fastapi.datastructures import FormData
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.datastructures import UploadFile
@@ -22,8 +25,19 @@ from starlette.datastructures import UploadFile
 from services.client.client import Job
 from services.client.ports import Result, ResultFilter
 from services.client.report import MEANINGS, percent, words
-from services.client.review import Against, Quality, Verdict
-from services.gateway import actions, forms, security
+from services.client.review import MAX_LABEL, Against, Quality, Verdict
+from services.gateway import actions, forms, photos, security
+from services.gateway.api import (
+    DIGEST,
+    HEAD,
+    JOB_ID,
+    JOBS_AFTER,
+    PRINTED,
+    Head,
+    ImageId,
+    JobPath,
+    VersionPath,
+)
 from services.gateway.audit import audited, changes_nothing, record
 from services.gateway.dependencies import get_ports, get_settings
 from services.gateway.identity import Identity
@@ -36,9 +50,8 @@ from services.gateway.settings import Settings as GatewaySettings
 from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, is_identifier, load_manifest
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import BATCH_IMAGES, ClassificationRequested, Filters, Prediction, Product
-from services.shared.images import decode
 from services.shared.jobs import read_predictions
-from services.shared.layout import JobLayout
+from services.shared.layout import JobLayout, digest
 
 router = APIRouter(include_in_schema=False)
 
@@ -47,9 +60,9 @@ PHOTOS_A_PAGE = 48
 ITEMS_A_PAGE = 20  # disagreements
 COUNTED = 500  # disagreements that are counted; beyond it there are "more"
 MATRIX_LABELS = 30  # the most frequent ones, in a confusion matrix
-ANSWER_TIMEOUT = 60.0  # seconds for an uploaded photo
+ANSWER_TIMEOUT = 30.0  # seconds for uploaded photos
+POLL_INTERVAL = 0.2  # seconds between looks for their rows
 CATALOGUE_LIFE = 60.0  # seconds for which the values of the catalogue are remembered
-SIDE = 320  # pixels
 REJECTED_SHOWN = 100
 EVALUATION = "evaluation.html"
 MAX_EVALUATION_BYTES = 20_000_000
@@ -64,6 +77,9 @@ Operator = Annotated[Identity, Depends(require("operate"))]
 Reviewer = Annotated[Identity, Depends(require("review"))]
 Admin = Annotated[Identity, Depends(require("administer"))]
 Progresses = Annotated[Board, Depends(get_board)]
+# What the API takes, and nothing where a form leaves it empty.
+ChosenJob = Annotated[str, Query(pattern=f"^({JOB_ID[1:-1]})?$")]
+ChosenHead = Annotated[str, Query(pattern=f"^({HEAD[1:-1]})?$")]
 
 
 async def _form(request: Request) -> FormData:
@@ -171,7 +187,11 @@ class _Row:
 
 @router.get("/jobs")
 def jobs(
-    request: Request, identity: Reader, ports: Ports, board: Progresses, after: str | None = None
+    request: Request,
+    identity: Reader,
+    ports: Ports,
+    board: Progresses,
+    after: Annotated[str | None, Query(pattern=JOBS_AFTER)] = None,
 ) -> Response:
     """All jobs, newest first."""
     found = ports.vitrine.jobs(JOBS_A_PAGE, after)
@@ -257,6 +277,7 @@ def _job_form(
         versions=sorted({settings.model_version, *ports.registry.versions()}),
         varied=any(form.get(name) for name in forms.AUGMENTATION),
         form=form,
+        key=form.get("key") or uuid4().hex,
         errors=errors or {},
         estimate=estimate,
     )
@@ -273,7 +294,10 @@ def create_job(
     if form.get("do") == "estimate":
         return _job_form(request, ports, settings, form, estimate=actions.estimate(ports, settings, asked))
     try:
-        job_id = actions.create_job(ports, settings, identity, asked, confirm_cost=bool(form.get("confirm")))
+        # Sent twice it is one job; with something else written into it, another.
+        key = digest(form["key"], asked.model_dump_json()) if form.get("key") else None
+        confirmed = bool(form.get("confirm"))
+        job_id = actions.create_job(ports, settings, identity, asked, key=key, confirm_cost=confirmed)
     except Problem as problem:
         errors = forms.errors_of(problem) or {}
         if not errors:
@@ -323,9 +347,9 @@ def job(
     ports: Ports,
     settings: Settings,
     board: Progresses,
-    job_id: str,
+    job_id: JobPath,
     show: str = "",
-    label: str = "",
+    label: Annotated[str, Query(max_length=2 * MAX_LABEL, pattern=PRINTED)] = "",
     number: Annotated[int, Query(alias="page", ge=1, le=100_000)] = 1,
 ) -> Response:
     """A job: how far it is, and its photos."""
@@ -475,14 +499,14 @@ def _shipped() -> Manifest:
 
 
 @router.get("/jobs/{job_id}/progress")
-def progress(request: Request, identity: Reader, board: Progresses, job_id: str) -> Response:
+def progress(request: Request, identity: Reader, board: Progresses, job_id: JobPath) -> Response:
     """How far a job is, alone; once it has ended, the page is told to show the photos."""
     seen = _progress(board, job_id)
     return page(request, "progress", headers={"HX-Trigger": "job-ended"} if seen.ended else {}, progress=seen)
 
 
 @router.post("/jobs/{job_id}/cancel", dependencies=[Depends(audited("job.cancel"))])
-def cancel(identity: Operator, ports: Ports, board: Progresses, job_id: str) -> Response:
+def cancel(identity: Operator, ports: Ports, board: Progresses, job_id: JobPath) -> Response:
     """Asks for a job to end."""
     actions.cancel(ports, job_id)
     board.forget(job_id)
@@ -490,7 +514,7 @@ def cancel(identity: Operator, ports: Ports, board: Progresses, job_id: str) -> 
 
 
 @router.post("/jobs/{job_id}/retry", dependencies=[Depends(audited("job.retry"))])
-def retry(identity: Operator, ports: Ports, job_id: str) -> Response:
+def retry(identity: Operator, ports: Ports, job_id: JobPath) -> Response:
     """Starts a job of just what failed."""
     return _go(f"/jobs/{actions.retry(ports, job_id)}")
 
@@ -500,7 +524,7 @@ def classify(
     identity: Operator,
     ports: Ports,
     settings: Settings,
-    job_id: str,
+    job_id: JobPath,
     classify: Annotated[Literal["originals", "augmented", "both"], Form()] = "originals",
 ) -> Response:
     """Starts a job that classifies what this one prepared."""
@@ -516,8 +540,8 @@ def check(
     identity: Reader,
     ports: Ports,
     settings: Settings,
-    job: str = "",
-    head: str = "",
+    job: ChosenJob = "",
+    head: ChosenHead = "",
     offset: Annotated[int, Query(ge=0, le=10_000)] = 0,
 ) -> Response:
     """Where catalogue and photo disagree, the surest first."""
@@ -566,14 +590,14 @@ def judge(
     identity: Reviewer,
     ports: Ports,
     settings: Settings,
-    job_id: Annotated[str, Form()],
-    image_id: Annotated[int, Form()],
-    head: Annotated[str, Form()],
+    job_id: Annotated[str, Form(pattern=JOB_ID)],
+    image_id: Annotated[ImageId, Form()],
+    head: Annotated[Head, Form()],
     verdict: Annotated[Verdict, Form()],
     form: Written,
-    label: Annotated[str, Form()] = "",
-    job: Annotated[str, Form()] = "",
-    head_shown: Annotated[str, Form()] = "",
+    label: Annotated[str, Form(max_length=MAX_LABEL, pattern=PRINTED)] = "",
+    job: Annotated[str, Form(pattern=f"^({JOB_ID[1:-1]})?$")] = "",
+    head_shown: Annotated[str, Form(pattern=f"^({HEAD[1:-1]})?$")] = "",
 ) -> Response:
     """Keeps what a human says of a photo."""
     record(request, subject=f"{job_id}/{image_id}/{head}", detail=verdict)
@@ -629,8 +653,8 @@ def quality(
     identity: Reader,
     ports: Ports,
     settings: Settings,
-    job: str = "",
-    head: str = "",
+    job: ChosenJob = "",
+    head: ChosenHead = "",
     against: Against = "catalogue",
 ) -> Response:
     """How good the model was in a job, label by label."""
@@ -697,38 +721,36 @@ def upload_form(request: Request, identity: Operator) -> Response:
 
 
 @router.post("/upload", dependencies=[Depends(audited("image.upload"))])
-def upload(request: Request, identity: Operator, ports: Ports, form: Written) -> Response:
+async def upload(request: Request, identity: Operator, ports: Ports, form: Written) -> Response:
     """Classifies photos; what is wrong with one concerns no other."""
-    photos = [each for each in form.getlist("photo") if isinstance(each, UploadFile) and each.filename]
-    if not photos:
+    files = [each for each in form.getlist("photo") if isinstance(each, UploadFile) and each.filename]
+    if not files:
         errors = {"photo": "Choose at least one photo."}
         return page(request, "upload", status=422, answers=[], errors=errors)
-    sent = [_send(ports, identity, each) for each in photos]
+    sent = [await photos.on_upload_thread(_send, ports, identity, each) for each in files]
     deadline = time.monotonic() + ANSWER_TIMEOUT
-    answers = [each if isinstance(each, _Answer) else _await(ports, *each, deadline) for each in sent]
-    return page(request, "answers" if _of_htmx(request) else "upload", answers=answers)
+    answers = [each if isinstance(each, _Answer) else await _answer(ports, *each, deadline) for each in sent]
+    name = "answers" if _of_htmx(request) else "upload"
+    return await run_in_threadpool(page, request, name, answers=answers)
 
 
-def _send(
-    ports: GatewayPorts, identity: Identity, photo: UploadFile
-) -> tuple[str, bytes, actions.Photo] | _Answer:
-    name, data = photo.filename or "photo", photo.file.read()
+def _send(ports: GatewayPorts, identity: Identity, photo: UploadFile) -> tuple[str, str, str] | _Answer:
+    """Its name, itself as a data URI, and the id of the row that it will have."""
+    name = photo.filename or "photo"
     try:
-        return name, data, actions.upload(ports, identity, data)
+        uploaded = actions.upload(ports, identity, photo.file)
     except Problem as problem:
         return _Answer(name, None, problem=problem.detail)
+    shown = base64.b64encode(photos.jpeg(uploaded.image, actions.SHOWN)).decode()
+    return name, f"data:image/jpeg;base64,{shown}", uploaded.prediction_id
 
 
-def _await(ports: GatewayPorts, name: str, data: bytes, photo: actions.Photo, deadline: float) -> _Answer:
-    small = decode(data, about=SIDE)
-    small.thumbnail((SIDE, SIDE))
-    encoded = io.BytesIO()
-    small.save(encoded, "JPEG", quality=85)
-    shown = "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
-    while (prediction := ports.vitrine.tables.prediction(photo.prediction_id)) is None:
+async def _answer(ports: GatewayPorts, name: str, shown: str, prediction_id: str, deadline: float) -> _Answer:
+    while (prediction := await run_in_threadpool(ports.vitrine.tables.prediction, prediction_id)) is None:
         if time.monotonic() >= deadline:
             return _Answer(name, shown, problem="There is no answer yet. Its row will be in `predictions`.")
-        time.sleep(0.2)
+        # Nobody's thread waits meanwhile.
+        await asyncio.sleep(POLL_INTERVAL)
     problem = MEANINGS[prediction.error] if prediction.error else None
     return _Answer(name, shown, problem=problem, prediction=prediction)
 
@@ -802,7 +824,7 @@ def _manifest(ports: GatewayPorts, version: str) -> tuple[Manifest | None, str |
 
 
 @router.get("/models/{version}/evaluation")
-def evaluation(identity: Reader, ports: Ports, version: str) -> Response:
+def evaluation(identity: Reader, ports: Ports, version: VersionPath) -> Response:
     """The page that training wrote of a version; it is not ours, and may do nothing but be read."""
     data = _evaluation(ports, version)
     if data is None:
@@ -823,7 +845,7 @@ def _evaluation(ports: GatewayPorts, version: str) -> bytes | None:
 
 @router.post("/models/{version}/promote", dependencies=[Depends(audited("model.promote"))])
 def promote(
-    request: Request, identity: Admin, ports: Ports, settings: Settings, version: str, form: Written
+    request: Request, identity: Admin, ports: Ports, settings: Settings, version: VersionPath, form: Written
 ) -> Response:
     """Puts a version in production."""
     if not (why := _why(form)):
@@ -849,13 +871,15 @@ def _why(form: FormData) -> str:
 
 
 @router.get("/rejected")
-def rejected(request: Request, identity: Reader, ports: Ports, job: str = "") -> Response:
+def rejected(request: Request, identity: Reader, ports: Ports, job: ChosenJob = "") -> Response:
     """What was rejected, of a job or at all, newest first."""
     return page(request, "rejected", job=job, messages=ports.vitrine.rejected(job or None)[:REJECTED_SHOWN])
 
 
 @router.post("/rejected/{rejection_id}/replay", dependencies=[Depends(audited("rejected.replay"))])
-def replay(identity: Operator, ports: Ports, rejection_id: str) -> Response:
+def replay(
+    identity: Operator, ports: Ports, rejection_id: Annotated[str, PathParameter(pattern=DIGEST)]
+) -> Response:
     """Publishes a rejected message again."""
     actions.replay(ports, rejection_id)
     return _go("/rejected", done="replayed")

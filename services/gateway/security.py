@@ -17,8 +17,9 @@ from services.gateway.credentials import Refused
 from services.gateway.identity import Identity, Right
 from services.gateway.keys import Keys
 from services.gateway.limits import Limits
+from services.gateway.ports import Ports
 from services.gateway.problems import Problem
-from services.gateway.sessions import FIELD, HEADER, Session, Sessions
+from services.gateway.sessions import FIELD, HEADER, Ended, Session, Sessions
 from services.gateway.settings import Settings
 from services.gateway.tokens import Groups, IdTokens, Person, Roles, UnverifiableError
 from services.shared.keys import PREFIX, ApiKey
@@ -32,12 +33,13 @@ _logger = logging.getLogger("vitrine.gateway")
 class Security:
     """Everything that knows credentials, one for an application."""
 
-    def __init__(self, settings: Settings, groups: Groups | None = None) -> None:
+    def __init__(self, settings: Settings, ports: Callable[[], Ports], groups: Groups | None = None) -> None:
         self.settings = settings
         self.keys = Keys(Path(settings.api_keys) if settings.api_keys else None)
         self.tokens = IdTokens(settings.certs_url)
         self.roles = Roles(settings.roles, groups or Groups(settings.groups_url))
         self.sessions = Sessions(settings.session_secret, secure=settings.secure)
+        self.ended = Ended(ports)
         self.limits = Limits(settings.rate_limit)
 
     def of_key(self, key: ApiKey) -> Identity:
@@ -64,9 +66,10 @@ class Security:
         """Who signed in.
 
         Raises:
-            Refused: their API key is no more.
+            Refused: they have signed out, or their API key is no more.
 
         """
+        self.ended.check(session)
         if session.key is not None:
             identity = self.of_key(self.keys.find(session.key))
         elif session.email is not None:
@@ -125,7 +128,10 @@ def require(right: Right) -> Callable[[Request], Awaitable[Identity]]:
 
     async def identified(request: Request) -> Identity:
         # A key is compared in memory: a poll need not wait for a thread that others keep busy.
-        in_memory = request.headers.get("Authorization", "").partition(" ")[2].startswith(PREFIX)
+        in_memory = (
+            request.headers.get("Authorization", "").partition(" ")[2].startswith(PREFIX)
+            and not get_security(request).keys.due()
+        )
         identity = authenticate(request) if in_memory else await run_in_threadpool(authenticate, request)
         await check_not_forged(request)
         if not identity.roles:
@@ -227,7 +233,11 @@ def sign_out(request: Request) -> Response:
     """Answers POST /sign-out; the route has to `require` a right, so that nobody else's page signs out."""
     request.state.action = "session.end"
     response = RedirectResponse("/sign-in", status_code=303)
-    get_security(request).sessions.end(response)
+    security, session = get_security(request), getattr(request.state, "session", None)
+    if session is not None:
+        # Else a copy of the cookie would still be good.
+        security.ended.add(session)
+    security.sessions.end(response)
     return response
 
 
@@ -235,14 +245,14 @@ def sign_out(request: Request) -> Response:
 
 
 def _guessed(request: Request, verify: Callable[[], Identity]) -> Identity:
-    """As `_verified`, for a secret that somebody may be guessing."""
-    limits, address = get_security(request).limits, request.state.address
-    limits.check_address(address)
+    """As `_verified`, for a secret that somebody may be guessing. A good one always passes: behind the same
+    address there may be others, who cannot help it.
+    """
     try:
         return _verified(request, verify)
     except Problem as problem:
         if problem.status == 401:
-            limits.count_wrong_credential(address)
+            get_security(request).limits.count_wrong_credential(request.state.address)
         raise
 
 

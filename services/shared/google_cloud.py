@@ -61,6 +61,14 @@ class CloudObjects:
             raise ObjectTooLargeError(f"{uri} has more than {max_bytes} bytes")
         return Stored(data, int(blob.generation))
 
+    def generation(self, uri: str) -> int:  # noqa: D102
+        blob = self._blob(uri)
+        try:
+            blob.reload()
+        except NotFound as error:
+            raise ObjectNotFoundError(uri) from error
+        return int(blob.generation)
+
     def exists(self, uri: str) -> bool:  # noqa: D102
         return bool(self._blob(uri).exists())
 

@@ -15,6 +15,7 @@ jobs/<job>/summary.json                          the job is done: its row of `jo
 recent/<9999999999999 - milliseconds>/<job>      the job was asked for then: the newest is listed first
 handled/<subscription>/<digest of event id>      a message is done with
 rejected/<rejection_id>                          the bytes of a rejected message
+sessions/ended/<digest of nonce>                 somebody signed out: the cookie is good no more
 smoke/<digest>/photo.jpg                         what a new revision of inference is tested with
 training/<run>/snapshot/                         a training run's data; services/training/snapshot.py
 training/<run>/fitting.npz, rounding.npz         its checkpoints; services/training/job.py

@@ -50,6 +50,9 @@ class MemoryObjects:
             raise ObjectTooLargeError(f"{uri} has more than {max_bytes} bytes")
         return stored
 
+    def generation(self, uri: str) -> int:  # noqa: D102
+        return self.read(uri).generation
+
     def exists(self, uri: str) -> bool:  # noqa: D102
         return uri in self._objects
 

@@ -37,6 +37,15 @@ class Objects(Protocol):
         """
         ...
 
+    def generation(self, uri: str) -> int:
+        """Which generation stands there.
+
+        Raises:
+            ObjectNotFoundError: nothing does.
+
+        """
+        ...
+
     def exists(self, uri: str) -> bool:
         """Whether an object stands there."""
         ...

@@ -42,6 +42,9 @@ class FolderObjects:
         except (FileNotFoundError, IsADirectoryError) as error:
             raise ObjectNotFoundError(uri) from error
 
+    def generation(self, uri: str) -> int:  # noqa: D102
+        return self.read(uri).generation
+
     def exists(self, uri: str) -> bool:  # noqa: D102
         return self._path(uri).is_file()
 

@@ -43,9 +43,9 @@ module "bucket" {
   labels           = local.labels
   members          = merge(local.stage_bucket_members, local.gateway_bucket_members, local.training_bucket_members, local.promoters)
   # A message is not delivered again after its retention, so that nobody asks for older marks. Below smoke/ are the
-  # photos that new revisions of inference are tested with.
+  # photos that new revisions of inference are tested with. A session is over by itself after half a day.
   expiry_days = merge(
-    { "handled/" = 31, "smoke/" = 1, "training/" = 90 },
+    { "handled/" = 31, "sessions/" = 2, "smoke/" = 1, "training/" = 90 },
     var.job_expiry_days == null ? {} : { "jobs/" = var.job_expiry_days, "recent/" = var.job_expiry_days },
   )
 }

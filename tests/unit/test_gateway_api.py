@@ -16,6 +16,7 @@ from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
 from services.model.registry import Registry
 from services.shared.events import Message, Product
 from services.shared.layout import photo_uri
+from services.shared.ports import Stored
 from tests.unit.client_world import OwnedObjects, World
 from tests.unit.gateway_world import Gateway
 from tests.unit.memory_pipeline import BUCKET, MemoryPipeline
@@ -34,7 +35,13 @@ class Bucket(OwnedObjects):
         self.uploads: list[str] = []
         self.notifies = True
         self._pipeline = pipeline
-        self.create = self._create
+        self.create, self.read = self._create, self._read
+        self.read_back: list[str] = []  # by whoever asks the client's port
+
+    def _read(self, uri: str, **options: Any) -> Stored:
+        if uri.startswith("gs://uploads/"):
+            self.read_back.append(uri)
+        return self.memory.read(uri, **options)
 
     def _create(self, uri: str, data: bytes, content_type: str) -> bool:
         created = self.memory.create(uri, data, content_type)
@@ -436,6 +443,14 @@ def test_an_estimate_says_what_a_job_would_take_and_begins_nothing(shop: Shop) -
     assert [row for row in shop.gateway.audit() if row["action"].endswith("estimates")] == []
 
 
+def test_a_pointer_to_production_that_is_none_is_said_and_no_failure_of_ours(shop: Shop) -> None:
+    shop.bucket.put(f"gs://{BUCKET}/models/fashion/production.json", b"{", "application/json")
+    answer = shop.admin.get("/v1/models")
+    assert (answer.status_code, kind(answer)) == (409, "model-refused")
+    assert "production.json" in answer.json()["detail"]
+    assert shop.admin.get("/models", headers={"Accept": "text/html"}).status_code == 409
+
+
 def test_prices_are_those_of_the_settings(tmp_path: Path) -> None:
     prices = {"currency": "EUR", "gpu_second": 100, "classified_a_second": 1}
     shop = Shop(tmp_path, VITRINE_PRICES=json.dumps(prices))
@@ -601,6 +616,7 @@ def test_the_same_key_is_the_same_photo(shop: Shop) -> None:
         )
 
     first = ask(jpeg())
+    assert shop.bucket.read_back == []
     assert ask(jpeg()).json() == first.json()
     assert len(shop.bucket.uploads) == 1
     assert kind(ask(jpeg(9))) == "idempotency-key-reused"

@@ -1,18 +1,23 @@
 """The console's pages over the pipeline in memory: rights, forms, and what an answer says."""
 
+import asyncio
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Event
 from types import MappingProxyType
 
+import httpx
 import pytest
+from anyio import to_thread
 from fastapi.testclient import TestClient
 
 from services.model.registry import Pointer
-from services.shared.events import Product
+from services.shared.events import Prediction, Product
 from services.shared.keys import Role
 from services.shared.layout import photo_uri
-from tests.unit.client_world import NOW, World
+from tests.unit.client_world import NOW, PipelineTables, World
 from tests.unit.gateway_world import URL, Gateway
 from tests.unit.memory_pipeline import BUCKET
 from tests.unit.photos import jpeg
@@ -234,6 +239,62 @@ def test_a_job_is_what_the_form_says(gateway: Gateway) -> None:
     }
 
 
+def test_a_form_that_is_sent_twice_starts_one_job(gateway: Gateway) -> None:
+    person = Person(gateway, "operator")
+    keys = [re.search('name="key" value="([0-9a-f]+)"', person.get("/jobs/new")) for _ in range(2)]
+    assert keys[0]
+    assert keys[1]
+    fields = {"limit": "1", "key": keys[0][1]}
+    job = person.post("/jobs", fields)
+    assert person.post("/jobs", fields) == job
+    assert person.post("/jobs", {**fields, "limit": "2"}) != job
+    assert person.post("/jobs", {**fields, "key": keys[1][1]}) != job
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/jobs/a%00b", "/jobs/a%00b/progress", "/jobs?after=%00", "/jobs/spring?label=article_type:a%00b"),
+        *(
+            "/check?job=a%00b",
+            "/check?head=%00",
+            "/quality?job=%00",
+            "/quality?head=%00",
+            "/rejected?job=%00",
+        ),
+    ],
+)
+def test_what_the_api_does_not_take_the_console_does_not_either(gateway: Gateway, path: str) -> None:
+    person = Person(gateway, "admin")
+    person.run()
+    person.get(path, status=422)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"image_id": str(2**70)}, {"label": "a\x00b"}, {"head": "a\x00"}, {"job_id": "a\x00b"}]
+)
+def test_a_judgement_of_what_cannot_be_is_refused(gateway: Gateway, wrong: Fields) -> None:
+    person = Person(gateway, "admin")
+    person.run()
+    asked = {
+        "job_id": "spring",
+        "image_id": "3",
+        "head": "article_type",
+        "verdict": "corrected",
+        "label": "Dusk",
+    }
+    person.post("/check", {**asked, **wrong}, status=422)
+
+
+def test_photos_of_a_job_that_are_not_stored_any_more_are_not_found(gateway: Gateway) -> None:
+    person = Person(gateway, "operator")
+    person.run("spring", {"classify": "none"})
+    memory = gateway.world.objects.memory
+    for uri in memory.names(f"gs://{BUCKET}/jobs/spring/metadata/"):
+        del memory._objects[uri]
+    assert "not stored any more" in person.get("/jobs/spring", status=404)
+
+
 def test_the_estimate_says_how_many_photos_and_at_what_cost(tmp_path: Path, world: World) -> None:
     person = Person(dear(tmp_path, world), "operator")
     said = person.post("/jobs/estimate", {"article_type": ["Light"]}, status=200)
@@ -353,6 +414,51 @@ def test_an_upload_of_nothing_is_said_beside_the_field(gateway: Gateway) -> None
     assert "Choose at least one photo" in error_of(
         Person(gateway, "operator").post("/upload", status=422), "photo"
     )
+
+
+class Waiting(PipelineTables):
+    """Tables where no upload is ever answered."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.pipeline)
+        self.asked = Event()
+
+    def prediction(self, prediction_id: str) -> Prediction | None:
+        self.asked.set()
+        return None
+
+
+def test_whoever_waits_for_the_answer_to_an_upload_keeps_no_thread(gateway: Gateway, world: World) -> None:
+    """Threads for handlers are few: here there is one."""
+    world.vitrine.tables = waiting = Waiting(world)
+    person = Person(gateway, "operator")
+    token = re.search('name="csrf_token" value="([0-9a-f]+)"', person.get("/jobs"))
+    assert token
+
+    async def both() -> float:
+        to_thread.current_default_thread_limiter().total_tokens = 1
+        transport = httpx.ASGITransport(gateway.app)
+        cookies = dict(person.browser.cookies)
+        async with httpx.AsyncClient(transport=transport, base_url=URL, cookies=cookies) as client:
+            upload = asyncio.create_task(
+                client.post(
+                    "/upload",
+                    data={"csrf_token": token[1]},
+                    files={"photo": ("any.jpg", jpeg())},
+                    headers={"Origin": URL},
+                )
+            )
+            while not waiting.asked.is_set():
+                await asyncio.sleep(0.01)
+            began = time.monotonic()
+            assert (await client.get("/jobs")).status_code == 200
+            assert (await client.get("/health")).status_code == 200
+            took = time.monotonic() - began
+            assert not upload.done()
+            upload.cancel()
+            return took
+
+    assert asyncio.run(both()) < 10
 
 
 def test_a_change_of_production_asks_why(gateway: Gateway) -> None:

@@ -1,7 +1,10 @@
 """Untrusted bytes become upright RGB pixels, or one code that says why not."""
 
 import struct
+import subprocess
+import sys
 import zlib
+from contextlib import nullcontext
 from functools import cache
 
 import numpy as np
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from services.shared.errors import ImageError, ImageErrorCode
-from services.shared.images import MAX_BYTES, MAX_PIXELS, decode
+from services.shared.images import LARGE_PIXELS, MAX_BYTES, MAX_PIXELS, decode
 from tests.unit.photos import encoded, grey
 
 Transpose = Image.Transpose
@@ -299,5 +302,53 @@ def test_a_smaller_decode_is_upright_too() -> None:
     assert difference(small, scene(1600, 1200).resize(small.size)) <= 6
 
 
-def test_only_jpegs_are_decoded_smaller() -> None:
+def test_other_kinds_are_decoded_smaller_where_they_are_large() -> None:
     assert decode(encoded(scene(640, 480), "PNG"), about=10).size == (640, 480)
+    assert decode(encoded(scene(2400, 1800), "PNG"), about=100).size == (267, 200)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P", "I;16"])
+def test_a_large_photo_is_the_same_in_bands(mode: str) -> None:
+    """Beside another one just below the limit, which is its beginning."""
+    levels = np.random.default_rng(1).integers(0, 256, (1001, 4000, 4), np.uint8)
+    if mode == "I;16":
+        large = Image.fromarray(levels[..., :2].copy().view(np.uint16)[..., 0])
+    else:
+        large = Image.fromarray(levels).convert(mode if mode != "P" else "RGB")
+        large = large.quantize(16, dither=Image.Dither.NONE) if mode == "P" else large
+    assert large.width * large.height > LARGE_PIXELS
+    small = large.crop((0, 0, 4000, 1000))
+    options = {"transparency": 3} if mode == "P" else {}
+    whole, part = (decode(encoded(each, "PNG", compress_level=1, **options)) for each in (large, small))
+    assert (whole.mode, whole.size) == ("RGB", (4000, 1001))
+    assert np.array_equal(pixels(whole)[:1000], pixels(part))
+
+
+MEASURED = """
+import re, sys
+from pathlib import Path
+from services.shared.images import decode
+decode(sys.stdin.buffer.read(), about=160)
+print(int(re.search("VmHWM:\\s+([0-9]+) kB", Path("/proc/self/status").read_text())[1]) // 1024)
+"""
+
+
+def test_a_large_photo_with_transparency_is_in_memory_once() -> None:
+    """100 million pixels of four bytes are 381 MiB."""
+    data = encoded(Image.new("RGBA", (10_000, 10_000), (1, 2, 3, 128)), "PNG", compress_level=1)
+    done = subprocess.run([sys.executable, "-c", MEASURED], input=data, capture_output=True, check=True)
+    assert 381 < int(done.stdout) < 600
+
+
+def test_whoever_decodes_something_large_may_have_to_wait_for_it() -> None:
+    entered: list[str] = []
+
+    class Turn(nullcontext[None]):
+        def __enter__(self) -> None:
+            entered.append("large")
+
+    decode(encoded(scene(640, 480), "PNG"), large=Turn())
+    decode(encoded(scene(2400, 1800), "JPEG"), about=100, large=Turn())
+    assert entered == []
+    decode(encoded(scene(2400, 1800), "PNG"), large=Turn())
+    assert entered == ["large"]
