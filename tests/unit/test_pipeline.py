@@ -695,6 +695,18 @@ def test_a_job_that_is_done_stays_done_when_it_is_cancelled() -> None:
     ]
 
 
+def test_a_job_that_is_accepted_and_not_begun_is_cancelled_all_the_same() -> None:
+    pipeline = pipeline_of(3)
+    pipeline.objects.create(JobLayout(BUCKET, "job").accepted, b'{"job_id": "job"}', "application/json")
+    pipeline.publish(CANCELLED, b'{"job_id": "job"}')
+    pipeline.run()
+    ask(pipeline)
+    pipeline.run()
+    (job,) = pipeline.warehouse.tables["jobs"]
+    assert (job["status"], job["images"], job["predictions"]) == ("cancelled", 3, 0)
+    assert pipeline.warehouse.tables.get("rejected", []) == []
+
+
 def test_a_cancellation_that_is_faster_than_its_job_is_delivered_again() -> None:
     pipeline = pipeline_of(3)
     message = cancellation()
