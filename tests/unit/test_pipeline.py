@@ -168,6 +168,16 @@ def test_one_job_id_cannot_serve_two_requests() -> None:
     assert len(pipeline.catalogue.selections) == 1
 
 
+def test_the_name_of_a_job_whose_files_have_expired_is_refused() -> None:
+    pipeline = pipeline_of(3)
+    pipeline.warehouse.append("jobs", [{"job_id": "job"}])
+    ask(pipeline)
+    pipeline.run()
+    assert reasons(pipeline) == ["job_id: 'job' is that of a job that ran before; take another one"]
+    assert pipeline.catalogue.selections == {}
+    assert not pipeline.objects.names(f"gs://{BUCKET}/jobs/job/")
+
+
 @pytest.mark.parametrize(
     ("body", "names"),
     [
