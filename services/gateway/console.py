@@ -19,7 +19,7 @@ from fastapi.datastructures import FormData
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.datastructures import UploadFile
 
-from services.client.client import Job
+from services.client.client import Job, pauses
 from services.client.ports import Result, ResultFilter
 from services.client.report import MEANINGS, percent, words
 from services.client.review import Against, Quality, Verdict
@@ -490,21 +490,49 @@ def cancel(identity: Operator, ports: Ports, board: Progresses, job_id: str) -> 
 
 
 @router.post("/jobs/{job_id}/retry", dependencies=[Depends(audited("job.retry"))])
-def retry(identity: Operator, ports: Ports, job_id: str) -> Response:
+def retry(
+    request: Request,
+    identity: Operator,
+    ports: Ports,
+    settings: Settings,
+    job_id: str,
+    confirm: Annotated[str, Form()] = "",
+) -> Response:
     """Starts a job of just what failed."""
-    return _go(f"/jobs/{actions.retry(ports, job_id)}")
+    try:
+        return _go(f"/jobs/{actions.retry(ports, settings, job_id, confirm_cost=bool(confirm))}")
+    except Problem as problem:
+        return _confirm_page(request, problem, {})
 
 
 @router.post("/jobs/{job_id}/classify", dependencies=[Depends(audited("job.classify"))])
 def classify(
+    request: Request,
     identity: Operator,
     ports: Ports,
     settings: Settings,
     job_id: str,
     classify: Annotated[Literal["originals", "augmented", "both"], Form()] = "originals",
+    confirm: Annotated[str, Form()] = "",
 ) -> Response:
     """Starts a job that classifies what this one prepared."""
-    return _go(f"/jobs/{actions.classify_prepared(ports, settings, job_id, classify=classify)}")
+    try:
+        asked = actions.classify_prepared(
+            ports, settings, job_id, classify=classify, confirm_cost=bool(confirm)
+        )
+    except Problem as problem:
+        return _confirm_page(request, problem, {"classify": classify})
+    return _go(f"/jobs/{asked}")
+
+
+def _confirm_page(request: Request, problem: Problem, fields: Mapping[str, str]) -> Response:
+    """What a job would take that costs more than the limit, and its form once more, with a box to tick."""
+    if problem.type != "confirmation-needed":
+        raise problem
+    estimate, errors = problem.more["estimate"], forms.errors_of(problem)
+    return page(
+        request, "confirm", status=422, fields=fields, form=FormData(), errors=errors, estimate=estimate
+    )
 
 
 # ------------------------------------------------------------------------------------- disagreements
@@ -725,10 +753,11 @@ def _await(ports: GatewayPorts, name: str, data: bytes, photo: actions.Photo, de
     encoded = io.BytesIO()
     small.save(encoded, "JPEG", quality=85)
     shown = "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
+    pause = pauses()
     while (prediction := ports.vitrine.tables.prediction(photo.prediction_id)) is None:
         if time.monotonic() >= deadline:
             return _Answer(name, shown, problem="There is no answer yet. Its row will be in `predictions`.")
-        time.sleep(0.2)
+        time.sleep(next(pause))
     problem = MEANINGS[prediction.error] if prediction.error else None
     return _Answer(name, shown, problem=problem, prediction=prediction)
 
@@ -851,7 +880,9 @@ def _why(form: FormData) -> str:
 @router.get("/rejected")
 def rejected(request: Request, identity: Reader, ports: Ports, job: str = "") -> Response:
     """What was rejected, of a job or at all, newest first."""
-    return page(request, "rejected", job=job, messages=ports.vitrine.rejected(job or None)[:REJECTED_SHOWN])
+    return page(
+        request, "rejected", job=job, messages=ports.vitrine.rejected(job or None, limit=REJECTED_SHOWN)
+    )
 
 
 @router.post("/rejected/{rejection_id}/replay", dependencies=[Depends(audited("rejected.replay"))])

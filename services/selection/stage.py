@@ -7,7 +7,7 @@ from typing import Protocol
 
 from services.model.registry import Registry
 from services.shared import telemetry
-from services.shared.errors import Reject
+from services.shared.errors import Reject, UnsuitableJobError
 from services.shared.events import (
     BATCH_IMAGES,
     BatchSelected,
@@ -15,11 +15,10 @@ from services.shared.events import (
     Event,
     Filters,
     Handlers,
-    JobCompleted,
     Product,
     SelectionContinued,
 )
-from services.shared.jobs import Manifest, find_completed, find_manifest, read_manifest
+from services.shared.jobs import Manifest, check_origin, find_manifest, read_manifest
 from services.shared.layout import JobLayout, digest, recent_uri
 from services.shared.parallel import in_parallel
 from services.shared.ports import Catalogue, Clock, Objects, Selection
@@ -112,7 +111,7 @@ def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
     else:
         _refuse_expired(layout, ports)
         version = _pin(request.model, ports)
-        _check_other_jobs(request, ports)
+        _check_origin(request, ports)
         source = _source(request, ports)
         job = _open(request, version, source, layout, ports)
         _refuse_another(request, job)
@@ -150,28 +149,11 @@ def _pin(asked: str | None, ports: Ports) -> str:
     return asked
 
 
-def _check_other_jobs(request: ClassificationRequested, ports: Ports) -> None:
-    if request.retry_of is not None:
-        _done("retry_of", request.retry_of, ports)
-    if request.prepared_by is not None:
-        named = f"job {request.prepared_by!r}"
-        prepared, completed = _done("prepared_by", request.prepared_by, ports)
-        if completed.status != "completed":
-            raise Reject(f"prepared_by: {named} was {completed.status}: not all of it was prepared")
-        if origin := prepared.request.prepared_by:
-            raise Reject(f"prepared_by: {named} prepared nothing itself: name {origin!r}, which did")
-        if request.classify != "originals" and prepared.request.augmentation is None:
-            raise Reject(f'classify: "{request.classify}" needs variants, and {named} made none')
-
-
-def _done(field: str, job_id: str, ports: Ports) -> tuple[Manifest, JobCompleted]:
-    layout = JobLayout(ports.bucket, job_id)
-    manifest, completed = find_manifest(ports.objects, layout), find_completed(ports.objects, layout)
-    if manifest is None:
-        raise Reject(f"{field}: there is no job {job_id!r}")
-    if completed is None:
-        raise Reject(f"{field}: job {job_id!r} is not done yet")
-    return manifest, completed
+def _check_origin(request: ClassificationRequested, ports: Ports) -> None:
+    try:
+        check_origin(ports.objects, ports.bucket, request)
+    except UnsuitableJobError as error:
+        raise Reject(str(error)) from error
 
 
 def _source(request: ClassificationRequested, ports: Ports) -> Source:
