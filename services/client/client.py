@@ -12,6 +12,7 @@ import mimetypes
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, count, repeat
@@ -212,11 +213,9 @@ class Vitrine:
                 from does not serve for it.
 
         """
-        try:
+        # Who may only publish does so; selection refuses what belongs to another request.
+        with suppress(NotAllowedError):
             self.reserve(request)
-        except NotAllowedError:
-            # Who may only publish does so; selection refuses what belongs to another request.
-            pass
         return self.publish(request)
 
     def reserve(self, request: ClassificationRequested) -> None:

@@ -183,10 +183,11 @@ class BigQueryTables:
         self._warehouse.append("labels", [label.model_dump()])
 
     def prediction(self, prediction_id: str) -> Prediction | None:
-        """Looks at the newest partitions of the table, and there where no job is: the view would read it all."""
+        """Looks at the newest partitions, and there where no job is: the view would read all of it."""
         rows = self._query(
             f"SELECT * FROM `{self._dataset}.predictions` WHERE prediction_id = @prediction_id "
-            "AND job_id IS NULL AND predicted_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY) LIMIT 1",
+            "AND job_id IS NULL "
+            "AND predicted_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY) LIMIT 1",
             prediction_id=prediction_id,
         )
         return next((_prediction(row) for row in rows), None)

@@ -58,7 +58,8 @@ def create_job(
 
     Raises:
         Problem: 404 `job-not-found`, of the job that the request goes on from, `model-not-found`;
-            409 `job-not-ended`, `job-not-suitable` likewise, `idempotency-key-reused`, `job-id-taken`, `confirmation-needed` with the estimate.
+            409 `job-not-ended`, `job-not-suitable` likewise,
+            `idempotency-key-reused`, `job-id-taken`, `confirmation-needed` with the estimate.
 
     """
     if request.job_id is not None:

@@ -531,7 +531,14 @@ def _confirm_page(request: Request, problem: Problem, fields: Mapping[str, str])
         raise problem
     estimate, errors = problem.more["estimate"], forms.errors_of(problem)
     return page(
-        request, "confirm", status=422, fields=fields, form=FormData(), errors=errors, estimate=estimate
+        request,
+        "confirm",
+        status=422,
+        action=request.url.path,
+        fields=fields,
+        form=FormData(),
+        errors=errors,
+        estimate=estimate,
     )
 
 

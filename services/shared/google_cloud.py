@@ -32,10 +32,10 @@ class CloudObjects:
         try:
             # Nothing that stands has the generation 0.
             return self.replace(uri, data, content_type, 0)
-        except Forbidden:
+        except Forbidden as error:
             # Who may create and not replace may be told of its rights before it is told what stands.
             if not self.exists(uri):
-                raise NotAllowedError(uri) from None
+                raise NotAllowedError(f"{uri}: {error}") from error
             return False
 
     def replace(self, uri: str, data: bytes, content_type: str, generation: int) -> bool:  # noqa: D102
@@ -54,7 +54,7 @@ class CloudObjects:
         except NotFound as error:
             raise ObjectNotFoundError(uri) from error
         except Forbidden as error:
-            raise NotAllowedError(uri) from error
+            raise NotAllowedError(f"{uri}: {error}") from error
         except RequestRangeNotSatisfiable:
             # No range of an empty object can be satisfied, and the answer does not say its generation.
             blob.reload()
@@ -67,7 +67,7 @@ class CloudObjects:
         try:
             return bool(self._blob(uri).exists())
         except Forbidden as error:
-            raise NotAllowedError(uri) from error
+            raise NotAllowedError(f"{uri}: {error}") from error
 
     def copy(self, source: str, target: str) -> bool:  # noqa: D102
         original, copy = self._blob(source), self._blob(target)

@@ -22,7 +22,7 @@ from google.cloud import bigquery, pubsub_v1, storage
 from services.client import google_cloud as client
 from services.local.cloud import LocalCloud
 from services.local.provision import provision_buckets, provision_dataset
-from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
+from services.shared.errors import NotAllowedError, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import Filters, JobCompleted, Product
 from services.shared.google_bigquery import BigQueryCatalogue, BigQueryWarehouse
 from services.shared.google_cloud import CloudObjects, CloudPublisher
