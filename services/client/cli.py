@@ -6,10 +6,10 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +28,7 @@ from services.client.target import Names
 
 if TYPE_CHECKING:
     # At run time they are imported where they are used: `--help` should not wait for Google's clients.
-    from services.client.client import JobResults, RejectedMessage, Status, Vitrine
+    from services.client.client import JobResults, Status, Vitrine
     from services.shared.events import Prediction
 
 TABLE_ROWS = 50
@@ -414,7 +414,10 @@ def results(
         typer.Option(min=1, help=f"Rows: else {TABLE_ROWS} in a table, {PAGE_ROWS} in a page, else all."),
     ] = None,
 ) -> None:
-    """Show what came out of a job: disagreements first, then photos with errors, then the others."""
+    """Show what came out of a job: disagreements first, then photos with errors, then the others.
+
+    All rows at once, as --json and --csv have them without --limit, come in no order.
+    """
     if as_json + as_csv + (html is not None) > 1:
         raise typer.BadParameter("only one of --json, --csv and --html")
     vitrine = _connect(ctx)
@@ -622,11 +625,10 @@ def replay(
     if bool(ids) == every:
         raise typer.BadParameter("name rejected messages by their ids, or all of them with --all")
     vitrine = _connect(ctx)
-    messages = {message.rejection.rejection_id: message for message in vitrine.rejected()}
-    if unknown := [name for name in ids or () if name not in messages]:
+    found = [vitrine.rejected(rejection_id=name) for name in ids] if ids else [vitrine.rejected()]
+    if unknown := [name for name, messages in zip(ids or (), found, strict=False) if not messages]:
         raise ClientError(f"no rejected message has the id {', '.join(unknown)}")
-    chosen: Sequence[RejectedMessage] = [messages[name] for name in ids] if ids else list(messages.values())
-    for message in chosen:
+    for message in chain.from_iterable(found):
         if message.replayed:
             if ids:
                 err.print(f"{message.rejection.rejection_id} was replayed already")

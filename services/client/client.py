@@ -12,8 +12,10 @@ import mimetypes
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
@@ -33,7 +35,8 @@ from services.client.ports import (
 )
 from services.client.review import HumanLabel, Verdict, judgement
 from services.client.target import Target
-from services.shared.errors import ObjectNotFoundError
+from services.model.registry import Registry
+from services.shared.errors import NotAllowedError, ObjectNotFoundError, UnsuitableJobError
 from services.shared.events import (
     CancellationRequested,
     ClassificationRequested,
@@ -41,8 +44,8 @@ from services.shared.events import (
     Prediction,
     describe,
 )
-from services.shared.jobs import Manifest, find_completed, find_manifest
-from services.shared.layout import JobLayout, digest, recent_prefix, rejected_uri
+from services.shared.jobs import Manifest, check_origin, find_completed, find_manifest
+from services.shared.layout import JobLayout, digest, recent_prefix
 from services.shared.parallel import in_parallel
 from services.shared.wiring import load_wiring
 
@@ -113,7 +116,7 @@ class JobResults:
     manifest: Manifest
     completed: JobCompleted | None
     tally: Tally
-    rows: Iterator[Result]  # can be read once; in the order that `Tables.results` says
+    rows: Iterator[Result]  # can be read once; in the order that `Tables.results` says, none without a limit
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,11 @@ def parse_request(document: str | bytes) -> ClassificationRequested:
         return ClassificationRequested.model_validate_json(document)
     except ValidationError as error:
         raise InvalidRequestError(f"the request is not valid: {describe(error)}") from error
+
+
+def pauses() -> Iterator[float]:
+    """Seconds between looks for the row of an uploaded photo: each look is a query."""
+    return chain((0.5, 1.0), repeat(2.0))
 
 
 def _derived(job_id: str, suffix: str) -> str:
@@ -201,18 +209,41 @@ class Vitrine:
         """Publishes a request; the id of its job. The same request of the same job_id changes nothing.
 
         Raises:
-            InvalidRequestError: the job_id belongs to another request.
+            InvalidRequestError: the job_id belongs to another request, or the job that the request goes on
+                from does not serve for it.
 
         """
-        attributes = {}
-        if request.job_id is not None:
-            attributes["job_id"] = request.job_id
-            document = request.model_dump_json(exclude_defaults=True).encode()
-            # Of two that race for one job_id, one writes first.
-            layout = JobLayout(self.bucket, request.job_id)
-            self.objects.create(layout.accepted, document, "application/json")
-            if self.find_request(request.job_id) != request:
-                raise InvalidRequestError(f"job_id: {request.job_id!r} belongs to another request already")
+        # Who may only publish does so; selection refuses what belongs to another request.
+        with suppress(NotAllowedError):
+            self.reserve(request)
+        return self.publish(request)
+
+    def reserve(self, request: ClassificationRequested) -> None:
+        """Takes a request's job_id, if it names one, before it is published.
+
+        Raises:
+            InvalidRequestError: the job_id belongs to another request, or the job that the request goes on
+                from does not serve for it.
+            NotAllowedError: the credentials have no right to look, or to write.
+
+        """
+        known = None if request.job_id is None else self.find_request(request.job_id)
+        if known is None:
+            try:
+                check_origin(self.objects, self.bucket, request)
+            except UnsuitableJobError as error:
+                raise InvalidRequestError(str(error)) from error
+        if request.job_id is None:
+            return
+        document = request.model_dump_json(exclude_defaults=True).encode()
+        # Of two that race for one job_id, one writes first.
+        self.objects.create(JobLayout(self.bucket, request.job_id).accepted, document, "application/json")
+        if self.find_request(request.job_id) != request:
+            raise InvalidRequestError(f"job_id: {request.job_id!r} belongs to another request already")
+
+    def publish(self, request: ClassificationRequested) -> str:
+        """Publishes a request, whose job_id is reserved if it names one; the id of its job."""
+        attributes = {} if request.job_id is None else {"job_id": request.job_id}
         data = request.model_dump_json(exclude_defaults=True).encode()
         message_id = self._topics.publish(REQUEST_TOPIC, data, attributes)
         return request.job_id or f"job-{message_id}"
@@ -242,10 +273,14 @@ class Vitrine:
         return Matching(prepared.images, 0)
 
     def retry(self, job_id: str) -> str:
-        """Asks for what failed in a job once more, from the photos as they are now; the id of the new job.
+        """Sends `retry_request`; the id of the new job."""
+        return self.request(self.retry_request(job_id))
+
+    def retry_request(self, job_id: str) -> ClassificationRequested:
+        """What asks for what failed in a job once more, from the photos as they are now.
 
         The job `spring-r1` retries `spring`, `spring-r2` what failed again in `spring-r1`. Whoever asks
-        twice has the same job.
+        twice has the same job; the next number is taken where it was cancelled, or its name is another's.
 
         Raises:
             ClientError: there is no such job, it is not done, nothing failed in it, or the job that made
@@ -262,19 +297,25 @@ class Vitrine:
         again = asked.retry_of and re.fullmatch(r"(.+)-r(\d+)", job_id)
         stem, number = (again[1], int(again[2])) if again else (job_id, 0)
         request = ClassificationRequested(
-            job_id=_derived(stem, f"-r{number + 1}"),
             retry_of=job_id,
             augmentation=augmentation,
             classify=asked.classify,
-            model=asked.model,
+            model=asked.model or self._promoted(manifest.model),
         )
-        return self.request(request)
+        return self._named(request, (_derived(stem, f"-r{again}") for again in count(number + 1)))
 
     def classify_prepared(self, job_id: str, classify: str = "originals", model: str | None = None) -> str:
-        """Asks for what a completed job prepared to be classified; nothing is copied. The id of the new job.
+        """Sends `classify_request`; the id of the new job."""
+        return self.request(self.classify_request(job_id, classify, model))
 
-        It is called after what is asked, so that whoever asks twice has the same job: `spring-originals`,
-        with a model version named a digest of it behind that.
+    def classify_request(
+        self, job_id: str, classify: str = "originals", model: str | None = None
+    ) -> ClassificationRequested:
+        """What asks for what a completed job prepared to be classified; nothing is copied.
+
+        Its job is called after what is asked, so that whoever asks twice has the same job:
+        `spring-originals`, with a model version named a digest of it behind that. Where that was cancelled,
+        or its name is another's, it is `spring-originals-2`.
 
         Args:
             job_id: the job that prepared the photos; of one that was itself classified so, that one's.
@@ -290,14 +331,16 @@ class Vitrine:
         if origin := manifest.request.prepared_by:
             manifest, completed = self._done(origin)
         prepared = manifest.job_id
+        model = model or self._promoted(manifest.model)
         suffix = f"-{classify}" + ("" if model is None else f"-{digest(model)[:8]}")
         asked = {"prepared_by": prepared, "classify": classify, "model": model}
-        request = parse_request(json.dumps(asked)).model_copy(update={"job_id": _derived(prepared, suffix)})
+        request = parse_request(json.dumps(asked))
         if completed.status == "cancelled":
             raise ClientError(f"job {prepared!r} was cancelled: not all of it was prepared")
         if classify != "originals" and manifest.request.augmentation is None:
             raise ClientError(f'job {prepared!r} made no variants: all that can be classified is "originals"')
-        return self.request(request)
+        endings = chain([suffix], (f"{suffix}-{number}" for number in count(2)))
+        return self._named(request, (_derived(prepared, ending) for ending in endings))
 
     def jobs(self, limit: int = 20, after: str | None = None) -> JobPage:
         """The jobs there are, newest first, running ones too: one page of a listing, two small reads a job.
@@ -326,7 +369,12 @@ class Vitrine:
             ClientError: there is no such job (yet).
 
         """
-        if self.find_request(job_id) is None:
+        try:
+            known = self.find_request(job_id) is not None
+        except NotAllowedError:
+            # Recording knows.
+            known = True
+        if not known:
             raise ClientError(f"there is no job {job_id!r} to cancel")
         event = CancellationRequested(job_id=job_id)
         self._topics.publish(CANCEL_TOPIC, event.model_dump_json().encode(), event.attributes())
@@ -404,7 +452,7 @@ class Vitrine:
 
         Args:
             job_id: the job.
-            limit: how many rows; all of them if None.
+            limit: how many rows; all of them if None, and then in no order.
 
         Raises:
             ClientError: there is no such job.
@@ -474,34 +522,30 @@ class Vitrine:
         generation = self.objects.put(uri, path.read_bytes(), content_type)
         return Upload(path, uri, prediction_id=digest(uri, generation))
 
-    def await_prediction(
-        self, upload: Upload, *, timeout: float, interval: float = POLL_INTERVAL
-    ) -> Prediction:
+    def await_prediction(self, upload: Upload, *, timeout: float) -> Prediction:
         """Waits for the row of an uploaded photo.
 
         Raises:
             ClientError: the time is over.
 
         """
-        deadline = time.monotonic() + timeout
+        deadline, pause = time.monotonic() + timeout, pauses()
         while (prediction := self.tables.prediction(upload.prediction_id)) is None:
             if time.monotonic() >= deadline:
                 raise ClientError(f"{upload.path} ({upload.uri}) has no prediction after {timeout:g} s")
-            time.sleep(interval)
+            time.sleep(next(pause))
         return prediction
 
     # --------------------------------------------------------------------------------- rejected messages
 
-    def rejected(self, job_id: str | None = None) -> list[RejectedMessage]:
-        """The rejected messages, of a job or all of them, newest first."""
-        rejections = self.tables.rejected(job_id)
-        if not rejections:
-            return []
-        objects = self.objects.facts(rejected_uri(self.bucket, ""))
-        return [
-            RejectedMessage(rejection, replayed=rejection.payload_uri + REPLAYED in objects)
-            for rejection in rejections
-        ]
+    def rejected(
+        self, job_id: str | None = None, *, rejection_id: str | None = None, limit: int | None = None
+    ) -> list[RejectedMessage]:
+        """The rejected messages, of a job or all of them, newest first; or the one of this id."""
+        rejections = self.tables.rejected(job_id, rejection_id=rejection_id, limit=limit)
+        marks = [rejection.payload_uri + REPLAYED for rejection in rejections]
+        replayed = in_parallel(self.objects.exists, marks)
+        return [RejectedMessage(*each) for each in zip(rejections, replayed, strict=True)]
 
     def replay(self, message: RejectedMessage) -> str:
         """Publishes a rejected message again, as it was, to its topic; the new message's id.
@@ -543,6 +587,22 @@ class Vitrine:
         if manifest is None:
             return None
         return Job(job_id, manifest, find_completed(self.objects, JobLayout(self.bucket, job_id)))
+
+    def _named(self, request: ClassificationRequested, job_ids: Iterator[str]) -> ClassificationRequested:
+        """The request under the first id that is free, or that it has already and that was not cancelled."""
+        for job_id in job_ids:
+            named = request.model_copy(update={"job_id": job_id})
+            known = self.find_request(job_id)
+            if known is None or (
+                known == named and not self.objects.exists(JobLayout(self.bucket, job_id).cancelled)
+            ):
+                return named
+        raise AssertionError("there is always another id")
+
+    def _promoted(self, model: str) -> str | None:
+        """The version in production: once another one is promoted, the same question is a new one."""
+        pointer = Registry(self.objects, self.bucket, model).production()
+        return pointer.version if pointer else None
 
     def _done(self, job_id: str) -> tuple[Manifest, JobCompleted]:
         job = self._job(job_id)

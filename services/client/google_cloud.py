@@ -34,6 +34,7 @@ from services.shared.google_bigquery import (
 from services.shared.jobs import ndjson
 
 PUBLISH_TIMEOUT = 60.0  # seconds
+PAGE_ROWS = 1_000  # that an answer has in memory at once
 IMPORT_KEPT = timedelta(days=1)  # an import that was cut off leaves its table for so long
 
 
@@ -182,21 +183,27 @@ class BigQueryTables:
         self._warehouse.append("labels", [label.model_dump()])
 
     def prediction(self, prediction_id: str) -> Prediction | None:
-        """Looks at the newest partitions of the table: the view would read all of it at each look."""
+        """Looks at the newest partitions, and there where no job is: the view would read all of it."""
         rows = self._query(
             f"SELECT * FROM `{self._dataset}.predictions` WHERE prediction_id = @prediction_id "
+            "AND job_id IS NULL "
             "AND predicted_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY) LIMIT 1",
             prediction_id=prediction_id,
         )
         return next((_prediction(row) for row in rows), None)
 
-    def rejected(self, job_id: str | None) -> list[Rejection]:
+    def rejected(
+        self, job_id: str | None, *, rejection_id: str | None = None, limit: int | None = None
+    ) -> list[Rejection]:
         """Also a request that named no job: its job would have been called after its message."""
         rows = self._query(
             f"SELECT * FROM `{self._dataset}.unique_rejected` "
-            "WHERE @job_id IS NULL OR job_id = @job_id OR CONCAT('job-', message_id) = @job_id "
-            "ORDER BY rejected_at DESC, rejection_id",
+            "WHERE (@job_id IS NULL OR job_id = @job_id OR CONCAT('job-', message_id) = @job_id) "
+            "AND (@rejection_id IS NULL OR rejection_id = @rejection_id) "
+            "ORDER BY rejected_at DESC, rejection_id "
+            f"LIMIT {queries.MAX_ROWS if limit is None else limit:d}",
             job_id=job_id,
+            rejection_id=rejection_id,
         )
         return [Rejection(**row) for row in rows]
 
@@ -217,7 +224,7 @@ class BigQueryTables:
                 for name, value in parameters.items()
             ]
         )
-        return iter(self._client.query_and_wait(sql, job_config=config))
+        return iter(self._client.query_and_wait(sql, job_config=config, page_size=PAGE_ROWS))
 
 
 _TYPES = {str: "STRING", int: "INT64", float: "FLOAT64", bool: "BOOL", type(None): "STRING"}

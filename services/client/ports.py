@@ -160,7 +160,8 @@ class Tables(Protocol):
     ) -> Iterator[Result]:
         """A job's rows: disagreements first, the surest on top; then errors; then the rest by id.
 
-        The order is total: pages by `limit` and `offset` have each row of a completed job once.
+        The order is total: pages by `limit` and `offset` have each row of a completed job once. With
+        neither of them the rows come in no order: a job may have more of them than can be sorted.
 
         A photo disagrees with the catalogue where the declared value is one that the model gave to any
         photo of the job, among its most probable, and yet another one is on top: what the model has no
@@ -205,11 +206,13 @@ class Tables(Protocol):
         ...
 
     def prediction(self, prediction_id: str) -> Prediction | None:
-        """One row of `predictions`, of today's."""
+        """The row of a photo that was uploaded within the last day."""
         ...
 
-    def rejected(self, job_id: str | None) -> list[Rejection]:
-        """The rejected messages, of a job or all of them, newest first."""
+    def rejected(
+        self, job_id: str | None, *, rejection_id: str | None = None, limit: int | None = None
+    ) -> list[Rejection]:
+        """The rejected messages, of a job or all of them, newest first; or the one of this id."""
         ...
 
     def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:

@@ -90,14 +90,14 @@ def results(dataset: str, where: ResultFilter, limit: int | None, offset: int) -
     """The columns of `predictions`, with `product` and `disagreements`."""
     condition, parameters = _condition(where)
     # BigQuery takes no offset without a limit.
-    page = f"LIMIT {MAX_ROWS if limit is None else limit:d} OFFSET {offset:d}" if limit or offset else ""
+    page = f"""ORDER BY
+  doubtful.confidence DESC NULLS LAST, error IS NULL, rated.image_id, variant, rated.prediction_id
+LIMIT {MAX_ROWS if limit is None else limit:d} OFFSET {offset:d}"""
     return (
         f"""{_result(dataset, _OF_A_JOB)}
 SELECT rated.*, product, doubtful.heads AS disagreements
 {_JOINED} {condition}
-ORDER BY
-  doubtful.confidence DESC NULLS LAST, error IS NULL, rated.image_id, variant, rated.prediction_id
-{page}
+{"" if limit is None and not offset else page}
 """,
         parameters,
     )

@@ -22,9 +22,9 @@ from services.gateway.problems import FieldError, Problem
 from services.gateway.settings import Settings
 from services.model.manifest import ModelError
 from services.model.registry import Pointer, UnknownVersionError
-from services.shared.errors import ImageError, ImageErrorCode
+from services.shared.errors import ImageError, ImageErrorCode, UnsuitableJobError
 from services.shared.events import ClassificationRequested, Classify, JobCompleted
-from services.shared.jobs import Manifest, find_completed, find_manifest
+from services.shared.jobs import Manifest, check_origin, find_completed, find_manifest
 from services.shared.layout import JobLayout, digest
 
 
@@ -61,7 +61,8 @@ def create_job(
 
     Raises:
         Problem: 404 `job-not-found`, of the job that the request goes on from, `model-not-found`;
-            409 `idempotency-key-reused`, `job-id-taken`, `confirmation-needed` with the estimate.
+            409 `job-not-ended`, `job-not-suitable` likewise,
+            `idempotency-key-reused`, `job-id-taken`, `confirmation-needed` with the estimate.
 
     """
     if request.job_id is not None:
@@ -78,31 +79,25 @@ def create_job(
         _check_origin(ports, request)
         _check_model(ports, settings, request.model)
         if not confirm_cost and settings.cost_limit is not None:
-            _confirm(estimate(ports, settings, request))
+            _confirm(_priced(ports, settings, request))
     elif known != request:
         raise taken
     elif find_manifest(ports.vitrine.objects, JobLayout(ports.vitrine.bucket, job_id)) is not None:
         # It has begun: once more would only have its first batches looked at again.
         return job_id
-    try:
-        return ports.vitrine.request(request)
-    except InvalidRequestError as error:
-        # Of two that race for one job_id, one was faster.
-        raise taken from error
+    return _send(ports, request)
 
 
 def estimate(ports: Ports, settings: Settings, request: ClassificationRequested) -> Estimate:
     """What a request would match, scan, take and cost.
 
     Raises:
-        Problem: 404 `job-not-found`, of the job that the request goes on from.
+        Problem: 404 `job-not-found`, 409 `job-not-ended`, `job-not-suitable`, of the job that the request
+            goes on from.
 
     """
     _check_origin(ports, request)
-    matching = ports.vitrine.matching(request)
-    return cost.estimate(
-        request, matching.images, matching.bytes_scanned, settings.prices, settings.cost_limit
-    )
+    return _priced(ports, settings, request)
 
 
 def cancel(ports: Ports, job_id: str) -> None:
@@ -112,22 +107,22 @@ def cancel(ports: Ports, job_id: str) -> None:
         Problem: 404 `job-not-found`.
 
     """
-    try:
-        ports.vitrine.cancel(job_id)
-    except ClientError as error:
-        raise _no_job(job_id) from error
+    if ports.vitrine.find_request(job_id) is None:
+        raise _no_job(job_id)
+    ports.vitrine.cancel(job_id)
 
 
-def retry(ports: Ports, job_id: str) -> str:
+def retry(ports: Ports, settings: Settings, job_id: str, *, confirm_cost: bool = False) -> str:
     """Asks for a job of just what failed in another; its id, the same whenever it is asked for.
 
     Raises:
-        Problem: 404 `job-not-found`; 409 `job-not-ended`, `nothing-to-retry`, `job-not-suitable`.
+        Problem: 404 `job-not-found`; 409 `job-not-ended`, `nothing-to-retry`, `job-not-suitable`,
+            `confirmation-needed`.
 
     """
     if not _completed(ports, job_id).errors:
         raise Problem(409, "nothing-to-retry", f"no photo of job {job_id} failed")
-    return _following(lambda: ports.vitrine.retry(job_id))
+    return _follow(ports, settings, lambda: ports.vitrine.retry_request(job_id), confirm_cost=confirm_cost)
 
 
 def classify_prepared(
@@ -137,16 +132,23 @@ def classify_prepared(
     *,
     classify: Classify = "originals",
     model: str | None = None,
+    confirm_cost: bool = False,
 ) -> str:
     """Asks for a job that classifies what another one prepared; its id, the same whenever it is asked for.
 
     Raises:
-        Problem: 404 `job-not-found`, `model-not-found`; 409 `job-not-ended`, `job-not-suitable`.
+        Problem: 404 `job-not-found`, `model-not-found`; 409 `job-not-ended`, `job-not-suitable`,
+            `confirmation-needed`.
 
     """
     _completed(ports, job_id)
     _check_model(ports, settings, model)
-    return _following(lambda: ports.vitrine.classify_prepared(job_id, classify, model))
+    return _follow(
+        ports,
+        settings,
+        lambda: ports.vitrine.classify_request(job_id, classify, model),
+        confirm_cost=confirm_cost,
+    )
 
 
 def find_job(ports: Ports, job_id: str) -> Manifest:
@@ -267,8 +269,7 @@ def replay(ports: Ports, rejection_id: str) -> str:
 
     """
     vitrine = ports.vitrine
-    messages = {message.rejection.rejection_id: message for message in vitrine.rejected()}
-    message = messages.get(rejection_id)
+    message = next(iter(vitrine.rejected(rejection_id=rejection_id)), None)
     if message is None:
         raise Problem(404, "rejection-not-found", f"no rejected message has the id {rejection_id!r}")
     if message.replayed:
@@ -346,19 +347,48 @@ def _completed(ports: Ports, job_id: str) -> JobCompleted:
     return completed
 
 
-def _following(ask: Callable[[], str]) -> str:
+def _follow(
+    ports: Ports, settings: Settings, ask: Callable[[], ClassificationRequested], *, confirm_cost: bool
+) -> str:
+    """Sends a request for a job that follows from another one."""
     try:
-        return ask()
+        request = ask()
     except InvalidRequestError:
         raise
     except ClientError as error:
         raise Problem(409, "job-not-suitable", str(error)) from error
+    known = request.job_id and ports.vitrine.find_request(request.job_id)
+    if not known and not confirm_cost and settings.cost_limit is not None:
+        _confirm(_priced(ports, settings, request))
+    return _send(ports, request)
+
+
+def _send(ports: Ports, request: ClassificationRequested) -> str:
+    # Unlike people who may only publish, the gateway must be able to reserve: else its grants are broken.
+    try:
+        ports.vitrine.reserve(request)
+    except InvalidRequestError as error:
+        # Of two that race for one job_id, one was faster.
+        raise _taken(request.job_id or "") from error
+    return ports.vitrine.publish(request)
+
+
+def _priced(ports: Ports, settings: Settings, request: ClassificationRequested) -> Estimate:
+    matching = ports.vitrine.matching(request)
+    prepared = find_job(ports, request.prepared_by).request if request.prepared_by else None
+    return cost.estimate(
+        request, matching.images, matching.bytes_scanned, settings.prices, settings.cost_limit, prepared
+    )
 
 
 def _check_origin(ports: Ports, request: ClassificationRequested) -> None:
-    for job_id in (request.retry_of, request.prepared_by):
-        if job_id is not None:
-            find_job(ports, job_id)
+    try:
+        check_origin(ports.vitrine.objects, ports.vitrine.bucket, request)
+    except UnsuitableJobError as error:
+        if error.why == "missing":
+            raise _no_job(error.job_id) from error
+        kind = "job-not-ended" if error.why == "running" else "job-not-suitable"
+        raise Problem(409, kind, str(error)) from error
 
 
 def _check_model(ports: Ports, settings: Settings, version: str | None) -> None:

@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.client.client import JobPage
+from services.client.client import JobPage, pauses
 from services.client.ports import Disagreement, Result, ResultFilter
 from services.client.review import MAX_COMMENT, MAX_LABEL, Against, HumanLabel, Quality, Verdict
 from services.gateway import actions, audit, photos
@@ -39,7 +39,6 @@ PAGE = 100  # rows of a page, if not asked otherwise
 LARGEST_PAGE = 1_000
 CHUNK = 200  # rows that a stream sends at once
 WAIT = 30.0  # seconds that an uploaded photo is waited for, at most
-POLL_INTERVAL = 0.5  # seconds between looks for its row
 NDJSON = "application/x-ndjson"
 
 
@@ -87,6 +86,9 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_LABEL, pattern=PRINTED)
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="How many at most.")]
 After = Annotated[
     str | None, Query(pattern=r"^\d{1,9}-[0-9a-f]{8}$", description="`next` of the page before this one.")
+]
+ConfirmCost = Annotated[
+    bool, Query(description="Whether it may cost more than the limit that the settings name.")
 ]
 IdempotencyKey = Annotated[
     str | None,
@@ -336,6 +338,8 @@ def _asked(request: Request, response: Response, board: Board, job_id: str) -> J
         "job-id-taken",
         "confirmation-needed",
         "job-not-found",
+        "job-not-ended",
+        "job-not-suitable",
         "model-not-found",
     )
     | {202: {"headers": LOCATION}},
@@ -350,9 +354,7 @@ def create_job(
     settings: SettingsOf,
     board: BoardOf,
     key: IdempotencyKey = None,
-    confirm_cost: Annotated[
-        bool, Query(description="Whether it may cost more than the limit that the settings name.")
-    ] = False,
+    confirm_cost: ConfirmCost = False,
 ) -> JobAsked:
     """Ask for the photos of matching products to be prepared, augmented and classified.
 
@@ -365,7 +367,7 @@ def create_job(
 @router.post(
     "/estimates",
     tags=["jobs"],
-    responses=changing("malformed-request", "job-not-found"),
+    responses=changing("malformed-request", "job-not-found", "job-not-ended", "job-not-suitable"),
     dependencies=[Depends(changes_nothing)],
 )
 def estimate_job(body: JobRequest, identity: Reader, ports: PortsOf, settings: SettingsOf) -> Estimate:
@@ -436,15 +438,25 @@ def cancel_job(
     "/jobs/{job_id}/retry",
     tags=["jobs"],
     status_code=202,
-    responses=changing("job-not-found", "job-not-ended", "nothing-to-retry", "job-not-suitable")
+    responses=changing(
+        "job-not-found", "job-not-ended", "nothing-to-retry", "job-not-suitable", "confirmation-needed"
+    )
     | {202: {"headers": LOCATION}},
     dependencies=[Depends(audited("job.retry"))],
 )
 def retry_job(
-    job_id: JobPath, request: Request, response: Response, identity: Operator, ports: PortsOf, board: BoardOf
+    job_id: JobPath,
+    request: Request,
+    response: Response,
+    identity: Operator,
+    ports: PortsOf,
+    settings: SettingsOf,
+    board: BoardOf,
+    confirm_cost: ConfirmCost = False,
 ) -> JobAsked:
     """Ask for a job of just what failed in this one, `<job>-r1`. To ask twice changes nothing."""
-    return _asked(request, response, board, actions.retry(ports, job_id))
+    asked = actions.retry(ports, settings, job_id, confirm_cost=confirm_cost)
+    return _asked(request, response, board, asked)
 
 
 @router.post(
@@ -452,7 +464,12 @@ def retry_job(
     tags=["jobs"],
     status_code=202,
     responses=changing(
-        "malformed-request", "job-not-found", "model-not-found", "job-not-ended", "job-not-suitable"
+        "malformed-request",
+        "job-not-found",
+        "model-not-found",
+        "job-not-ended",
+        "job-not-suitable",
+        "confirmation-needed",
     )
     | {202: {"headers": LOCATION}},
     dependencies=[Depends(audited("job.classify"))],
@@ -466,9 +483,12 @@ def classify_job(
     settings: SettingsOf,
     board: BoardOf,
     body: ClassifyPrepared = DEFAULTS,
+    confirm_cost: ConfirmCost = False,
 ) -> JobAsked:
     """Ask for what a job prepared to be classified, as it is: nothing is copied. A repeat changes nothing."""
-    asked = actions.classify_prepared(ports, settings, job_id, classify=body.classify, model=body.model)
+    asked = actions.classify_prepared(
+        ports, settings, job_id, classify=body.classify, model=body.model, confirm_cost=confirm_cost
+    )
     return _asked(request, response, board, asked)
 
 
@@ -521,7 +541,8 @@ def list_results(
 ) -> Response:
     """List what came out of a job; of one that runs, what is in BigQuery so far.
 
-    With `Accept: application/x-ndjson` all of it is streamed, a row a line, whatever `limit` and `after` say.
+    With `Accept: application/x-ndjson` all of it is streamed, a row a line and in no order, whatever `limit`
+    and `after` say.
     """
     actions.find_job(ports, job_id)
     tables = ports.vitrine.tables
@@ -664,7 +685,7 @@ async def classify_image(
         raise actions.photo_problem("photo-too-large", "photo")
     uploaded = await photos.on_upload_thread(actions.upload, ports, identity, photo.file, key=key)
     audit.record(request, subject=uploaded.prediction_id, detail=uploaded.uri)
-    deadline = time.monotonic() + wait
+    deadline, pause = time.monotonic() + wait, pauses()
     while True:
         prediction = await run_in_threadpool(ports.vitrine.tables.prediction, uploaded.prediction_id)
         if prediction is not None:
@@ -677,7 +698,7 @@ async def classify_image(
                 "application/json",
             )
         # Nobody's thread waits meanwhile.
-        await asyncio.sleep(POLL_INTERVAL)
+        await asyncio.sleep(next(pause))
 
 
 @router.get("/images/{prediction_id}", tags=["single photos"], responses=may_raise("prediction-not-found"))
@@ -869,7 +890,7 @@ def list_rejected(
                 },
                 replayed=message.replayed,
             )
-            for message in ports.vitrine.rejected(job)[:limit]
+            for message in ports.vitrine.rejected(job, limit=limit)
         ]
     )
 

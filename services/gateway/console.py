@@ -22,7 +22,7 @@ from fastapi.datastructures import FormData
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.datastructures import UploadFile
 
-from services.client.client import Job
+from services.client.client import Job, pauses
 from services.client.ports import Result, ResultFilter
 from services.client.report import MEANINGS, percent, words
 from services.client.review import MAX_LABEL, Against, Quality, Verdict
@@ -61,7 +61,6 @@ ITEMS_A_PAGE = 20  # disagreements
 COUNTED = 500  # disagreements that are counted; beyond it there are "more"
 MATRIX_LABELS = 30  # the most frequent ones, in a confusion matrix
 ANSWER_TIMEOUT = 30.0  # seconds for uploaded photos
-POLL_INTERVAL = 0.2  # seconds between looks for their rows
 CATALOGUE_LIFE = 60.0  # seconds for which the values of the catalogue are remembered
 REJECTED_SHOWN = 100
 EVALUATION = "evaluation.html"
@@ -514,21 +513,56 @@ def cancel(identity: Operator, ports: Ports, board: Progresses, job_id: JobPath)
 
 
 @router.post("/jobs/{job_id}/retry", dependencies=[Depends(audited("job.retry"))])
-def retry(identity: Operator, ports: Ports, job_id: JobPath) -> Response:
+def retry(
+    request: Request,
+    identity: Operator,
+    ports: Ports,
+    settings: Settings,
+    job_id: JobPath,
+    confirm: Annotated[str, Form()] = "",
+) -> Response:
     """Starts a job of just what failed."""
-    return _go(f"/jobs/{actions.retry(ports, job_id)}")
+    try:
+        return _go(f"/jobs/{actions.retry(ports, settings, job_id, confirm_cost=bool(confirm))}")
+    except Problem as problem:
+        return _confirm_page(request, problem, {})
 
 
 @router.post("/jobs/{job_id}/classify", dependencies=[Depends(audited("job.classify"))])
 def classify(
+    request: Request,
     identity: Operator,
     ports: Ports,
     settings: Settings,
     job_id: JobPath,
     classify: Annotated[Literal["originals", "augmented", "both"], Form()] = "originals",
+    confirm: Annotated[str, Form()] = "",
 ) -> Response:
     """Starts a job that classifies what this one prepared."""
-    return _go(f"/jobs/{actions.classify_prepared(ports, settings, job_id, classify=classify)}")
+    try:
+        asked = actions.classify_prepared(
+            ports, settings, job_id, classify=classify, confirm_cost=bool(confirm)
+        )
+    except Problem as problem:
+        return _confirm_page(request, problem, {"classify": classify})
+    return _go(f"/jobs/{asked}")
+
+
+def _confirm_page(request: Request, problem: Problem, fields: Mapping[str, str]) -> Response:
+    """What a job would take that costs more than the limit, and its form once more, with a box to tick."""
+    if problem.type != "confirmation-needed":
+        raise problem
+    estimate, errors = problem.more["estimate"], forms.errors_of(problem)
+    return page(
+        request,
+        "confirm",
+        status=422,
+        action=request.url.path,
+        fields=fields,
+        form=FormData(),
+        errors=errors,
+        estimate=estimate,
+    )
 
 
 # ------------------------------------------------------------------------------------- disagreements
@@ -746,11 +780,12 @@ def _send(ports: GatewayPorts, identity: Identity, photo: UploadFile) -> tuple[s
 
 
 async def _answer(ports: GatewayPorts, name: str, shown: str, prediction_id: str, deadline: float) -> _Answer:
+    pause = pauses()
     while (prediction := await run_in_threadpool(ports.vitrine.tables.prediction, prediction_id)) is None:
         if time.monotonic() >= deadline:
             return _Answer(name, shown, problem="There is no answer yet. Its row will be in `predictions`.")
         # Nobody's thread waits meanwhile.
-        await asyncio.sleep(POLL_INTERVAL)
+        await asyncio.sleep(next(pause))
     problem = MEANINGS[prediction.error] if prediction.error else None
     return _Answer(name, shown, problem=problem, prediction=prediction)
 
@@ -873,7 +908,9 @@ def _why(form: FormData) -> str:
 @router.get("/rejected")
 def rejected(request: Request, identity: Reader, ports: Ports, job: ChosenJob = "") -> Response:
     """What was rejected, of a job or at all, newest first."""
-    return page(request, "rejected", job=job, messages=ports.vitrine.rejected(job or None)[:REJECTED_SHOWN])
+    return page(
+        request, "rejected", job=job, messages=ports.vitrine.rejected(job or None, limit=REJECTED_SHOWN)
+    )
 
 
 @router.post("/rejected/{rejection_id}/replay", dependencies=[Depends(audited("rejected.replay"))])

@@ -78,7 +78,12 @@ JOB_OPERATIONS = 8
 
 
 def estimate(
-    request: ClassificationRequested, images: int, scanned: int, prices: Prices, limit: float | None
+    request: ClassificationRequested,
+    images: int,
+    scanned: int,
+    prices: Prices,
+    limit: float | None,
+    prepared: ClassificationRequested | None = None,
 ) -> Estimate:
     """Prices a request.
 
@@ -88,15 +93,19 @@ def estimate(
         scanned: bytes that the query which selects them reads.
         prices: of a unit each.
         limit: the cost above which a job must be confirmed.
+        prepared: what the job was asked for that has prepared the photos and variants, if one has.
 
     """
-    copies = request.augmentation.copies if request.augmentation else 0
+    augmentation = (prepared or request).augmentation
+    copies = augmentation.copies if augmentation else 0
     of_each = {"originals": 1, "augmented": copies, "both": 1 + copies, "none": 0}[request.classify]
-    predictions, variants = images * of_each, images * copies
+    predictions = images * of_each
+    # Of what is prepared nothing is written.
+    copied, variants = (0, 0) if prepared else (images, images * copies)
     batches = max(1, -(-images // BATCH_IMAGES))
     gpu_seconds = predictions / prices.classified_a_second
     cpu_seconds = images / prices.staged_a_vcpu_second + variants / prices.augmented_a_vcpu_second
-    operations = images + variants + BATCH_OPERATIONS * batches + JOB_OPERATIONS
+    operations = copied + variants + BATCH_OPERATIONS * batches + JOB_OPERATIONS
     instance_second = (
         prices.gpu_second
         + prices.inference_vcpus * prices.vcpu_second

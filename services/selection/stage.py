@@ -7,7 +7,7 @@ from typing import Protocol
 
 from services.model.registry import Registry
 from services.shared import telemetry
-from services.shared.errors import Reject
+from services.shared.errors import Reject, UnsuitableJobError
 from services.shared.events import (
     BATCH_IMAGES,
     BatchSelected,
@@ -15,11 +15,10 @@ from services.shared.events import (
     Event,
     Filters,
     Handlers,
-    JobCompleted,
     Product,
     SelectionContinued,
 )
-from services.shared.jobs import Manifest, find_completed, find_manifest, read_manifest
+from services.shared.jobs import Manifest, check_origin, find_manifest, read_manifest
 from services.shared.layout import JobLayout, digest, recent_uri
 from services.shared.parallel import in_parallel
 from services.shared.ports import Catalogue, Clock, Objects, Selection
@@ -93,8 +92,9 @@ def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
     """Opens the job and publishes its first page of batches.
 
     Raises:
-        Reject: no such version of the model, the job_id belongs to another request, or the job that is to
-            be retried, or that is to have prepared the photos, does not serve for that.
+        Reject: no such version of the model, the job_id belongs to another request or is that of a job
+            whose files have expired, or the job that is to be retried, or that is to have prepared the
+            photos, does not serve for that.
 
     """
     if request.job_id is None:
@@ -109,8 +109,9 @@ def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
             return []
         source = _source(request, ports)
     else:
+        _refuse_expired(layout, ports)
         version = _pin(request.model, ports)
-        _check_other_jobs(request, ports)
+        _check_origin(request, ports)
         source = _source(request, ports)
         job = _open(request, version, source, layout, ports)
         _refuse_another(request, job)
@@ -129,6 +130,13 @@ def _refuse_another(request: ClassificationRequested, job: Manifest) -> None:
         raise Reject(f"job_id: {job.job_id!r} belongs to another request already")
 
 
+def _refuse_expired(layout: JobLayout, ports: Ports) -> None:
+    # The ids of its load jobs are used up: nothing of a second job of this name would reach BigQuery.
+    # Where it has run just now, while this request waited, its manifest stands.
+    if ports.catalogue.has_run(layout.job_id) and not ports.objects.exists(layout.manifest):
+        raise Reject(f"job_id: {layout.job_id!r} is that of a job that ran before; take another one")
+
+
 def _pin(asked: str | None, ports: Ports) -> str:
     """The version that answers all of a job, whatever is promoted while it runs."""
     registry = Registry(ports.objects, ports.bucket, ports.model)
@@ -141,28 +149,11 @@ def _pin(asked: str | None, ports: Ports) -> str:
     return asked
 
 
-def _check_other_jobs(request: ClassificationRequested, ports: Ports) -> None:
-    if request.retry_of is not None:
-        _done("retry_of", request.retry_of, ports)
-    if request.prepared_by is not None:
-        named = f"job {request.prepared_by!r}"
-        prepared, completed = _done("prepared_by", request.prepared_by, ports)
-        if completed.status != "completed":
-            raise Reject(f"prepared_by: {named} was {completed.status}: not all of it was prepared")
-        if origin := prepared.request.prepared_by:
-            raise Reject(f"prepared_by: {named} prepared nothing itself: name {origin!r}, which did")
-        if request.classify != "originals" and prepared.request.augmentation is None:
-            raise Reject(f'classify: "{request.classify}" needs variants, and {named} made none')
-
-
-def _done(field: str, job_id: str, ports: Ports) -> tuple[Manifest, JobCompleted]:
-    layout = JobLayout(ports.bucket, job_id)
-    manifest, completed = find_manifest(ports.objects, layout), find_completed(ports.objects, layout)
-    if manifest is None:
-        raise Reject(f"{field}: there is no job {job_id!r}")
-    if completed is None:
-        raise Reject(f"{field}: job {job_id!r} is not done yet")
-    return manifest, completed
+def _check_origin(request: ClassificationRequested, ports: Ports) -> None:
+    try:
+        check_origin(ports.objects, ports.bucket, request)
+    except UnsuitableJobError as error:
+        raise Reject(str(error)) from error
 
 
 def _source(request: ClassificationRequested, ports: Ports) -> Source:

@@ -18,6 +18,26 @@ class Reject(Exception):  # noqa: N818 - an order, not an error: `raise Reject(r
     """A message that no repetition can make right. It is acknowledged and kept with this reason."""
 
 
+class UnsuitableJobError(Exception):
+    """Another job that a request goes on from does not serve for it; the message names the field.
+
+    Args:
+        reason: why, in one line.
+        job_id: the job.
+        why: missing, running, or unsuitable: it never will serve.
+
+    """
+
+    def __init__(self, reason: str, job_id: str, why: Literal["missing", "running", "unsuitable"]) -> None:
+        super().__init__(reason)
+        self.job_id = job_id
+        self.why = why
+
+
+class NotAllowedError(Exception):
+    """The credentials have no right to this object."""
+
+
 class ImageError(Exception):
     """A photo that cannot be used; it becomes a row with `code`, and its batch goes on."""
 

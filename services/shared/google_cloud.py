@@ -12,7 +12,7 @@ from google.cloud.pubsub_v1.types import BatchSettings
 from google.cloud.storage import Blob, Client
 from requests.adapters import HTTPAdapter
 
-from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
+from services.shared.errors import NotAllowedError, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.ports import Stored
 
 PUBLISH_TIMEOUT = 60.0  # seconds
@@ -32,10 +32,10 @@ class CloudObjects:
         try:
             # Nothing that stands has the generation 0.
             return self.replace(uri, data, content_type, 0)
-        except Forbidden:
+        except Forbidden as error:
             # Who may create and not replace may be told of its rights before it is told what stands.
             if not self.exists(uri):
-                raise
+                raise NotAllowedError(f"{uri}: {error}") from error
             return False
 
     def replace(self, uri: str, data: bytes, content_type: str, generation: int) -> bool:  # noqa: D102
@@ -53,6 +53,8 @@ class CloudObjects:
             data = blob.download_as_bytes(end=max_bytes)
         except NotFound as error:
             raise ObjectNotFoundError(uri) from error
+        except Forbidden as error:
+            raise NotAllowedError(f"{uri}: {error}") from error
         except RequestRangeNotSatisfiable:
             # No range of an empty object can be satisfied, and the answer does not say its generation.
             blob.reload()
@@ -70,7 +72,10 @@ class CloudObjects:
         return int(blob.generation)
 
     def exists(self, uri: str) -> bool:  # noqa: D102
-        return bool(self._blob(uri).exists())
+        try:
+            return bool(self._blob(uri).exists())
+        except Forbidden as error:
+            raise NotAllowedError(f"{uri}: {error}") from error
 
     def copy(self, source: str, target: str) -> bool:  # noqa: D102
         original, copy = self._blob(source), self._blob(target)

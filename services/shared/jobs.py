@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.shared.errors import ImageErrorCode, ObjectNotFoundError
+from services.shared.errors import ImageErrorCode, ObjectNotFoundError, UnsuitableJobError
 from services.shared.events import ClassificationRequested, JobCompleted, JobId, Prediction
 from services.shared.layout import JobLayout
 from services.shared.ports import Objects
@@ -81,6 +81,39 @@ def find_completed(objects: Objects, layout: JobLayout) -> JobCompleted | None:
         return JobCompleted.model_validate_json(objects.read(layout.summary).data)
     except ObjectNotFoundError:
         return None
+
+
+def check_origin(objects: Objects, bucket: str, request: ClassificationRequested) -> None:
+    """Looks whether the jobs that a request goes on from serve for it.
+
+    Raises:
+        UnsuitableJobError: one does not.
+
+    """
+    if request.retry_of is not None:
+        _find_done(objects, bucket, "retry_of", request.retry_of)
+    if request.prepared_by is not None:
+        job_id = request.prepared_by
+        prepared, completed = _find_done(objects, bucket, "prepared_by", job_id)
+        reason = None
+        if completed.status != "completed":
+            reason = f"prepared_by: job {job_id!r} was {completed.status}: not all of it was prepared"
+        elif origin := prepared.request.prepared_by:
+            reason = f"prepared_by: job {job_id!r} prepared nothing itself: name {origin!r}, which did"
+        elif request.classify != "originals" and prepared.request.augmentation is None:
+            reason = f'classify: "{request.classify}" needs variants, and job {job_id!r} made none'
+        if reason:
+            raise UnsuitableJobError(reason, job_id, "unsuitable")
+
+
+def _find_done(objects: Objects, bucket: str, field: str, job_id: str) -> tuple[Manifest, JobCompleted]:
+    layout = JobLayout(bucket, job_id)
+    manifest, completed = find_manifest(objects, layout), find_completed(objects, layout)
+    if manifest is None:
+        raise UnsuitableJobError(f"{field}: there is no job {job_id!r}", job_id, "missing")
+    if completed is None:
+        raise UnsuitableJobError(f"{field}: job {job_id!r} is not done yet", job_id, "running")
+    return manifest, completed
 
 
 def read_predictions(objects: Objects, layout: JobLayout, batch: int) -> list[Prediction]:

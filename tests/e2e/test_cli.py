@@ -152,7 +152,7 @@ def test_an_import_replaces_products_of_the_same_id_and_leaves_the_others(
 def test_results_as_json_have_each_photo_once_and_the_disagreements_first(
     vitrine: CommandLine, demo_job: str
 ) -> None:
-    answer = vitrine.json("results", demo_job)
+    answer = vitrine.json("results", demo_job, "--limit", "1000")
     rows, summary = answer["results"], answer["summary"]
     assert answer["completed"]
     assert answer["job"]["request"] == {"gender": ["Women", "Girls"], "job_id": demo_job}
@@ -252,8 +252,8 @@ def test_what_is_judged_is_not_asked_again_and_is_a_truth_to_measure_against(
 def test_results_as_csv_as_a_table_and_as_a_page_say_the_same(
     vitrine: CommandLine, demo_job: str, tmp_path: Path
 ) -> None:
-    rows = vitrine.json("results", demo_job)["results"]
-    lines = list(csv.DictReader(io.StringIO(vitrine("results", demo_job, "--csv"))))
+    rows = vitrine.json("results", demo_job, "--limit", "1000")["results"]
+    lines = list(csv.DictReader(io.StringIO(vitrine("results", demo_job, "--csv", "--limit", "1000"))))
     assert [int(line["image_id"]) for line in lines] == [row["image_id"] for row in rows]
     assert [line["disagreements"].split() for line in lines] == [row["disagreements"] for row in rows]
     assert [line["abstained"].split() for line in lines] == [row["abstained"] for row in rows]

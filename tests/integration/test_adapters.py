@@ -24,8 +24,8 @@ from google.cloud import bigquery, pubsub_v1, storage
 from services.client import google_cloud as client
 from services.local.cloud import LocalCloud
 from services.local.provision import provision_buckets, provision_dataset
-from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
-from services.shared.events import Filters, Product
+from services.shared.errors import NotAllowedError, ObjectNotFoundError, ObjectTooLargeError
+from services.shared.events import Filters, JobCompleted, Product
 from services.shared.google_bigquery import APPEND_TIMEOUT, BigQueryCatalogue, BigQueryWarehouse
 from services.shared.google_cloud import CloudObjects, CloudPublisher
 from services.shared.jobs import ndjson
@@ -122,7 +122,7 @@ class GoogleWorld(World):
         return [with_datetimes(dict(row)) for row in found]
 
     def clear(self) -> None:
-        for table in ("products", "predictions", "rejected"):
+        for table in ("products", "predictions", "rejected", "jobs"):
             self._bigquery.query_and_wait(f"DELETE FROM `{PROJECT}.{self._dataset}.{table}` WHERE TRUE")
 
 
@@ -492,6 +492,27 @@ def test_a_retry_selects_the_products_that_have_an_error_in_that_job(shop: World
     assert selected(shop, retry_of="nobodys") == []
 
 
+def test_a_job_has_run_once_its_row_stands(tables: World) -> None:
+    assert not tables.catalogue.has_run("job")
+    ended = JobCompleted(
+        job_id="job",
+        status="completed",
+        request="{}",
+        model="fashion",
+        model_version="7",
+        images=0,
+        batches=1,
+        predictions=0,
+        errors=0,
+        requested_at=NOON,
+        completed_at=NOON,
+    )
+    tables.put("summary.ndjson", ndjson([ended]))
+    tables.warehouse.load("jobs", f"gs://{tables.bucket}/summary.ndjson", unique("load"))
+    assert tables.catalogue.has_run("job")
+    assert not tables.catalogue.has_run("job-2")
+
+
 def test_a_product_comes_back_as_it_was(tables: World) -> None:
     everything = Product(
         image_id=2**63 - 1,
@@ -849,10 +870,10 @@ def test_a_copy_whose_source_is_gone_is_not_found(answering: Callable[..., HandM
 
 def test_what_is_forbidden_is_neither_missing_nor_made(answering: Callable[..., HandMadeStorage]) -> None:
     answering(refusal(403), refusal(404))
-    with pytest.raises(GoogleAPICallError, match="by hand"):
+    with pytest.raises((GoogleAPICallError, NotAllowedError), match="by hand"):
         CloudObjects(PROJECT).copy("gs://bucket/source", "gs://bucket/target")
     answering(refusal(403), refusal(404))
-    with pytest.raises(GoogleAPICallError, match="by hand"):
+    with pytest.raises((GoogleAPICallError, NotAllowedError), match="by hand"):
         CloudObjects(PROJECT).create("gs://bucket/marker", b"", "text/plain")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -73,7 +74,7 @@ def world(kind: str, dataset: World) -> World:
     if kind == "memory":
         return new_world(kind)
     client = bigquery.Client(PROJECT, credentials=AnonymousCredentials())
-    for table in ("products", "predictions", "labels"):
+    for table in ("products", "predictions", "labels", "rejected"):
         client.query_and_wait(f"DELETE FROM `{PROJECT}.{dataset.name}.{table}` WHERE TRUE")
     return dataset
 
@@ -184,7 +185,7 @@ def stocked(world: World) -> World:
 
 
 def test_disagreements_come_first_then_errors_then_the_rest_by_id(shop: World) -> None:
-    assert ids(shop.tables.results("job", None)) == ["1", "6", "2-augmented-0", "2", "3", "4", "5", "7"]
+    assert ids(shop.tables.results("job", 100)) == ["1", "6", "2-augmented-0", "2", "3", "4", "5", "7"]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_disagreements_come_first_then_errors_then_the_rest_by_id(shop: World) -
     ids=str,
 )
 def test_a_filter_finds_its_rows(shop: World, where: ResultFilter, found: list[str]) -> None:
-    assert ids(shop.tables.results("job", None, where=where)) == found
+    assert ids(shop.tables.results("job", 100, where=where)) == found
 
 
 def test_what_a_filter_finds_is_counted(shop: World) -> None:
@@ -228,7 +229,42 @@ def test_what_a_filter_finds_is_counted(shop: World) -> None:
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_pages_have_every_row_once(shop: World, size: int) -> None:
     pages = [ids(shop.tables.results("job", size, offset=offset)) for offset in range(0, 9, size)]
-    assert [row for page in pages for row in page] == ids(shop.tables.results("job", None))
+    assert [row for page in pages for row in page] == ids(shop.tables.results("job", 100))
+
+
+def test_what_is_read_whole_has_every_row_once_however_many(world: World) -> None:
+    fill(world, [predicted(number, error="photo-missing") for number in range(1_500)])
+    found = ids(world.tables.results("job", None))
+    assert len(found) == 1_500
+    assert set(found) == {str(number) for number in range(1_500)}
+
+
+def test_the_row_of_an_upload_is_found_and_no_row_of_a_job(world: World) -> None:
+    upload = predicted(1).model_copy(update={"prediction_id": "upload", "job_id": None})
+    fill(world, [upload, predicted(2)])
+    assert world.tables.prediction("upload") == upload
+    assert world.tables.prediction("job-2-original") is None
+
+
+def test_rejected_messages_are_found_by_their_id_and_the_newest_alone(world: World) -> None:
+    def rejection(number: int) -> dict[str, Any]:
+        names = ("rejection_id", "job_id", "message_id", "payload_uri", "payload_preview")
+        row = {name: f"{name}-{number}" for name in names}
+        at = {"published_at": NOW, "rejected_at": NOW + timedelta(seconds=number)}
+        return (
+            row | at | {"topic": "t", "subscription": "s", "attempts": 1, "reason": "r", "attributes": "{}"}
+        )
+
+    world.warehouse.append("rejected", [rejection(number) for number in range(3)])
+
+    def found(job_id: str | None = None, **asked: Any) -> list[str]:
+        return [row.rejection_id[-1] for row in world.tables.rejected(job_id, **asked)]
+
+    assert found() == ["2", "1", "0"]
+    assert found(limit=2) == ["2", "1"]
+    assert found(rejection_id="rejection_id-1") == ["1"]
+    assert found("job_id-0", limit=5) == ["0"]
+    assert found(rejection_id="nobodys") == []
 
 
 def test_an_offset_needs_no_limit(shop: World) -> None:

@@ -24,6 +24,7 @@ from services.client.ports import (
 from services.client.queries import RECENT_DAYS
 from services.client.review import BINS, Against, Cell, HumanLabel, Quality, assess
 from services.shared.events import Filters, Label, Prediction, Product
+from services.shared.layout import digest
 from services.shared.memory import MemoryObjects
 from services.shared.ports import Stored
 from tests.unit.memory_pipeline import BUCKET, MemoryPipeline
@@ -81,6 +82,9 @@ class PipelineTables:
         self, job_id: str, limit: int | None, *, where: ResultFilter = EVERYTHING, offset: int = 0
     ) -> Iterator[Result]:
         found = (row for row in self._results(job_id) if matches(row, where))
+        if limit is None and not offset and not self._given:
+            # In no order, and above all not in the one of a page.
+            return iter(sorted(found, key=lambda row: digest(row.prediction.prediction_id)))
         return islice(found, offset, None if limit is None else offset + limit)
 
     def count(self, job_id: str, where: ResultFilter) -> int:
@@ -134,14 +138,20 @@ class PipelineTables:
         self._pipeline.warehouse.append("labels", [label.model_dump()])
 
     def prediction(self, prediction_id: str) -> Prediction | None:
-        found = (each for each in self._predictions() if each.prediction_id == prediction_id)
+        uploaded = (each for each in self._predictions() if each.job_id is None)
+        found = (each for each in uploaded if each.prediction_id == prediction_id)
         return next(found, None)
 
-    def rejected(self, job_id: str | None) -> list[Rejection]:
-        rows = self._pipeline.warehouse.tables.get("rejected", [])
-        return [
-            Rejection(**row) for row in rows if job_id in (None, row["job_id"], f"job-{row['message_id']}")
+    def rejected(
+        self, job_id: str | None, *, rejection_id: str | None = None, limit: int | None = None
+    ) -> list[Rejection]:
+        found = [
+            Rejection(**row)
+            for row in self._pipeline.warehouse.tables.get("rejected", [])
+            if job_id in (None, row["job_id"], f"job-{row['message_id']}")
+            if rejection_id in (None, row["rejection_id"])
         ]
+        return sorted(found, key=lambda each: each.rejected_at, reverse=True)[:limit]
 
     def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:
         products = [*self._pipeline.catalogue.products, *self.products.values()]

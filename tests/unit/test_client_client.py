@@ -3,11 +3,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services.client.client import JobPage, JobStalledError, Status, Vitrine, parse_request
 from services.client.errors import ClientError, InvalidRequestError
+from services.model.registry import Pointer
+from services.shared.errors import NotAllowedError
 from services.shared.events import ClassificationRequested, ImageUploaded, Message, Product
 from services.shared.layout import JobLayout, digest, photo_uri, recent_uri
 from services.shared.memory import MemoryObjects
@@ -169,6 +172,48 @@ def test_a_status_lists_no_photos_and_no_variants() -> None:
     assert progress(status)["augmented"] == (1, 1)
     counted = [prefix.removeprefix(f"gs://{BUCKET}/jobs/{job_id}/") for prefix in objects.counted]
     assert counted == ["ledger/", "predictions/", "metadata/", "augmentation/"]
+
+
+class NoObjects(OwnedObjects):
+    """Objects for somebody who has no right to any."""
+
+    def __init__(self, memory: MemoryObjects) -> None:
+        super().__init__(memory)
+        self.read = self.create = self.exists = self._refuse
+
+    def _refuse(self, uri: str, *_: object, **__: object) -> Any:
+        raise NotAllowedError(uri)
+
+
+def test_who_may_only_publish_asks_and_cancels() -> None:
+    world, topics = shop(3), SentMessages()
+    vitrine = Vitrine(NoObjects(world.objects.memory), topics, world.tables, BUCKET, "uploads")
+    assert vitrine.request(parse_request('{"job_id": "spring"}')) == "spring"
+    vitrine.cancel("spring")
+    assert [topic for topic, _, _ in topics.sent] == ["classification-requested", "cancellation-requested"]
+
+
+def test_what_follows_takes_the_next_number_where_a_job_was_cancelled_or_is_anothers() -> None:
+    world = shop(3)
+    ran(world, '{"job_id": "spring"}')
+    ran(world, '{"job_id": "spring-r1", "limit": 1}')
+    assert world.vitrine.retry("spring") == "spring-r2"
+    for job_id in ("spring-originals", "spring-originals-2"):
+        assert [world.vitrine.classify_prepared("spring") for _ in range(2)] == [job_id] * 2
+        world.vitrine.cancel(job_id)
+        world.pipeline.run()
+    assert world.vitrine.retry("spring") == "spring-r2"
+
+
+def test_after_a_promotion_the_same_question_is_a_new_job() -> None:
+    world = shop(3)
+    ran(world, '{"job_id": "spring"}')
+    assert world.vitrine.classify_prepared("spring") == "spring-originals"
+    pointer = Pointer(name="free", version="2", previous=None, by="me", why="better", at=NOW)
+    uri = f"gs://{BUCKET}/models/free/production.json"
+    world.objects.memory.put(uri, pointer.model_dump_json().encode())
+    assert world.vitrine.classify_request("spring").model == "2"
+    assert world.vitrine.classify_prepared("spring") == f"spring-originals-{digest('2')[:8]}"
 
 
 def test_a_retry_asks_for_the_same_of_what_failed_and_is_named_after_its_job() -> None:

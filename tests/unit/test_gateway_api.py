@@ -471,6 +471,39 @@ def test_a_job_over_the_limit_is_begun_once_it_is_confirmed(tmp_path: Path) -> N
     assert shop.admin.post("/v1/jobs", json=request).status_code == 202
 
 
+@pytest.mark.parametrize("what", ["retry", "classify"])
+def test_what_follows_a_job_needs_to_be_confirmed_too(tmp_path: Path, what: str) -> None:
+    shop = Shop(tmp_path, VITRINE_COST_LIMIT="0.00001")
+    shop.admin.post("/v1/jobs", json={"job_id": "spring", "classify": "none"}, params={"confirm_cost": True})
+    shop.run()
+    refused = shop.admin.post(f"/v1/jobs/spring/{what}")
+    assert kind(refused) == "confirmation-needed"
+    assert refused.json()["estimate"]["images"] in (1, 6)
+    asked = shop.admin.post(f"/v1/jobs/spring/{what}", params={"confirm_cost": True})
+    assert asked.status_code == 202
+    assert shop.admin.post(f"/v1/jobs/spring/{what}").json() == asked.json()
+
+
+def test_the_estimate_of_what_is_prepared_has_its_variants_and_writes_none(shop: Shop) -> None:
+    shop.job(job_id="spring", classify="none", augmentation={"rotation": {"degrees": 5}, "copies": 2})
+    request = {"prepared_by": "spring", "classify": "both"}
+    estimate = shop.admin.post("/v1/estimates", json=request).json()
+    assert (estimate["images"], estimate["predictions"], estimate["variants"]) == (6, 18, 0)
+    assert estimate["storage_operations"] == 16
+
+
+def test_what_selection_would_refuse_is_refused_and_holds_no_name(shop: Shop) -> None:
+    prepared, running = shop.job(classify="none"), shop.begun()
+    for request, problem in (
+        ({"prepared_by": running}, "job-not-ended"),
+        ({"retry_of": running}, "job-not-ended"),
+        ({"prepared_by": prepared, "classify": "both"}, "job-not-suitable"),
+        ({"prepared_by": "nobodys"}, "job-not-found"),
+    ):
+        assert kind(shop.admin.post("/v1/jobs", json={"job_id": "next", **request})) == problem
+    assert shop.bucket.names(f"gs://{BUCKET}/jobs/next/") == []
+
+
 def test_a_job_is_cancelled_also_before_it_begins_and_once_more(shop: Shop) -> None:
     job_id = shop.begun()
     for _ in range(2):
@@ -519,7 +552,8 @@ def test_results_come_in_pages_or_as_a_stream_and_are_the_same(shop: Shop) -> No
             break
     streamed = shop.admin.get(path, headers={"Accept": "application/x-ndjson"})
     assert streamed.headers["Content-Type"] == "application/x-ndjson"
-    assert [json.loads(line) for line in streamed.text.splitlines()] == paged
+    rows = [json.loads(line) for line in streamed.text.splitlines()]
+    assert sorted(rows, key=lambda row: row["image_id"]) == sorted(paged, key=lambda row: row["image_id"])
     assert {row["image_id"] for row in paged} == set(range(1, 7))
     assert (paged[0]["image_id"], paged[0]["disagreements"]) == (5, ["article_type"])
 

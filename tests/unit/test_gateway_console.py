@@ -314,6 +314,17 @@ def test_a_job_over_the_limit_of_cost_starts_once_that_is_confirmed(tmp_path: Pa
     person.run("dear", {"confirm": confirm[1]})
 
 
+def test_what_follows_a_dear_job_is_confirmed_too(tmp_path: Path, world: World) -> None:
+    person = Person(dear(tmp_path, world), "operator")
+    person.run("spring", {"classify": "none", "confirm": "1"})
+    page = person.post("/jobs/spring/classify", {"classify": "originals"}, status=422)
+    assert "Tick the box" in error_of(page, "confirm")
+    assert 'name="classify" value="originals"' in page
+    assert person.post("/jobs/spring/classify", {"confirm": "1"}) == "/jobs/spring-originals"
+    person.run("autumn", {"confirm": "1"})
+    assert "What it costs" in person.post("/jobs/autumn/retry", status=422)
+
+
 # ------------------------------------------------------------------------------------- a job
 
 
