@@ -20,14 +20,19 @@ from services.client.review import MAX_COMMENT, MAX_LABEL, Against, HumanLabel, 
 from services.gateway import actions, audit
 from services.gateway.audit import audited, changes_nothing
 from services.gateway.cost import Estimate
-from services.gateway.dependencies import get_ports, get_settings
-from services.gateway.identity import Identity
+from services.gateway.dependencies import (
+    Administrator,
+    BoardOf,
+    Operator,
+    PortsOf,
+    Reader,
+    Reviewer,
+    SettingsOf,
+)
 from services.gateway.openapi import PHOTO_PROBLEMS, changing, may_raise
 from services.gateway.ports import Ports
 from services.gateway.problems import Problem
-from services.gateway.progress import Board, Progress, get_board
-from services.gateway.security import require
-from services.gateway.settings import Settings
+from services.gateway.progress import Board, Progress
 from services.model.manifest import Manifest, ModelError
 from services.model.registry import Pointer, UnknownVersionError
 from services.shared.errors import ImageError, ObjectNotFoundError, ObjectTooLargeError
@@ -62,14 +67,6 @@ router = APIRouter(
 )
 
 # ------------------------------------------------------------------------------------- what routes take
-
-PortsOf = Annotated[Ports, Depends(get_ports)]
-SettingsOf = Annotated[Settings, Depends(get_settings)]
-BoardOf = Annotated[Board, Depends(get_board)]
-Reader = Annotated[Identity, Depends(require("read"))]
-Operator = Annotated[Identity, Depends(require("operate"))]
-Reviewer = Annotated[Identity, Depends(require("review"))]
-Administrator = Annotated[Identity, Depends(require("administer"))]
 
 JOB_ID = r"^[a-z0-9][a-z0-9-]{1,62}$"
 DIGEST = r"^[0-9a-f]{32}$"

@@ -25,14 +25,21 @@ from services.client.report import MEANINGS, percent, words
 from services.client.review import Against, Quality, Verdict
 from services.gateway import actions, forms, security
 from services.gateway.audit import audited, changes_nothing, record
-from services.gateway.dependencies import get_ports, get_settings
+from services.gateway.dependencies import (
+    Administrator,
+    BoardOf,
+    Operator,
+    PortsOf,
+    Reader,
+    Reviewer,
+    SettingsOf,
+)
 from services.gateway.identity import Identity
-from services.gateway.ports import Ports as GatewayPorts
+from services.gateway.ports import Ports
 from services.gateway.problems import Problem
-from services.gateway.progress import Board, Progress, get_board
+from services.gateway.progress import Board, Progress
 from services.gateway.rendering import duration, name_of, page, photo_of
-from services.gateway.security import require
-from services.gateway.settings import Settings as GatewaySettings
+from services.gateway.settings import Settings
 from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, is_identifier, load_manifest
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import BATCH_IMAGES, ClassificationRequested, Filters, Prediction, Product
@@ -56,14 +63,6 @@ MAX_EVALUATION_BYTES = 20_000_000
 WHY = {"why": "Say why: it is kept with the change."}
 
 STATIC = Path(__file__).parent / "static"
-
-Ports = Annotated[GatewayPorts, Depends(get_ports)]
-Settings = Annotated[GatewaySettings, Depends(get_settings)]
-Reader = Annotated[Identity, Depends(require("read"))]
-Operator = Annotated[Identity, Depends(require("operate"))]
-Reviewer = Annotated[Identity, Depends(require("review"))]
-Admin = Annotated[Identity, Depends(require("administer"))]
-Progresses = Annotated[Board, Depends(get_board)]
 
 
 async def _form(request: Request) -> FormData:
@@ -105,14 +104,14 @@ def _statics() -> Mapping[str, Path]:
 
 @router.get("/sign-in")
 def sign_in_form(
-    request: Request, settings: Settings, after: Annotated[str, Query(alias="next")] = ""
+    request: Request, settings: SettingsOf, after: Annotated[str, Query(alias="next")] = ""
 ) -> Response:
     """Where everybody comes who is not signed in."""
     return _sign_in_page(request, settings, after)
 
 
 @router.post("/sign-in", dependencies=[Depends(audited("session.start"))])
-async def sign_in(request: Request, settings: Settings, form: Written) -> Response:
+async def sign_in(request: Request, settings: SettingsOf, form: Written) -> Response:
     """Signs in by an API key, or as Google says."""
     try:
         return await security.sign_in(request)
@@ -123,7 +122,7 @@ async def sign_in(request: Request, settings: Settings, form: Written) -> Respon
 
 def _sign_in_page(
     request: Request,
-    settings: GatewaySettings,
+    settings: Settings,
     after: str,
     errors: Mapping[str, str] | None = None,
     status: int = 200,
@@ -171,7 +170,7 @@ class _Row:
 
 @router.get("/jobs")
 def jobs(
-    request: Request, identity: Reader, ports: Ports, board: Progresses, after: str | None = None
+    request: Request, identity: Reader, ports: PortsOf, board: BoardOf, after: str | None = None
 ) -> Response:
     """All jobs, newest first."""
     found = ports.vitrine.jobs(JOBS_A_PAGE, after)
@@ -234,15 +233,15 @@ def _asked(request: ClassificationRequested) -> list[tuple[str, str]]:
 
 
 @router.get("/jobs/new")
-def new_job(request: Request, identity: Operator, ports: Ports, settings: Settings) -> Response:
+def new_job(request: Request, identity: Operator, ports: PortsOf, settings: SettingsOf) -> Response:
     """The form of a new job."""
     return _job_form(request, ports, settings)
 
 
 def _job_form(
     request: Request,
-    ports: GatewayPorts,
-    settings: GatewaySettings,
+    ports: Ports,
+    settings: Settings,
     form: FormData | None = None,
     errors: Mapping[str, str] | None = None,
     estimate: Any = None,
@@ -264,7 +263,7 @@ def _job_form(
 
 @router.post("/jobs", dependencies=[Depends(audited("job.create"))])
 def create_job(
-    request: Request, identity: Operator, ports: Ports, settings: Settings, form: Written
+    request: Request, identity: Operator, ports: PortsOf, settings: SettingsOf, form: Written
 ) -> Response:
     """Starts a job, or says what is wrong with what was written; `do=estimate` only says what it takes."""
     asked, errors = forms.request_of(form)
@@ -286,7 +285,7 @@ def create_job(
 
 @router.post("/jobs/estimate", dependencies=[Depends(changes_nothing)])
 def estimate_job(
-    request: Request, identity: Operator, ports: Ports, settings: Settings, form: Written
+    request: Request, identity: Operator, ports: PortsOf, settings: SettingsOf, form: Written
 ) -> Response:
     """What the form's job would take, while it is written."""
     asked, errors = forms.request_of(form)
@@ -320,9 +319,9 @@ class _Item:
 def job(
     request: Request,
     identity: Reader,
-    ports: Ports,
-    settings: Settings,
-    board: Progresses,
+    ports: PortsOf,
+    settings: SettingsOf,
+    board: BoardOf,
     job_id: str,
     show: str = "",
     label: str = "",
@@ -389,7 +388,7 @@ def _filter(show: str, label: str) -> ResultFilter:
     )
 
 
-def _copies(ports: GatewayPorts, progress: Progress) -> int:
+def _copies(ports: Ports, progress: Progress) -> int:
     """How many variants of each photo there are to show."""
     request = progress.request
     if request.prepared_by and request.classify != "originals":
@@ -429,7 +428,7 @@ def _item(job_id: str, image_id: int, name: str, copies: int) -> _Item:
     )
 
 
-def _prepared(ports: GatewayPorts, job_id: str, progress: Progress, number: int) -> tuple[list[_Item], int]:
+def _prepared(ports: Ports, job_id: str, progress: Progress, number: int) -> tuple[list[_Item], int]:
     """A page of the photos that a job prepared and did not classify."""
     objects, layout = ports.vitrine.objects, JobLayout(ports.vitrine.bucket, job_id)
     total = progress.images or 0
@@ -456,9 +455,7 @@ def _known(manifest: Manifest) -> Mapping[str, Sequence[str]]:
     return {head: sorted(labels) for head, labels in manifest.heads.items()}
 
 
-def _heads(
-    ports: GatewayPorts, settings: GatewaySettings, version: str | None
-) -> Mapping[str, Sequence[str]]:
+def _heads(ports: Ports, settings: Settings, version: str | None) -> Mapping[str, Sequence[str]]:
     """What a version of the model can say, by head; nothing where it is not known any more."""
     shipped = _shipped()
     if version in (None, shipped.version):
@@ -475,14 +472,14 @@ def _shipped() -> Manifest:
 
 
 @router.get("/jobs/{job_id}/progress")
-def progress(request: Request, identity: Reader, board: Progresses, job_id: str) -> Response:
+def progress(request: Request, identity: Reader, board: BoardOf, job_id: str) -> Response:
     """How far a job is, alone; once it has ended, the page is told to show the photos."""
     seen = _progress(board, job_id)
     return page(request, "progress", headers={"HX-Trigger": "job-ended"} if seen.ended else {}, progress=seen)
 
 
 @router.post("/jobs/{job_id}/cancel", dependencies=[Depends(audited("job.cancel"))])
-def cancel(identity: Operator, ports: Ports, board: Progresses, job_id: str) -> Response:
+def cancel(identity: Operator, ports: PortsOf, board: BoardOf, job_id: str) -> Response:
     """Asks for a job to end."""
     actions.cancel(ports, job_id)
     board.forget(job_id)
@@ -490,7 +487,7 @@ def cancel(identity: Operator, ports: Ports, board: Progresses, job_id: str) -> 
 
 
 @router.post("/jobs/{job_id}/retry", dependencies=[Depends(audited("job.retry"))])
-def retry(identity: Operator, ports: Ports, job_id: str) -> Response:
+def retry(identity: Operator, ports: PortsOf, job_id: str) -> Response:
     """Starts a job of just what failed."""
     return _go(f"/jobs/{actions.retry(ports, job_id)}")
 
@@ -498,8 +495,8 @@ def retry(identity: Operator, ports: Ports, job_id: str) -> Response:
 @router.post("/jobs/{job_id}/classify", dependencies=[Depends(audited("job.classify"))])
 def classify(
     identity: Operator,
-    ports: Ports,
-    settings: Settings,
+    ports: PortsOf,
+    settings: SettingsOf,
     job_id: str,
     classify: Annotated[Literal["originals", "augmented", "both"], Form()] = "originals",
 ) -> Response:
@@ -514,8 +511,8 @@ def classify(
 def check(
     request: Request,
     identity: Reader,
-    ports: Ports,
-    settings: Settings,
+    ports: PortsOf,
+    settings: SettingsOf,
     job: str = "",
     head: str = "",
     offset: Annotated[int, Query(ge=0, le=10_000)] = 0,
@@ -526,8 +523,8 @@ def check(
 
 def _check_page(
     request: Request,
-    ports: GatewayPorts,
-    settings: GatewaySettings,
+    ports: Ports,
+    settings: Settings,
     job: str,
     head: str,
     offset: int = 0,
@@ -564,8 +561,8 @@ def _check_page(
 def judge(
     request: Request,
     identity: Reviewer,
-    ports: Ports,
-    settings: Settings,
+    ports: PortsOf,
+    settings: SettingsOf,
     job_id: Annotated[str, Form()],
     image_id: Annotated[int, Form()],
     head: Annotated[str, Form()],
@@ -596,7 +593,7 @@ def _of_htmx(request: Request) -> bool:
     return "HX-Request" in request.headers
 
 
-def _jobs_that_ended(ports: GatewayPorts, chosen: str) -> list[str]:
+def _jobs_that_ended(ports: Ports, chosen: str) -> list[str]:
     """Jobs to choose from, newest first, and the one that is chosen, however old it is."""
     recent = [job.job_id for job in ports.vitrine.jobs(JOBS_A_PAGE).jobs if job.completed]
     return recent if not chosen or chosen in recent else [chosen, *recent]
@@ -627,8 +624,8 @@ class _Matrix:
 def quality(
     request: Request,
     identity: Reader,
-    ports: Ports,
-    settings: Settings,
+    ports: PortsOf,
+    settings: SettingsOf,
     job: str = "",
     head: str = "",
     against: Against = "catalogue",
@@ -697,7 +694,7 @@ def upload_form(request: Request, identity: Operator) -> Response:
 
 
 @router.post("/upload", dependencies=[Depends(audited("image.upload"))])
-def upload(request: Request, identity: Operator, ports: Ports, form: Written) -> Response:
+def upload(request: Request, identity: Operator, ports: PortsOf, form: Written) -> Response:
     """Classifies photos; what is wrong with one concerns no other."""
     photos = [each for each in form.getlist("photo") if isinstance(each, UploadFile) and each.filename]
     if not photos:
@@ -709,9 +706,7 @@ def upload(request: Request, identity: Operator, ports: Ports, form: Written) ->
     return page(request, "answers" if _of_htmx(request) else "upload", answers=answers)
 
 
-def _send(
-    ports: GatewayPorts, identity: Identity, photo: UploadFile
-) -> tuple[str, bytes, actions.Photo] | _Answer:
+def _send(ports: Ports, identity: Identity, photo: UploadFile) -> tuple[str, bytes, actions.Photo] | _Answer:
     name, data = photo.filename or "photo", photo.file.read()
     try:
         return name, data, actions.upload(ports, identity, data)
@@ -719,7 +714,7 @@ def _send(
         return _Answer(name, None, problem=problem.detail)
 
 
-def _await(ports: GatewayPorts, name: str, data: bytes, photo: actions.Photo, deadline: float) -> _Answer:
+def _await(ports: Ports, name: str, data: bytes, photo: actions.Photo, deadline: float) -> _Answer:
     small = decode(data, about=SIDE)
     small.thumbnail((SIDE, SIDE))
     encoded = io.BytesIO()
@@ -754,15 +749,15 @@ class _Version:
 
 
 @router.get("/models")
-def models(request: Request, identity: Reader, ports: Ports, settings: Settings) -> Response:
+def models(request: Request, identity: Reader, ports: PortsOf, settings: SettingsOf) -> Response:
     """The versions of the model."""
     return _models_page(request, ports, settings)
 
 
 def _models_page(
     request: Request,
-    ports: GatewayPorts,
-    settings: GatewaySettings,
+    ports: Ports,
+    settings: Settings,
     failed: str = "",
     form: FormData | None = None,
     errors: Mapping[str, str] | None = None,
@@ -794,7 +789,7 @@ def _models_page(
     )
 
 
-def _manifest(ports: GatewayPorts, version: str) -> tuple[Manifest | None, str | None]:
+def _manifest(ports: Ports, version: str) -> tuple[Manifest | None, str | None]:
     try:
         return ports.registry.manifest(version), None
     except ModelError as error:
@@ -802,7 +797,7 @@ def _manifest(ports: GatewayPorts, version: str) -> tuple[Manifest | None, str |
 
 
 @router.get("/models/{version}/evaluation")
-def evaluation(identity: Reader, ports: Ports, version: str) -> Response:
+def evaluation(identity: Reader, ports: PortsOf, version: str) -> Response:
     """The page that training wrote of a version; it is not ours, and may do nothing but be read."""
     data = _evaluation(ports, version)
     if data is None:
@@ -811,7 +806,7 @@ def evaluation(identity: Reader, ports: Ports, version: str) -> Response:
     return Response(data, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": policy})
 
 
-def _evaluation(ports: GatewayPorts, version: str) -> bytes | None:
+def _evaluation(ports: Ports, version: str) -> bytes | None:
     if is_identifier(version):
         uri = f"gs://{ports.vitrine.bucket}/models/{ports.registry.name}/{version}/{EVALUATION}"
         try:
@@ -823,7 +818,12 @@ def _evaluation(ports: GatewayPorts, version: str) -> bytes | None:
 
 @router.post("/models/{version}/promote", dependencies=[Depends(audited("model.promote"))])
 def promote(
-    request: Request, identity: Admin, ports: Ports, settings: Settings, version: str, form: Written
+    request: Request,
+    identity: Administrator,
+    ports: PortsOf,
+    settings: SettingsOf,
+    version: str,
+    form: Written,
 ) -> Response:
     """Puts a version in production."""
     if not (why := _why(form)):
@@ -833,7 +833,9 @@ def promote(
 
 
 @router.post("/models/rollback", dependencies=[Depends(audited("model.rollback"))])
-def rollback(request: Request, identity: Admin, ports: Ports, settings: Settings, form: Written) -> Response:
+def rollback(
+    request: Request, identity: Administrator, ports: PortsOf, settings: SettingsOf, form: Written
+) -> Response:
     """Puts back in production what was there before."""
     if not (why := _why(form)):
         return _models_page(request, ports, settings, "", form, WHY)
@@ -849,13 +851,13 @@ def _why(form: FormData) -> str:
 
 
 @router.get("/rejected")
-def rejected(request: Request, identity: Reader, ports: Ports, job: str = "") -> Response:
+def rejected(request: Request, identity: Reader, ports: PortsOf, job: str = "") -> Response:
     """What was rejected, of a job or at all, newest first."""
     return page(request, "rejected", job=job, messages=ports.vitrine.rejected(job or None)[:REJECTED_SHOWN])
 
 
 @router.post("/rejected/{rejection_id}/replay", dependencies=[Depends(audited("rejected.replay"))])
-def replay(identity: Operator, ports: Ports, rejection_id: str) -> Response:
+def replay(identity: Operator, ports: PortsOf, rejection_id: str) -> Response:
     """Publishes a rejected message again."""
     actions.replay(ports, rejection_id)
     return _go("/rejected", done="replayed")
@@ -864,11 +866,11 @@ def replay(identity: Operator, ports: Ports, rejection_id: str) -> Response:
 # ------------------------------------------------------------------------------------- what is remembered
 
 
-def _catalogue(ports: GatewayPorts) -> Mapping[str, Sequence[tuple[str, int]]]:
+def _catalogue(ports: Ports) -> Mapping[str, Sequence[tuple[str, int]]]:
     """The values that the catalogue has, by column."""
     return _catalogue_of(ports, int(time.monotonic() / CATALOGUE_LIFE))
 
 
 @lru_cache(maxsize=4)
-def _catalogue_of(ports: GatewayPorts, _period: int) -> Mapping[str, Sequence[tuple[str, int]]]:
+def _catalogue_of(ports: Ports, _period: int) -> Mapping[str, Sequence[tuple[str, int]]]:
     return ports.vitrine.tables.values()
