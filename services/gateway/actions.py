@@ -5,6 +5,7 @@ All are sync; run them on a thread. All may be repeated: a repeat changes nothin
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from uuid import uuid4
 
 from services.client.client import REPLAYED
@@ -15,15 +16,19 @@ from services.gateway import cost
 from services.gateway.cost import Estimate
 from services.gateway.identity import Identity
 from services.gateway.ports import Ports
-from services.gateway.problems import FieldError, Problem
+from services.gateway.problems import Problem, problem_of
 from services.gateway.settings import Settings
-from services.model.manifest import ModelError
+from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, load_manifest
 from services.model.registry import Pointer, UnknownVersionError
 from services.shared.errors import ImageError, ImageErrorCode
 from services.shared.events import ClassificationRequested, Classify, JobCompleted
 from services.shared.images import decode
-from services.shared.jobs import Manifest, find_completed, find_manifest
+from services.shared.jobs import Manifest as JobManifest
+from services.shared.jobs import find_completed, find_manifest
 from services.shared.layout import JobLayout, digest
+
+MAX_REASON = 500  # characters that say why a version is promoted
+EVALUATION = "evaluation.html"  # a file of a version
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def cancel(ports: Ports, job_id: str) -> None:
     try:
         ports.vitrine.cancel(job_id)
     except ClientError as error:
-        raise _no_job(job_id) from error
+        raise no_job(job_id) from error
 
 
 def retry(ports: Ports, job_id: str) -> str:
@@ -146,7 +151,7 @@ def classify_prepared(
     return _following(lambda: ports.vitrine.classify_prepared(job_id, classify, model))
 
 
-def find_job(ports: Ports, job_id: str) -> Manifest:
+def find_job(ports: Ports, job_id: str) -> JobManifest:
     """A job that has begun.
 
     Raises:
@@ -155,7 +160,7 @@ def find_job(ports: Ports, job_id: str) -> Manifest:
     """
     manifest = find_manifest(ports.vitrine.objects, JobLayout(ports.vitrine.bucket, job_id))
     if manifest is None:
-        raise _no_job(job_id)
+        raise no_job(job_id)
     return manifest
 
 
@@ -239,11 +244,7 @@ def judge(
     try:
         return ports.vitrine.judge(result, head, verdict, label=label, by=identity.name, comment=comment)
     except InvalidRequestError as error:
-        field, _, expected = str(error).partition(": ")
-        errors: list[FieldError] = [
-            {"field": field, "expected": expected, "got": {"head": head}.get(field, label)}
-        ]
-        raise Problem(422, "invalid-request", str(error), errors=errors) from error
+        raise problem_of(error) from error
 
 
 # ------------------------------------------------------------------------------------- rejected messages
@@ -270,6 +271,49 @@ def replay(ports: Ports, rejection_id: str) -> str:
 
 
 # ------------------------------------------------------------------------------------- models
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the model that is published, or ships with the services."""
+
+    name: str
+    manifest: Manifest | None  # None where what stands there is refused
+    problem: str | None  # why
+    production: bool
+    ships: bool
+    published: bool
+
+    @property
+    def evaluation(self) -> bool:
+        """Whether it has a page of its evaluation."""
+        return self.ships or (self.manifest is not None and EVALUATION in self.manifest.files)
+
+
+@cache
+def shipped() -> Manifest:
+    """The version that ships with the services, which answers until one is promoted."""
+    return load_manifest(DEFAULT_DIRECTORY)
+
+
+def models(ports: Ports) -> tuple[Pointer | None, list[Version]]:
+    """What was promoted last, if anything was, and all versions, the newest first."""
+    pointer, published = ports.registry.production(), ports.registry.versions()
+    served = (pointer and pointer.version) or shipped().version
+    versions = []
+    for name in dict.fromkeys([*published, shipped().version]):
+        manifest: Manifest | None = shipped()
+        problem: str | None = None
+        if name in published:
+            try:
+                manifest = ports.registry.manifest(name)
+            except ModelError as error:
+                manifest, problem = None, str(error)
+        versions.append(
+            Version(name, manifest, problem, name == served, name == shipped().version, name in published)
+        )
+    versions.sort(key=lambda each: (each.manifest.created.toordinal() if each.manifest else 0, each.name))
+    return pointer, versions[::-1]
 
 
 def promote(ports: Ports, identity: Identity, version: str, why: str) -> Pointer:
@@ -306,7 +350,8 @@ def rollback(ports: Ports, identity: Identity, why: str) -> Pointer:
 # ------------------------------------------------------------------------------------- what stands
 
 
-def _no_job(job_id: str) -> Problem:
+def no_job(job_id: str) -> Problem:
+    """Nobody asked for a job of this name."""
     return Problem(404, "job-not-found", f"there is no job {job_id!r}")
 
 

@@ -3,15 +3,13 @@
 A page answers a browser without JavaScript whole; htmx asks for the same addresses, and takes a part.
 """
 
-import base64
-import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
@@ -21,9 +19,10 @@ from starlette.datastructures import UploadFile
 
 from services.client.client import Job
 from services.client.ports import Result, ResultFilter
-from services.client.report import MEANINGS, percent, words
+from services.client.report import MEANINGS, asked_for, data_uri, percent, small
 from services.client.review import Against, Quality, Verdict
 from services.gateway import actions, forms, security
+from services.gateway.actions import EVALUATION, MAX_REASON
 from services.gateway.audit import audited, changes_nothing, record
 from services.gateway.dependencies import (
     Administrator,
@@ -40,11 +39,10 @@ from services.gateway.problems import Problem
 from services.gateway.progress import Board, Progress
 from services.gateway.rendering import duration, name_of, page, photo_of
 from services.gateway.settings import Settings
-from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, is_identifier, load_manifest
+from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, is_identifier
 from services.shared.errors import ObjectNotFoundError
-from services.shared.events import BATCH_IMAGES, ClassificationRequested, Filters, Prediction, Product
-from services.shared.images import decode
-from services.shared.jobs import read_predictions
+from services.shared.events import BATCH_IMAGES, Classified, Filters, Prediction, Product
+from services.shared.jobs import photos_of, read_predictions
 from services.shared.layout import JobLayout
 
 router = APIRouter(include_in_schema=False)
@@ -58,7 +56,6 @@ ANSWER_TIMEOUT = 60.0  # seconds for an uploaded photo
 CATALOGUE_LIFE = 60.0  # seconds for which the values of the catalogue are remembered
 SIDE = 320  # pixels
 REJECTED_SHOWN = 100
-EVALUATION = "evaluation.html"
 MAX_EVALUATION_BYTES = 20_000_000
 WHY = {"why": "Say why: it is kept with the change."}
 
@@ -197,7 +194,7 @@ def _row(job: Job, board: Board) -> _Row:
         share = recorded.done / recorded.total if recorded and recorded.total else 0.0
     return _Row(
         job_id=job.job_id,
-        asked=", ".join(f"{what} {value}".strip() for what, value in _asked(manifest.request))
+        asked=", ".join(f"{what} {value}".strip() for what, value in asked_for(manifest.request))
         or "the whole catalogue",
         state=state,
         share=share,
@@ -206,30 +203,6 @@ def _row(job: Job, board: Board) -> _Row:
         errors=errors,
         requested_at=manifest.requested_at,
     )
-
-
-def _asked(request: ClassificationRequested) -> list[tuple[str, str]]:
-    """What a job was asked for, as (what, value) pairs."""
-    asked = [
-        (words(column), ", ".join(values))
-        for column in Filters.COLUMNS
-        if (values := getattr(request, column))
-    ]
-    if request.start_year or request.end_year:
-        asked.append(("years", f"{request.start_year or ''}\N{EN DASH}{request.end_year or ''}"))
-    if request.limit:
-        asked.append(("at most", f"{request.limit:,} photos"))
-    if request.retry_of:
-        asked.append(("what failed in", request.retry_of))
-    if request.prepared_by:
-        asked.append(("what was prepared by", request.prepared_by))
-    if request.augmentation:
-        asked.append(("variants", f"{request.augmentation.copies} of each"))
-    if request.classify != "originals":
-        asked.append({"none": ("only prepared", ""), "both": ("photos and variants", "classified")}.get(
-            request.classify, ("variants", "classified")
-        ))  # fmt: skip
-    return asked
 
 
 @router.get("/jobs/new")
@@ -263,13 +236,19 @@ def _job_form(
 
 @router.post("/jobs", dependencies=[Depends(audited("job.create"))])
 def create_job(
-    request: Request, identity: Operator, ports: PortsOf, settings: SettingsOf, form: Written
+    request: Request,
+    identity: Operator,
+    ports: PortsOf,
+    settings: SettingsOf,
+    board: BoardOf,
+    form: Written,
 ) -> Response:
     """Starts a job, or says what is wrong with what was written; `do=estimate` only says what it takes."""
     asked, errors = forms.request_of(form)
     if asked is None:
         return _job_form(request, ports, settings, form, errors)
     if form.get("do") == "estimate":
+        changes_nothing(request)
         return _job_form(request, ports, settings, form, estimate=actions.estimate(ports, settings, asked))
     try:
         job_id = actions.create_job(ports, settings, identity, asked, confirm_cost=bool(form.get("confirm")))
@@ -279,8 +258,14 @@ def create_job(
             raise
         estimate = actions.estimate(ports, settings, asked) if "confirm" in errors else None
         return _job_form(request, ports, settings, form, errors, estimate)
+    return _to_job(request, board, job_id)
+
+
+def _to_job(request: Request, board: Board, job_id: str, **query: str) -> RedirectResponse:
+    """On to a job that was just asked for, or asked to end."""
     record(request, subject=job_id)
-    return _go(f"/jobs/{job_id}")
+    board.forget(job_id)
+    return _go(f"/jobs/{job_id}", **query)
 
 
 @router.post("/jobs/estimate", dependencies=[Depends(changes_nothing)])
@@ -355,7 +340,7 @@ def job(
         request,
         "job",
         progress=progress,
-        asked=_asked(progress.request),
+        asked=asked_for(progress.request),
         items=items,
         total=total,
         heads=heads,
@@ -372,7 +357,7 @@ def job(
 def _progress(board: Board, job_id: str) -> Progress:
     progress = board.see(job_id).progress
     if progress is None:
-        raise Problem(404, "job-not-found", f"there is no job {job_id!r}")
+        raise actions.no_job(job_id)
     return progress
 
 
@@ -390,9 +375,10 @@ def _filter(show: str, label: str) -> ResultFilter:
 
 def _copies(ports: Ports, progress: Progress) -> int:
     """How many variants of each photo there are to show."""
-    request = progress.request
-    if request.prepared_by and request.classify != "originals":
-        request = actions.find_job(ports, request.prepared_by).request
+    request, job_id = progress.request, progress.job_id
+    layout = photos_of(ports.vitrine.bucket, job_id, request)
+    if layout.job_id != job_id and request.classify != "originals":
+        request = actions.find_job(ports, layout.job_id).request
     return request.augmentation.copies if request.augmentation else 0
 
 
@@ -457,18 +443,13 @@ def _known(manifest: Manifest) -> Mapping[str, Sequence[str]]:
 
 def _heads(ports: Ports, settings: Settings, version: str | None) -> Mapping[str, Sequence[str]]:
     """What a version of the model can say, by head; nothing where it is not known any more."""
-    shipped = _shipped()
+    shipped = actions.shipped()
     if version in (None, shipped.version):
         return _known(shipped)
     try:
         return _known(ports.registry.manifest(version or ""))
     except ModelError:
         return {}
-
-
-@cache
-def _shipped() -> Manifest:
-    return load_manifest(DEFAULT_DIRECTORY)
 
 
 @router.get("/jobs/{job_id}/progress")
@@ -479,29 +460,31 @@ def progress(request: Request, identity: Reader, board: BoardOf, job_id: str) ->
 
 
 @router.post("/jobs/{job_id}/cancel", dependencies=[Depends(audited("job.cancel"))])
-def cancel(identity: Operator, ports: PortsOf, board: BoardOf, job_id: str) -> Response:
+def cancel(request: Request, identity: Operator, ports: PortsOf, board: BoardOf, job_id: str) -> Response:
     """Asks for a job to end."""
     actions.cancel(ports, job_id)
-    board.forget(job_id)
-    return _go(f"/jobs/{job_id}", done="cancelled")
+    return _to_job(request, board, job_id, done="cancelled")
 
 
 @router.post("/jobs/{job_id}/retry", dependencies=[Depends(audited("job.retry"))])
-def retry(identity: Operator, ports: PortsOf, job_id: str) -> Response:
+def retry(request: Request, identity: Operator, ports: PortsOf, board: BoardOf, job_id: str) -> Response:
     """Starts a job of just what failed."""
-    return _go(f"/jobs/{actions.retry(ports, job_id)}")
+    return _to_job(request, board, actions.retry(ports, job_id))
 
 
 @router.post("/jobs/{job_id}/classify", dependencies=[Depends(audited("job.classify"))])
 def classify(
+    request: Request,
     identity: Operator,
     ports: PortsOf,
     settings: SettingsOf,
+    board: BoardOf,
     job_id: str,
-    classify: Annotated[Literal["originals", "augmented", "both"], Form()] = "originals",
+    classify: Annotated[Classified, Form()] = "originals",
 ) -> Response:
     """Starts a job that classifies what this one prepared."""
-    return _go(f"/jobs/{actions.classify_prepared(ports, settings, job_id, classify=classify)}")
+    asked = actions.classify_prepared(ports, settings, job_id, classify=classify)
+    return _to_job(request, board, asked)
 
 
 # ------------------------------------------------------------------------------------- disagreements
@@ -557,7 +540,7 @@ def _check_page(
     )
 
 
-@router.post("/check", dependencies=[Depends(audited("label.add"))])
+@router.post("/check", dependencies=[Depends(audited("label.create"))])
 def judge(
     request: Request,
     identity: Reviewer,
@@ -573,15 +556,15 @@ def judge(
     head_shown: Annotated[str, Form()] = "",
 ) -> Response:
     """Keeps what a human says of a photo."""
-    record(request, subject=f"{job_id}/{image_id}/{head}", detail=verdict)
     try:
-        actions.judge(ports, identity, job_id, image_id, head, verdict, label=label or None)
+        judged = actions.judge(ports, identity, job_id, image_id, head, verdict, label=label or None)
     except Problem as problem:
         if problem.status != 422 or _of_htmx(request):
             raise
         words = (forms.errors_of(problem) or {}).get("label", problem.detail)
         wrong = {f"label-{job_id}-{image_id}-{head}": words}
         return _check_page(request, ports, settings, job, head_shown, form=form, errors=wrong)
+    record(request, subject=judged.label_id)
     return (
         Response(status_code=204)
         if _of_htmx(request)
@@ -693,7 +676,7 @@ def upload_form(request: Request, identity: Operator) -> Response:
     return page(request, "upload", answers=[])
 
 
-@router.post("/upload", dependencies=[Depends(audited("image.upload"))])
+@router.post("/upload", dependencies=[Depends(audited("image.classify"))])
 def upload(request: Request, identity: Operator, ports: PortsOf, form: Written) -> Response:
     """Classifies photos; what is wrong with one concerns no other."""
     photos = [each for each in form.getlist("photo") if isinstance(each, UploadFile) and each.filename]
@@ -701,6 +684,12 @@ def upload(request: Request, identity: Operator, ports: PortsOf, form: Written) 
         errors = {"photo": "Choose at least one photo."}
         return page(request, "upload", status=422, answers=[], errors=errors)
     sent = [_send(ports, identity, each) for each in photos]
+    uploaded = [each[-1] for each in sent if not isinstance(each, _Answer)]
+    record(
+        request,
+        subject=" ".join(photo.prediction_id for photo in uploaded),
+        detail=" ".join(photo.uri for photo in uploaded),
+    )
     deadline = time.monotonic() + ANSWER_TIMEOUT
     answers = [each if isinstance(each, _Answer) else _await(ports, *each, deadline) for each in sent]
     return page(request, "answers" if _of_htmx(request) else "upload", answers=answers)
@@ -715,11 +704,7 @@ def _send(ports: Ports, identity: Identity, photo: UploadFile) -> tuple[str, byt
 
 
 def _await(ports: Ports, name: str, data: bytes, photo: actions.Photo, deadline: float) -> _Answer:
-    small = decode(data, about=SIDE)
-    small.thumbnail((SIDE, SIDE))
-    encoded = io.BytesIO()
-    small.save(encoded, "JPEG", quality=85)
-    shown = "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
+    shown = data_uri(small(data, SIDE))
     while (prediction := ports.vitrine.tables.prediction(photo.prediction_id)) is None:
         if time.monotonic() >= deadline:
             return _Answer(name, shown, problem="There is no answer yet. Its row will be in `predictions`.")
@@ -729,23 +714,6 @@ def _await(ports: Ports, name: str, data: bytes, photo: actions.Photo, deadline:
 
 
 # ------------------------------------------------------------------------------------- models
-
-
-@dataclass(frozen=True)
-class _Version:
-    """A version of the model, as it is listed."""
-
-    name: str
-    manifest: Manifest | None
-    problem: str | None
-    production: bool
-    ships: bool
-    published: bool
-
-    @property
-    def evaluation(self) -> bool:
-        """Whether it has a page of its evaluation."""
-        return self.ships or (self.manifest is not None and EVALUATION in self.manifest.files)
 
 
 @router.get("/models")
@@ -762,21 +730,8 @@ def _models_page(
     form: FormData | None = None,
     errors: Mapping[str, str] | None = None,
 ) -> Response:
-    pointer, shipped = ports.registry.production(), _shipped()
-    published = ports.registry.versions()
-    served = pointer.version if pointer and pointer.version else shipped.version
-    versions = []
-    for name in dict.fromkeys([*published, shipped.version]):
-        manifest: Manifest | None = shipped
-        problem: str | None = None
-        if name in published:
-            manifest, problem = _manifest(ports, name)
-        versions.append(
-            _Version(name, manifest, problem, name == served, name == shipped.version, name in published)
-        )
-    versions.sort(
-        key=lambda each: (not each.production, -each.manifest.created.toordinal() if each.manifest else 0)
-    )
+    pointer, versions = actions.models(ports)
+    versions.sort(key=lambda each: not each.production)
     return page(
         request,
         "models",
@@ -787,13 +742,6 @@ def _models_page(
         form=form or FormData(),
         errors=errors or {},
     )
-
-
-def _manifest(ports: Ports, version: str) -> tuple[Manifest | None, str | None]:
-    try:
-        return ports.registry.manifest(version), None
-    except ModelError as error:
-        return None, str(error)
 
 
 @router.get("/models/{version}/evaluation")
@@ -813,7 +761,7 @@ def _evaluation(ports: Ports, version: str) -> bytes | None:
             return ports.vitrine.objects.read(uri, max_bytes=MAX_EVALUATION_BYTES).data
         except ObjectNotFoundError:
             pass
-    return (DEFAULT_DIRECTORY / EVALUATION).read_bytes() if version == _shipped().version else None
+    return (DEFAULT_DIRECTORY / EVALUATION).read_bytes() if version == actions.shipped().version else None
 
 
 @router.post("/models/{version}/promote", dependencies=[Depends(audited("model.promote"))])
@@ -829,6 +777,7 @@ def promote(
     if not (why := _why(form)):
         return _models_page(request, ports, settings, version, form, WHY)
     actions.promote(ports, identity, version, why)
+    record(request, subject=version, detail=why)
     return _go("/models", done="promoted")
 
 
@@ -839,12 +788,13 @@ def rollback(
     """Puts back in production what was there before."""
     if not (why := _why(form)):
         return _models_page(request, ports, settings, "", form, WHY)
-    actions.rollback(ports, identity, why)
+    pointer = actions.rollback(ports, identity, why)
+    record(request, subject=pointer.version or "carried", detail=why)
     return _go("/models", done="rolled-back")
 
 
 def _why(form: FormData) -> str:
-    return str(form.get("why", "")).strip()[:500]
+    return str(form.get("why", "")).strip()[:MAX_REASON]
 
 
 # ------------------------------------------------------------------------------------- rejected messages

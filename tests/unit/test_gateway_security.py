@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from fastapi.testclient import TestClient
 
 from services.gateway import security
+from services.gateway.audit import audited
 from services.gateway.credentials import Refused
 from services.gateway.identity import Identity, Right
 from services.gateway.keys import Keys
@@ -44,11 +45,13 @@ def with_routes(gateway: Gateway) -> Gateway:
 
         gateway.app.add_api_route(f"{PATH}/{right}", who, methods=["GET", "POST"])
 
-    @gateway.app.post("/try-sign-in")
+    @gateway.app.post("/try-sign-in", dependencies=[Depends(audited("session.start"))])
     async def sign_in(request: Request) -> Response:
         return await security.sign_in(request)
 
-    @gateway.app.post("/try-sign-out", dependencies=[Depends(require("read"))])
+    @gateway.app.post(
+        "/try-sign-out", dependencies=[Depends(audited("session.end")), Depends(require("read"))]
+    )
     def sign_out(request: Request) -> Response:
         return security.sign_out(request)
 
