@@ -66,6 +66,8 @@ async def _whole_characters(request: Request) -> None:
             json.dumps(await request.json(), ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             raise Problem(400, "malformed-request", "the body has half a character in it") from error
+        except (ValueError, RecursionError) as error:
+            raise Problem(400, "malformed-request", "the body is not JSON") from error
 
 
 # Readable operation ids: create_job instead of create_job_v1_jobs_post.
@@ -783,7 +785,7 @@ def get_quality(
 # ------------------------------------------------------------------------------------- models
 
 
-@router.get("/models", tags=["models"], responses=may_raise())
+@router.get("/models", tags=["models"], responses=may_raise("model-refused"))
 def list_models(identity: Reader, ports: PortsOf, settings: SettingsOf) -> ModelList:
     """List the published versions, newest first."""
     pointer, versions = actions.models(ports)

@@ -34,7 +34,15 @@ def create_app(settings: Settings, ports: Callable[[], Ports], groups: Groups | 
         groups: says who is in a group; else the Cloud Identity API is asked with the service's account.
 
     """
-    app = FastAPIOffline(title="Vitrine", version="1", docs_url=None, redoc_url=None, static_url=DOCS_STATIC)
+    app = FastAPIOffline(
+        title="Vitrine",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        static_url=DOCS_STATIC,
+        # They would go to the host that whoever asks says, by http behind a proxy.
+        redirect_slashes=False,
+    )
     app.state.settings = settings
     app.state.ports = _once(ports)
     app.state.security = Security(settings, groups)

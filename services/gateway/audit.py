@@ -1,8 +1,8 @@
 """The audit trail: who changed what, and who was refused what. Rows of the table `audit`.
 
 A row is written for each request that may change something, and for each refusal, of everybody who is known.
-Of strangers there is only a log line. The row is written before the answer is sent: an instance may have no
-CPU any more afterwards.
+Of strangers, and of whoever asks too often, there is only a log line. The row is written before the answer is
+sent: an instance may have no CPU any more afterwards.
 """
 
 import logging
@@ -75,7 +75,10 @@ class Trail:
             nonlocal answered
             if message["type"] == "http.response.start":
                 answered = True
-                await self._record(Request(scope), message["status"])
+                request = Request(scope)
+                problem: Problem | None = _of(request, "problem")
+                # A browser that is not signed in is led to the sign-in page: it was refused all the same.
+                await self._record(request, problem.status if problem else message["status"])
             await send(message)
 
         try:
@@ -102,7 +105,8 @@ class Trail:
 
 
 def _belongs_in_the_table(request: Request, status: int) -> bool:
-    if _of(request, "identity") is None:
+    # Of who asks too often there would be a row for each time.
+    if _of(request, "identity") is None or status == 429:
         return False
     changing = request.method not in ("GET", "HEAD", "OPTIONS") and not _of(request, "changes_nothing")
     return changing or (status in REFUSALS and status != 401)

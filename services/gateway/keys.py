@@ -32,6 +32,12 @@ class Keys:
         self._seen: tuple[int, ...] | None = None
         self._lock = Lock()
 
+    def due(self) -> bool:
+        """Whether the next one that looks for a key has to wait for the file."""
+        return self._path is not None and (
+            self._read == float("-inf") or self._clock() - self._looked >= LOOK_INTERVAL
+        )
+
     def find(self, key_id: str) -> ApiKey:
         """The key of an id.
 
@@ -61,7 +67,10 @@ class Keys:
         return key
 
     def _look(self) -> None:
-        with self._lock:
+        # While one reads it, the others go on with what was there before, if there was anything.
+        if not self._lock.acquire(blocking=self._read == float("-inf")):
+            return
+        try:
             now = self._clock()
             if self._path is None or now - self._looked < LOOK_INTERVAL:
                 return
@@ -76,3 +85,5 @@ class Keys:
             except (OSError, ValueError) as error:
                 # A validation error would repeat the file's content.
                 _logger.warning("the API keys cannot be read, the last ones stay: %s", type(error).__name__)
+        finally:
+            self._lock.release()

@@ -15,7 +15,8 @@ WRONG_CREDENTIALS = parse("20/minute")  # of an address
 class Limits:
     """Counts in this process's memory: each instance of the gateway counts for itself.
 
-    Two counters a key and not a time for each request, so that a count costs the same however many there were.
+    Two counters a key and not a time for each request, so that a count costs the same however many
+    there were.
 
     Args:
         rate: of an identity, such as `600/minute`.
@@ -37,17 +38,13 @@ class Limits:
             raise self._too_many(self._rate, "identity", identity)
 
     def count_wrong_credential(self, address: str) -> None:
-        """Counts a credential that was refused."""
-        self._window.hit(WRONG_CREDENTIALS, "address", address)
-
-    def check_address(self, address: str) -> None:
-        """Looks whether an address may still try credentials.
+        """Counts a credential that was refused.
 
         Raises:
-            Problem: 429, too many of them were wrong.
+            Problem: 429, there were too many from this address.
 
         """
-        if not self._window.test(WRONG_CREDENTIALS, "address", address):
+        if not self._window.hit(WRONG_CREDENTIALS, "address", address):
             raise self._too_many(WRONG_CREDENTIALS, "address", address)
 
     def _too_many(self, rate: RateLimitItem, *key: str) -> Problem:

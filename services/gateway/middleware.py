@@ -18,6 +18,7 @@ from services.shared.images import MAX_BYTES
 BODY_BYTES = 1024 * 1024
 UPLOAD_BYTES = MAX_BYTES + 1024 * 1024  # a photo, and the form around it
 UPLOADS = ("/v1/images", "/upload")
+API = "/v1/"
 STATIC = ("/static/", "/static-offline-docs/")
 SIGN_IN = "/sign-in"
 
@@ -121,7 +122,7 @@ def address(request: Request, proxies: int) -> str:
 
 
 class BodyLimit:
-    """Refuses a body that is too large, before or while it is read; an upload from strangers before that."""
+    """Refuses a body that is too large, before or while it is read; what strangers send before that."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -132,10 +133,12 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        upload = scope["path"] in UPLOADS and scope["method"] not in SAFE_METHODS
+        changing, path = scope["method"] not in SAFE_METHODS, scope["path"]
+        upload = changing and path in UPLOADS
         most = UPLOAD_BYTES if upload else BODY_BYTES
         problem: Problem | None = None
-        if upload:
+        # A body is parsed before a route's own dependencies are asked.
+        if upload or (changing and path.startswith(API)):
             problem = await _stranger(request)
         announced = Headers(scope=scope).get("Content-Length", "0")
         if problem is None and (not announced.isdecimal() or int(announced) > most):

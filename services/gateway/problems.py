@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from services.client.errors import ClientError, InvalidRequestError
+from services.model.manifest import ModelError
+from services.shared.errors import ObjectNotFoundError
 
 MEDIA_TYPE = "application/problem+json"
 SHOWN = 200  # characters of a wrong value
@@ -81,7 +83,14 @@ type Page = Callable[[Request, Problem], Response]
 def install(app: FastAPI, page: Page) -> None:
     """Makes every error that has something to say an answer; `page` renders it for browsers."""
     app.state.problem_page = page
-    for kind in (Problem, RequestValidationError, HTTPException, ClientError):
+    for kind in (
+        Problem,
+        RequestValidationError,
+        HTTPException,
+        ClientError,
+        ModelError,
+        ObjectNotFoundError,
+    ):
         app.add_exception_handler(kind, answer)
 
 
@@ -133,6 +142,10 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, "invalid-request", str(error))
         case ClientError():
             return Problem(409, "conflict", str(error))
+        case ModelError():
+            return Problem(409, "model-refused", str(error))
+        case ObjectNotFoundError():
+            return Problem(404, "not-found", "what belongs to it is not stored any more")
         case _:
             return Problem(500, "internal-error", "something went wrong here; it was recorded")
 

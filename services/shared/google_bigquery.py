@@ -12,7 +12,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from google.api_core.exceptions import Conflict, GoogleAPICallError
+from google.api_core.exceptions import Conflict, GoogleAPICallError, ServiceUnavailable
+from google.api_core.retry import Retry, if_exception_type
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
@@ -23,6 +24,7 @@ from services.shared.events import Filters, Product
 from services.shared.wiring import SCHEMAS
 
 JOB_ATTEMPTS = 100  # ids that one job may have used up by failing
+APPEND_TIMEOUT = 10.0  # seconds for rows to be taken
 JOB_TIMEOUT = 300.0  # seconds; then the push fails, and the next delivery waits for the same job again
 
 
@@ -140,7 +142,9 @@ class BigQueryWarehouse:
                 ),
             ),
         )
-        for response in self._appender.append_rows(iter([request])):
+        # The client's own timeout is a day, and so is that of its repeats.
+        retry = Retry(if_exception_type(ServiceUnavailable), timeout=APPEND_TIMEOUT)
+        for response in self._appender.append_rows(iter([request]), retry=retry, timeout=APPEND_TIMEOUT):
             if response.row_errors:
                 raise RuntimeError(
                     f"{table} refuses rows: {[error.message for error in response.row_errors]}"

@@ -254,13 +254,12 @@ def test_a_stranger_uploads_nothing_at_all(guarded: Guarded) -> None:
     assert raw(guarded, request, iter(())).startswith(b"HTTP/1.1 401 ")
 
 
-def test_who_asks_too_often_waits_and_others_do_not(guarded: Guarded, outsider: Outsider) -> None:
+def test_who_asks_too_often_waits_and_others_do_not(guarded: Guarded) -> None:
     with guarded.client(GOOGLE.token(email="fast@shop.example")) as client:
         answers = [client.get("/v1/jobs/none") for _ in range(101)]
     assert answers[99].status_code != 429
     assert answers[100].status_code == 429
     assert 1 <= int(answers[100].headers["Retry-After"]) <= 60
-    assert audit(outsider, answers[100].headers["X-Request-Id"])["status"] == 429
     with guarded.client(GOOGLE.token()) as client:
         assert client.get("/v1/jobs").status_code == 200
 

@@ -4,7 +4,9 @@ What the emulator of Cloud Storage does not enforce is asked of a server that an
 """
 
 import json
+import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import DeadlineExceeded, GoogleAPICallError
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1, storage
 
@@ -24,7 +26,7 @@ from services.local.cloud import LocalCloud
 from services.local.provision import provision_buckets, provision_dataset
 from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import Filters, Product
-from services.shared.google_bigquery import BigQueryCatalogue, BigQueryWarehouse
+from services.shared.google_bigquery import APPEND_TIMEOUT, BigQueryCatalogue, BigQueryWarehouse
 from services.shared.google_cloud import CloudObjects, CloudPublisher
 from services.shared.jobs import ndjson
 from services.shared.memory import MemoryCatalogue, MemoryObjects, MemoryPublisher, MemoryWarehouse
@@ -629,6 +631,16 @@ def test_appended_rows_are_there_at_once_as_they_were(tables: World) -> None:
     tables.warehouse.append("predictions", rows[:2])
     tables.warehouse.append("predictions", rows[2:])
     assert by_id(tables.rows("predictions")) == rows
+
+
+def test_rows_that_nobody_takes_are_given_up(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    warehouse = BigQueryWarehouse(PROJECT, cloud.environment["VITRINE_DATASET"])
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("BIGQUERY_STORAGE_EMULATOR_HOST", f"127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            warehouse.append("predictions", [prediction(1)])
+    assert time.monotonic() - began < 3 * APPEND_TIMEOUT
 
 
 def test_a_rejection_is_appended(tables: World) -> None:

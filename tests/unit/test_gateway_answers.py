@@ -145,10 +145,20 @@ def test_a_missing_field_is_told_without_all_that_was_sent(gateway: Gateway) -> 
     assert error == {"field": "limit", "expected": "Field required", "got": None}
 
 
-def test_what_is_not_json_is_a_malformed_request(gateway: Gateway) -> None:
+@pytest.mark.parametrize(
+    "body", [b"{", rb"\ud", b"\xff", b"[" * 100_000], ids=["cut", "half", "bytes", "deep"]
+)
+def test_what_is_not_json_is_a_malformed_request(gateway: Gateway, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
-    answer = gateway.client("operator").post("/v1/try", content=b"{", headers=headers)
+    answer = gateway.client("operator").post("/v1/try", content=body, headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (400, "urn:vitrine:problem:malformed-request")
+    assert gateway.client().post("/v1/try", content=body, headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs/", "/jobs/", "/v1/models/"])
+def test_a_path_that_ends_with_a_slash_leads_to_no_host_of_the_callers(gateway: Gateway, path: str) -> None:
+    answer = gateway.client("admin").get(path, headers={"Host": "evil.example"})
+    assert (answer.status_code, answer.headers.get("Location")) == (404, None)
 
 
 def test_a_request_that_the_pipeline_would_refuse_names_its_fields() -> None:
@@ -311,11 +321,27 @@ def test_a_refusal_of_somebody_we_know_is_recorded_with_its_reason(
     assert row["detail"] == answer.json()["detail"]
 
 
-def test_who_asks_too_often_is_recorded(tmp_path: Path) -> None:
+def test_who_asks_too_often_fills_the_log_and_not_the_table(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     gateway = with_routes(Gateway(tmp_path, VITRINE_RATE_LIMIT="1/minute"))
-    statuses = [gateway.client("operator").get("/v1/cached").status_code for _ in range(2)]
-    assert statuses == [200, 429]
-    assert [row["status"] for row in gateway.audit()] == [429]
+    client = gateway.client("operator")
+    statuses = [client.get("/v1/cached").status_code, client.get("/v1/cached").status_code]
+    statuses.append(client.post("/v1/try/job-7/cancel").status_code)
+    assert statuses == [200, 429, 429]
+    assert gateway.audit() == []
+    refusals = [vars(record)["fields"]["refusal"] for record in caplog.records]
+    assert [(each["who"], each["status"]) for each in refusals] == [("key:operator", 429)] * 2
+
+
+def test_a_browser_that_is_led_to_the_sign_in_page_was_refused(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = gateway.client().get("/jobs", headers={"Accept": "text/html"})
+    assert answer.status_code == 303
+    (line,) = caplog.records
+    refusal = vars(line)["fields"]["refusal"]
+    assert (refusal["status"], refusal["path"], refusal["reason"]) == (401, "/jobs", "no credential")
 
 
 def test_strangers_are_logged_and_not_recorded(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:

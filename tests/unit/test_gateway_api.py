@@ -436,6 +436,14 @@ def test_an_estimate_says_what_a_job_would_take_and_begins_nothing(shop: Shop) -
     assert [row for row in shop.gateway.audit() if row["action"].endswith("estimates")] == []
 
 
+def test_a_pointer_to_production_that_is_none_is_said_and_no_failure_of_ours(shop: Shop) -> None:
+    shop.bucket.put(f"gs://{BUCKET}/models/fashion/production.json", b"{", "application/json")
+    answer = shop.admin.get("/v1/models")
+    assert (answer.status_code, kind(answer)) == (409, "model-refused")
+    assert "production.json" in answer.json()["detail"]
+    assert shop.admin.get("/models", headers={"Accept": "text/html"}).status_code == 409
+
+
 def test_prices_are_those_of_the_settings(tmp_path: Path) -> None:
     prices = {"currency": "EUR", "gpu_second": 100, "classified_a_second": 1}
     shop = Shop(tmp_path, VITRINE_PRICES=json.dumps(prices))

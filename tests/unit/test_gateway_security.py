@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event, Thread, current_thread
 from typing import Annotated
 
 import pytest
@@ -209,6 +210,58 @@ def test_the_file_is_looked_at_once_a_second_at_most(tmp_path: Path) -> None:
         keys.verify(secret)
     now = 1.0
     assert keys.verify(secret) == key
+
+
+class SlowFile(type(Path())):  # type: ignore[misc]
+    """A file that is read when a test lets it be."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.opened, self.open_now = Event(), Event()
+
+    def read_bytes(self) -> bytes:
+        self.opened.set()
+        assert self.open_now.wait(10)
+        return Path(self).read_bytes()
+
+
+def test_while_one_reads_the_file_the_others_go_on_with_what_it_was(tmp_path: Path) -> None:
+    path, (old, secret) = SlowFile(tmp_path / "keys"), new_key()
+    keys = Keys(path, Time())
+    write_keys(path, [old])
+    path.open_now.set()
+    keys.verify(secret)
+    path.opened.clear()
+    path.open_now.clear()
+    write_keys(path, [])
+    assert keys.due()
+
+    def refused() -> None:
+        with pytest.raises(Refused):
+            keys.verify(secret)
+
+    reader = Thread(target=refused)
+    reader.start()
+    assert path.opened.wait(10)
+    assert keys.verify(secret) == old
+    path.open_now.set()
+    reader.join()
+    with pytest.raises(Refused):
+        keys.verify(secret)
+
+
+def test_a_look_at_the_file_is_made_by_a_thread_of_its_own(gateway: Gateway) -> None:
+    threads: set[str] = set()
+
+    class Watched(type(Path())):  # type: ignore[misc]
+        def read_bytes(self) -> bytes:
+            threads.add(current_thread().name)
+            return Path(self).read_bytes()
+
+    gateway.app.state.security.keys = Keys(Watched(gateway.key_file), Time())
+    assert gateway.client("viewer").get(f"{PATH}/read").status_code == 200
+    assert {name for name in threads if "AnyIO worker" not in name} == set()
+    assert threads
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[{", b'[{"id": 1}]'], ids=["gone", "empty", "cut", "other"])
