@@ -10,6 +10,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from threading import Lock
 from typing import Annotated, Literal
 
@@ -190,9 +191,8 @@ class _Shards:
         full = sum(batches_in(shard, self._batches) for shard in self._full)
         return full + sum(len(names) for names in self._open.values())
 
-    def look(self) -> list[str]:
-        """The names that were not there before."""
-        new: list[str] = []
+    def look(self, new: deque[str] | None = None) -> None:
+        """Looks for more; the names that were not there before go behind `new`."""
         for shard in range(shards(self._batches)):
             if shard in self._full:
                 continue
@@ -201,13 +201,14 @@ class _Shards:
             if not names:
                 break
             known = self._open.get(shard, set())
-            new += [name for name in names if name not in known]
+            if new is not None:
+                # At once: of a look that fails further on, what it found is found.
+                new.extend(name for name in names if name not in known)
             if len(names) >= batches_in(shard, self._batches):
                 self._full.add(shard)
                 self._open.pop(shard, None)
             else:
                 self._open[shard] = set(names)
-        return new
 
 
 class _Follower:
@@ -355,11 +356,11 @@ class _Follower:
         if folder not in self._shards:
             prefix = f"{self._layout.root}/{folder}"
             self._shards[folder] = _Shards(self._objects, prefix, self._manifest.batches)
-        new = self._shards[folder].look()
+        self._shards[folder].look(self._unread if read else None)
         if read:
-            self._unread.extend(new)
-            markers = [self._unread.popleft() for _ in range(min(len(self._unread), MARKERS_AT_ONCE))]
-            for tally in in_parallel(self._tally, markers):
+            # All are read before one is counted: of a look that fails, the next one reads all again.
+            for tally in in_parallel(self._tally, list(islice(self._unread, MARKERS_AT_ONCE))):
+                self._unread.popleft()
                 self._predictions += tally.predictions
                 self._errors.update(tally.errors)
         return self._shards[folder].done

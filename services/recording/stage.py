@@ -71,14 +71,16 @@ def record_prepared(event: BatchStaged | BatchAugmented, ports: Ports) -> list[E
 def cancel(event: CancellationRequested, ports: Ports) -> list[Event]:
     """Marks a job: what is not classified yet passes all stages as empty batches, and so the job ends.
 
-    A job that has ended stays what it is.
+    A job that has ended stays what it is; one that is accepted only is marked before it begins.
 
     Raises:
         ObjectNotFoundError: there is no such job, or not yet: it may be asked for a moment before it begins.
 
     """
     layout = JobLayout(ports.bucket, event.job_id)
-    read_manifest(ports.objects, layout)
+    if not ports.objects.exists(layout.accepted):
+        # It was asked for by a message alone.
+        read_manifest(ports.objects, layout)
     if not ports.objects.exists(layout.summary):
         ports.objects.create(layout.cancelled, b"", "text/plain")
     return []

@@ -93,8 +93,9 @@ def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
     """Opens the job and publishes its first page of batches.
 
     Raises:
-        Reject: no such version of the model, the job_id belongs to another request, or the job that is to
-            be retried, or that is to have prepared the photos, does not serve for that.
+        Reject: no such version of the model, the job_id belongs to another request or is that of a job
+            whose files have expired, or the job that is to be retried, or that is to have prepared the
+            photos, does not serve for that.
 
     """
     if request.job_id is None:
@@ -109,6 +110,7 @@ def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
             return []
         source = _source(request, ports)
     else:
+        _refuse_expired(layout, ports)
         version = _pin(request.model, ports)
         _check_other_jobs(request, ports)
         source = _source(request, ports)
@@ -127,6 +129,13 @@ def continue_(event: SelectionContinued, ports: Ports) -> list[Event]:
 def _refuse_another(request: ClassificationRequested, job: Manifest) -> None:
     if job.request != request:
         raise Reject(f"job_id: {job.job_id!r} belongs to another request already")
+
+
+def _refuse_expired(layout: JobLayout, ports: Ports) -> None:
+    # The ids of its load jobs are used up: nothing of a second job of this name would reach BigQuery.
+    # Where it has run just now, while this request waited, its manifest stands.
+    if ports.catalogue.has_run(layout.job_id) and not ports.objects.exists(layout.manifest):
+        raise Reject(f"job_id: {layout.job_id!r} is that of a job that ran before; take another one")
 
 
 def _pin(asked: str | None, ports: Ports) -> str:

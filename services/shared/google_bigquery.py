@@ -88,7 +88,7 @@ class BigQuerySelection:
 
 
 class BigQueryCatalogue:
-    """The tables `products` and `predictions` of a dataset."""
+    """The tables `products`, `predictions` and `jobs` of a dataset."""
 
     def __init__(self, project: str, dataset: str) -> None:
         self._dataset = f"{project}.{dataset}"
@@ -103,6 +103,11 @@ class BigQueryCatalogue:
             lambda job_id: self._client.query(sql, config, job_id=job_id, job_retry=None),
         )
         return BigQuerySelection(self._client, job)
+
+    def has_run(self, job_id: str) -> bool:  # noqa: D102
+        sql = f"SELECT 1 FROM `{self._dataset}.jobs` WHERE job_id = @job_id LIMIT 1"
+        config = bigquery.QueryJobConfig(query_parameters=query_parameters({"job_id": job_id}))
+        return any(True for _ in self._client.query_and_wait(sql, job_config=config))
 
 
 class BigQueryWarehouse:

@@ -92,7 +92,7 @@ class MemorySelection:
 
 
 class MemoryCatalogue:
-    """The table `products`; the rows of what is retried are in `warehouse`."""
+    """The table `products`; what came out of jobs is in `warehouse`."""
 
     def __init__(self, products: Iterable[Product] = (), warehouse: "MemoryWarehouse | None" = None) -> None:
         self.products = list(products)
@@ -109,9 +109,15 @@ class MemoryCatalogue:
             self.selections[selection_id] = MemorySelection(list(unique.values())[: filters.limit])
         return self.selections[selection_id]
 
+    def has_run(self, job_id: str) -> bool:  # noqa: D102
+        return any(row["job_id"] == job_id for row in self._rows("jobs"))
+
     def _failed(self, job_id: str) -> set[int]:
-        rows = self._warehouse.tables.get("predictions", []) if self._warehouse else []
+        rows = self._rows("predictions")
         return {row["image_id"] for row in rows if row["job_id"] == job_id and row["error"] is not None}
+
+    def _rows(self, table: str) -> Sequence[Mapping[str, Any]]:
+        return self._warehouse.tables.get(table, []) if self._warehouse else []
 
 
 class MemoryWarehouse:

@@ -73,10 +73,14 @@ class Selection(Protocol):
 
 
 class Catalogue(Protocol):
-    """The table `products`, and for a retry `predictions`."""
+    """The table `products`; for a retry `predictions`, and for a new job `jobs`."""
 
     def select(self, selection_id: str, filters: Filters) -> Selection:
         """The selection of this name, made at the first call and found again at the next."""
+        ...
+
+    def has_run(self, job_id: str) -> bool:
+        """Whether a job of this name has ended, however long ago."""
         ...
 
 

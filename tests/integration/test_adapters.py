@@ -25,7 +25,7 @@ from services.client import google_cloud as client
 from services.local.cloud import LocalCloud
 from services.local.provision import provision_buckets, provision_dataset
 from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
-from services.shared.events import Filters, Product
+from services.shared.events import Filters, JobCompleted, Product
 from services.shared.google_bigquery import APPEND_TIMEOUT, BigQueryCatalogue, BigQueryWarehouse
 from services.shared.google_cloud import CloudObjects, CloudPublisher
 from services.shared.jobs import ndjson
@@ -122,7 +122,7 @@ class GoogleWorld(World):
         return [with_datetimes(dict(row)) for row in found]
 
     def clear(self) -> None:
-        for table in ("products", "predictions", "rejected"):
+        for table in ("products", "predictions", "rejected", "jobs"):
             self._bigquery.query_and_wait(f"DELETE FROM `{PROJECT}.{self._dataset}.{table}` WHERE TRUE")
 
 
@@ -490,6 +490,27 @@ def test_a_retry_selects_the_products_that_have_an_error_in_that_job(shop: World
     assert ids(selected(shop, retry_of="job", gender=("Men",))) == {3}
     assert len(selected(shop, retry_of="job", limit=2)) == 2
     assert selected(shop, retry_of="nobodys") == []
+
+
+def test_a_job_has_run_once_its_row_stands(tables: World) -> None:
+    assert not tables.catalogue.has_run("job")
+    ended = JobCompleted(
+        job_id="job",
+        status="completed",
+        request="{}",
+        model="fashion",
+        model_version="7",
+        images=0,
+        batches=1,
+        predictions=0,
+        errors=0,
+        requested_at=NOON,
+        completed_at=NOON,
+    )
+    tables.put("summary.ndjson", ndjson([ended]))
+    tables.warehouse.load("jobs", f"gs://{tables.bucket}/summary.ndjson", unique("load"))
+    assert tables.catalogue.has_run("job")
+    assert not tables.catalogue.has_run("job-2")
 
 
 def test_a_product_comes_back_as_it_was(tables: World) -> None:

@@ -160,6 +160,40 @@ def test_rows_and_errors_are_counted_while_it_runs() -> None:
     assert setting.look().errors == {"photo-missing": 8, "photo-corrupt": 1}
 
 
+class Flaky(Watched):
+    """Objects of which some cannot be reached once: those whose URI has one of these parts."""
+
+    def __init__(self, objects: OwnedObjects, *unreached: str) -> None:
+        super().__init__(objects)
+        self._unreached = list(unreached)
+
+    def _read(self, uri: str, *, generation: int | None = None, max_bytes: int | None = None) -> Stored:
+        self._reach(uri)
+        return super()._read(uri, generation=generation, max_bytes=max_bytes)
+
+    def _names(self, prefix: str) -> list[str]:
+        self._reach(prefix)
+        return super()._names(prefix)
+
+    def _reach(self, uri: str) -> None:
+        for part in self._unreached:
+            if part in uri:
+                self._unreached.remove(part)
+                raise ConnectionError(uri)
+
+
+@pytest.mark.parametrize("unreached", ["ledger/0000/00000001", "ledger/0001/"])
+def test_a_look_that_fails_loses_no_count(unreached: str) -> None:
+    setting = Setting()
+    setting.job(1100 * 256)
+    for batch in (0, 1, 1000):
+        setting.batch(batch)
+    setting.world.vitrine.objects = Flaky(setting.world.objects, unreached)
+    with pytest.raises(ConnectionError):
+        setting.look()
+    assert setting.look().predictions == 3 * 256
+
+
 def test_a_marker_is_read_once_and_a_full_shard_listed_no_more() -> None:
     setting = Setting()
     setting.job(1500 * 256)

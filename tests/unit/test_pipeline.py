@@ -168,6 +168,16 @@ def test_one_job_id_cannot_serve_two_requests() -> None:
     assert len(pipeline.catalogue.selections) == 1
 
 
+def test_the_name_of_a_job_whose_files_have_expired_is_refused() -> None:
+    pipeline = pipeline_of(3)
+    pipeline.warehouse.append("jobs", [{"job_id": "job"}])
+    ask(pipeline)
+    pipeline.run()
+    assert reasons(pipeline) == ["job_id: 'job' is that of a job that ran before; take another one"]
+    assert pipeline.catalogue.selections == {}
+    assert not pipeline.objects.names(f"gs://{BUCKET}/jobs/job/")
+
+
 @pytest.mark.parametrize(
     ("body", "names"),
     [
@@ -693,6 +703,18 @@ def test_a_job_that_is_done_stays_done_when_it_is_cancelled() -> None:
     assert not [
         name for name in pipeline.objects.names("gs://bucket/jobs/job/") if name.endswith("cancelled")
     ]
+
+
+def test_a_job_that_is_accepted_and_not_begun_is_cancelled_all_the_same() -> None:
+    pipeline = pipeline_of(3)
+    pipeline.objects.create(JobLayout(BUCKET, "job").accepted, b'{"job_id": "job"}', "application/json")
+    pipeline.publish(CANCELLED, b'{"job_id": "job"}')
+    pipeline.run()
+    ask(pipeline)
+    pipeline.run()
+    (job,) = pipeline.warehouse.tables["jobs"]
+    assert (job["status"], job["images"], job["predictions"]) == ("cancelled", 3, 0)
+    assert pipeline.warehouse.tables.get("rejected", []) == []
 
 
 def test_a_cancellation_that_is_faster_than_its_job_is_delivered_again() -> None:
