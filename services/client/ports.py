@@ -213,7 +213,7 @@ class Tables(Protocol):
         ...
 
     def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:
-        """What a request may filter by: values of each column and of `year`, with the number of their products.
+        """What a request may filter by: values of each column and of `year`, each with how many products.
 
         The most frequent ones first; years in order.
         """
