@@ -19,7 +19,7 @@ from services.client.report import percent, thumbnail, words
 from services.client.review import Quality
 from services.client.target import Names
 from services.shared.events import JobCompleted, Product
-from services.shared.jobs import find_manifest
+from services.shared.jobs import Manifest, find_manifest, photos_of
 from services.shared.layout import JobLayout
 from services.shared.parallel import in_parallel
 
@@ -118,13 +118,17 @@ def prepared(vitrine: Vitrine, job_id: str, limit: int) -> list[Product]:
         ClientError: there is no such job.
 
     """
-    layout = JobLayout(vitrine.bucket, job_id)
-    manifest = find_manifest(vitrine.objects, layout)
-    if manifest is None:
-        raise ClientError(f"there is no job {job_id!r}")
+    layout, manifest = JobLayout(vitrine.bucket, job_id), _manifest(vitrine, job_id)
     files = (vitrine.objects.read(layout.metadata(batch)).data for batch in range(manifest.batches))
     lines = chain.from_iterable(file.splitlines() for file in files)
     return [Product.model_validate_json(line) for line in islice(lines, limit)]
+
+
+def _manifest(vitrine: Vitrine, job_id: str) -> Manifest:
+    manifest = find_manifest(vitrine.objects, JobLayout(vitrine.bucket, job_id))
+    if manifest is None:
+        raise ClientError(f"there is no job {job_id!r}")
+    return manifest
 
 
 # ------------------------------------------------------------------------------------- pictures
@@ -138,7 +142,7 @@ def side_by_side(vitrine: Vitrine, job_id: str, limit: int = 4) -> "Figure":
 
     """
     products = prepared(vitrine, job_id, limit)
-    layout = JobLayout(vitrine.bucket, job_id)
+    layout = photos_of(vitrine.bucket, job_id, _manifest(vitrine, job_id).request)
     manifest = find_manifest(vitrine.objects, layout)
     augmentation = manifest.request.augmentation if manifest else None
     copies = augmentation.copies if augmentation else 0
@@ -149,7 +153,7 @@ def side_by_side(vitrine: Vitrine, job_id: str, limit: int = 4) -> "Figure":
         row, column = divmod(place, len(variants))
         _show(grid[row][column], photo, variants[column])
     for row, product in enumerate(products):
-        _write(grid[row][-1], described(product))
+        _write(grid[row][-1], _described(product))
     return figure
 
 
@@ -259,7 +263,7 @@ def confusion_frame(quality: Quality) -> "DataFrame":
     return frame
 
 
-def described(product: Product) -> str:
+def _described(product: Product) -> str:
     """What the catalogue says of a product, a line a column."""
     known = product.model_dump(exclude_none=True)
     return "\n".join(f"{words(column)}: {value}" for column, value in known.items())

@@ -15,7 +15,7 @@ from PIL.Image import Image
 from services.client.client import JobResults
 from services.client.ports import Objects, Result
 from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
-from services.shared.events import Filters
+from services.shared.events import ClassificationRequested, Filters
 from services.shared.images import MAX_BYTES, decode
 from services.shared.parallel import in_parallel
 
@@ -48,21 +48,39 @@ class _Failures:
 def thumbnail(objects: Objects, uri: str) -> Image | None:
     """A photo, small; None where there is nothing to show."""
     try:
-        image = decode(objects.read(uri, max_bytes=MAX_BYTES).data, about=SIDE)
+        return small(objects.read(uri, max_bytes=MAX_BYTES).data, SIDE)
     except (ObjectNotFoundError, ObjectTooLargeError, ImageError):
         return None
-    image.thumbnail((SIDE, SIDE))
+
+
+def small(data: bytes, side: int) -> Image:
+    """A photo whose longest side has at most so many pixels.
+
+    Raises:
+        ImageError: it cannot be used.
+
+    """
+    image = decode(data, about=side)
+    image.thumbnail((side, side))
     return image
+
+
+def jpeg(image: Image) -> bytes:
+    """A photo as it is shown."""
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=QUALITY)
+    return encoded.getvalue()
+
+
+def data_uri(image: Image) -> str:
+    """A photo as it stands in a page itself."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(image)).decode()
 
 
 def photo_of(objects: Objects, result: Result) -> str | None:
     """The photo of a result as a data URI, small; None where there is nothing to show."""
     image = thumbnail(objects, result.prediction.image_uri)
-    if image is None:
-        return None
-    encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
+    return data_uri(image) if image else None
 
 
 def render(results: JobResults, objects: Objects) -> str:
@@ -84,7 +102,7 @@ def render(results: JobResults, objects: Objects) -> str:
             manifest=results.manifest,
             completed=results.completed,
             tally=results.tally,
-            request=_request(results.manifest.request.model_dump(exclude_defaults=True)),
+            request=asked_for(results.manifest.request),
             photos={
                 row.prediction.prediction_id: photo for row, photo in zip(predictions, photos, strict=True)
             },
@@ -101,6 +119,30 @@ def render(results: JobResults, objects: Objects) -> str:
             ],
         )
     )
+
+
+def asked_for(request: ClassificationRequested) -> list[tuple[str, str]]:
+    """What a job was asked for, as (what, value) pairs."""
+    asked = [
+        (words(column), ", ".join(values))
+        for column in Filters.COLUMNS
+        if (values := getattr(request, column))
+    ]
+    if request.start_year or request.end_year:
+        asked.append(("years", f"{request.start_year or ''}\N{EN DASH}{request.end_year or ''}"))
+    if request.limit:
+        asked.append(("at most", f"{request.limit:,} photos"))
+    if request.retry_of:
+        asked.append(("what failed in", request.retry_of))
+    if request.prepared_by:
+        asked.append(("what was prepared by", request.prepared_by))
+    if request.augmentation:
+        asked.append(("variants", f"{request.augmentation.copies} of each"))
+    if request.classify != "originals":
+        asked.append({"none": ("only prepared", ""), "both": ("photos and variants", "classified")}.get(
+            request.classify, ("variants", "classified")
+        ))  # fmt: skip
+    return asked
 
 
 def words(name: str) -> str:
@@ -128,18 +170,3 @@ def _environment() -> Environment:
 
 def _error(result: Result) -> Any:
     return result.prediction.error
-
-
-def _request(request: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What was asked for, as (what, value) pairs."""
-    asked = [(words(column), ", ".join(request[column])) for column in Filters.COLUMNS if column in request]
-    if "start_year" in request or "end_year" in request:
-        asked.append(("years", f"{request.get('start_year', '')}\N{EN DASH}{request.get('end_year', '')}"))
-    if "limit" in request:
-        asked.append(("at most", f"{request['limit']} photos"))
-    if "augmentation" in request:
-        copies = request["augmentation"].get("copies", 1)
-        asked.append(
-            ("augmentation", f"{copies} of each photo; {request.get('classify', 'originals')} classified")
-        )
-    return asked

@@ -77,21 +77,29 @@ def judgement(
     best = {each.head: each for each in prediction.heads if each.rank == 1}
     if head not in best:
         known = f"one of {', '.join(sorted(best))}" if best else "none: there is no prediction"
-        raise InvalidRequestError(f"head: must be {known} (got {head!r})")
+        raise InvalidRequestError(f"must be {known} (got {head!r})", field="head", got=head)
     predicted = best[head]
     label = (label or "").strip() or None
     comment = (comment or "").strip() or None
     if verdict == "corrected":
         if label is None:
-            raise InvalidRequestError("label: a corrected verdict needs the true label")
+            raise InvalidRequestError("a corrected verdict needs the true label", field="label", got=label)
         if len(label) > MAX_LABEL:
-            raise InvalidRequestError(f"label: must have at most {MAX_LABEL} characters (got {len(label)})")
+            raise InvalidRequestError(
+                f"must have at most {MAX_LABEL} characters (got {len(label)})", field="label", got=label
+            )
         if label == predicted.label:
-            raise InvalidRequestError(f"label: {label!r} is what the model says: accept it")
+            raise InvalidRequestError(
+                f"{label!r} is what the model says: accept it", field="label", got=label
+            )
     elif label is not None:
-        raise InvalidRequestError(f"label: belongs to a corrected verdict, not to one that is {verdict}")
+        raise InvalidRequestError(
+            f"belongs to a corrected verdict, not to one that is {verdict}", field="label", got=label
+        )
     if comment is not None and len(comment) > MAX_COMMENT:
-        raise InvalidRequestError(f"comment: must have at most {MAX_COMMENT} characters (got {len(comment)})")
+        raise InvalidRequestError(
+            f"must have at most {MAX_COMMENT} characters (got {len(comment)})", field="comment", got=comment
+        )
     truth = predicted.label if verdict == "accepted" else label
     return HumanLabel(
         label_id=digest(prediction.prediction_id, head, verdict, truth, by),

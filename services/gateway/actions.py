@@ -5,6 +5,7 @@ All are sync; run them on a thread. All may be repeated: a repeat changes nothin
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import BinaryIO
 from uuid import uuid4
 
@@ -18,14 +19,18 @@ from services.gateway import cost, photos
 from services.gateway.cost import Estimate
 from services.gateway.identity import Identity
 from services.gateway.ports import Ports
-from services.gateway.problems import FieldError, Problem
+from services.gateway.problems import Problem, problem_of
 from services.gateway.settings import Settings
-from services.model.manifest import ModelError
+from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, load_manifest
 from services.model.registry import Pointer, UnknownVersionError
 from services.shared.errors import ImageError, ImageErrorCode, UnsuitableJobError
 from services.shared.events import ClassificationRequested, Classify, JobCompleted
-from services.shared.jobs import Manifest, check_origin, find_completed, find_manifest
+from services.shared.jobs import Manifest as JobManifest
+from services.shared.jobs import check_origin, find_completed, find_manifest
 from services.shared.layout import JobLayout, digest
+
+MAX_REASON = 500  # characters that say why a version is promoted
+EVALUATION = "evaluation.html"  # a file of a version
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def cancel(ports: Ports, job_id: str) -> None:
 
     """
     if ports.vitrine.find_request(job_id) is None:
-        raise _no_job(job_id)
+        raise no_job(job_id)
     ports.vitrine.cancel(job_id)
 
 
@@ -151,7 +156,7 @@ def classify_prepared(
     )
 
 
-def find_job(ports: Ports, job_id: str) -> Manifest:
+def find_job(ports: Ports, job_id: str) -> JobManifest:
     """A job that has begun.
 
     Raises:
@@ -160,7 +165,7 @@ def find_job(ports: Ports, job_id: str) -> Manifest:
     """
     manifest = find_manifest(ports.vitrine.objects, JobLayout(ports.vitrine.bucket, job_id))
     if manifest is None:
-        raise _no_job(job_id)
+        raise no_job(job_id)
     return manifest
 
 
@@ -197,7 +202,7 @@ def upload(ports: Ports, identity: Identity, file: BinaryIO, *, key: str | None 
     """
     data = file.read()
     try:
-        image = photos.decode(data, about=SHOWN)
+        image = photos.small(data, SHOWN)
     except ImageError as error:
         raise photo_problem(error.code, "photo") from error
     vitrine = ports.vitrine
@@ -251,11 +256,7 @@ def judge(
     try:
         return ports.vitrine.judge(result, head, verdict, label=label, by=identity.name, comment=comment)
     except InvalidRequestError as error:
-        field, _, expected = str(error).partition(": ")
-        errors: list[FieldError] = [
-            {"field": field, "expected": expected, "got": {"head": head}.get(field, label)}
-        ]
-        raise Problem(422, "invalid-request", str(error), errors=errors) from error
+        raise problem_of(error) from error
 
 
 # ------------------------------------------------------------------------------------- rejected messages
@@ -281,6 +282,49 @@ def replay(ports: Ports, rejection_id: str) -> str:
 
 
 # ------------------------------------------------------------------------------------- models
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the model that is published, or ships with the services."""
+
+    name: str
+    manifest: Manifest | None  # None where what stands there is refused
+    problem: str | None  # why
+    production: bool
+    ships: bool
+    published: bool
+
+    @property
+    def evaluation(self) -> bool:
+        """Whether it has a page of its evaluation."""
+        return self.ships or (self.manifest is not None and EVALUATION in self.manifest.files)
+
+
+@cache
+def shipped() -> Manifest:
+    """The version that ships with the services, which answers until one is promoted."""
+    return load_manifest(DEFAULT_DIRECTORY)
+
+
+def models(ports: Ports) -> tuple[Pointer | None, list[Version]]:
+    """What was promoted last, if anything was, and all versions, the newest first."""
+    pointer, published = ports.registry.production(), ports.registry.versions()
+    served = (pointer and pointer.version) or shipped().version
+    versions = []
+    for name in dict.fromkeys([*published, shipped().version]):
+        manifest: Manifest | None = shipped()
+        problem: str | None = None
+        if name in published:
+            try:
+                manifest = ports.registry.manifest(name)
+            except ModelError as error:
+                manifest, problem = None, str(error)
+        versions.append(
+            Version(name, manifest, problem, name == served, name == shipped().version, name in published)
+        )
+    versions.sort(key=lambda each: (each.manifest.created.toordinal() if each.manifest else 0, each.name))
+    return pointer, versions[::-1]
 
 
 def promote(ports: Ports, identity: Identity, version: str, why: str) -> Pointer:
@@ -317,7 +361,8 @@ def rollback(ports: Ports, identity: Identity, why: str) -> Pointer:
 # ------------------------------------------------------------------------------------- what stands
 
 
-def _no_job(job_id: str) -> Problem:
+def no_job(job_id: str) -> Problem:
+    """Nobody asked for a job of this name."""
     return Problem(404, "job-not-found", f"there is no job {job_id!r}")
 
 
@@ -386,7 +431,7 @@ def _check_origin(ports: Ports, request: ClassificationRequested) -> None:
         check_origin(ports.vitrine.objects, ports.vitrine.bucket, request)
     except UnsuitableJobError as error:
         if error.why == "missing":
-            raise _no_job(error.job_id) from error
+            raise no_job(error.job_id) from error
         kind = "job-not-ended" if error.why == "running" else "job-not-suitable"
         raise Problem(409, kind, str(error)) from error
 

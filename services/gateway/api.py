@@ -15,25 +15,41 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.client.client import JobPage, pauses
 from services.client.ports import Disagreement, Result, ResultFilter
+from services.client.report import jpeg
 from services.client.review import MAX_COMMENT, MAX_LABEL, Against, HumanLabel, Quality, Verdict
 from services.gateway import actions, audit, photos
+from services.gateway.actions import MAX_REASON
 from services.gateway.audit import audited, changes_nothing
 from services.gateway.cost import Estimate
-from services.gateway.dependencies import get_ports, get_settings
-from services.gateway.identity import Identity
+from services.gateway.dependencies import (
+    Administrator,
+    BoardOf,
+    Operator,
+    PortsOf,
+    Reader,
+    Reviewer,
+    SettingsOf,
+)
 from services.gateway.openapi import PHOTO_PROBLEMS, changing, may_raise
 from services.gateway.ports import Ports
 from services.gateway.problems import Problem
-from services.gateway.progress import Board, Progress, get_board
-from services.gateway.security import require
-from services.gateway.settings import Settings
+from services.gateway.progress import Board, Progress
+from services.gateway.rendering import photo_of
 from services.model.manifest import Manifest, ModelError
 from services.model.registry import Pointer, UnknownVersionError
 from services.shared.errors import ImageError, ObjectNotFoundError, ObjectTooLargeError
-from services.shared.events import MAX_SIDE, ClassificationRequested, Prediction, Product
+from services.shared.events import (
+    MAX_COPIES,
+    MAX_SIDE,
+    ClassificationRequested,
+    Classified,
+    Prediction,
+    Product,
+)
 from services.shared.images import MAX_BYTES
 from services.shared.jobs import Manifest as JobManifest
-from services.shared.layout import JobLayout, digest, photo_uri
+from services.shared.jobs import photos_of
+from services.shared.layout import digest, photo_uri
 
 PAGE = 100  # rows of a page, if not asked otherwise
 LARGEST_PAGE = 1_000
@@ -61,14 +77,6 @@ router = APIRouter(
 )
 
 # ------------------------------------------------------------------------------------- what routes take
-
-PortsOf = Annotated[Ports, Depends(get_ports)]
-SettingsOf = Annotated[Settings, Depends(get_settings)]
-BoardOf = Annotated[Board, Depends(get_board)]
-Reader = Annotated[Identity, Depends(require("read"))]
-Operator = Annotated[Identity, Depends(require("operate"))]
-Reviewer = Annotated[Identity, Depends(require("review"))]
-Administrator = Annotated[Identity, Depends(require("administer"))]
 
 JOB_ID = r"^[a-z0-9][a-z0-9-]{1,62}$"
 HEAD = r"^[A-Za-z][A-Za-z0-9_-]{0,99}$"
@@ -136,7 +144,7 @@ class _Given(BaseModel):
 class ClassifyPrepared(_Given):
     """What of a prepared job is classified, and by which version."""
 
-    classify: Literal["originals", "augmented", "both"] = "originals"
+    classify: Classified = "originals"
     model: Annotated[
         str | None, Field(min_length=1, max_length=100, description="A version; else the one in production.")
     ] = None
@@ -173,7 +181,7 @@ class Judgement(_Given):
 class Reason(_Given):
     """Why something is done; it is kept."""
 
-    why: Annotated[str, Field(min_length=1, max_length=500, examples=["2 points better on shoes"])]
+    why: Annotated[str, Field(min_length=1, max_length=MAX_REASON, examples=["2 points better on shoes"])]
 
 
 # ------------------------------------------------------------------------------------- what routes answer
@@ -391,7 +399,7 @@ def list_jobs(
         jobs=[
             JobSummary(
                 job_id=job.job_id,
-                state=job.completed.status if job.completed else "running",
+                state=job.status,
                 request=job.manifest.request,
                 model=job.manifest.model,
                 model_version=job.manifest.model_version,
@@ -415,7 +423,7 @@ async def get_job(job_id: JobPath, identity: Reader, board: BoardOf) -> Response
     """
     seen = await board.follow(job_id)
     if seen.progress is None:
-        raise Problem(404, "job-not-found", f"there is no job {job_id!r}")
+        raise actions.no_job(job_id)
     return Response(seen.body, media_type="application/json", headers={"Cache-Control": "private, no-cache"})
 
 
@@ -567,16 +575,15 @@ def _row(result: Result) -> ResultRow:
         **{name: getattr(prediction, name) for name in Prediction.model_fields},
         declared=result.declared,
         disagreements=result.disagreements,
-        photo=photo_path(prediction),
+        photo=_photo_path(prediction),
     )
 
 
-def photo_path(prediction: Prediction) -> str | None:
+def _photo_path(prediction: Prediction) -> str | None:
     """Where this gateway has the photo of a job's row."""
     if prediction.job_id is None or prediction.image_id is None:
         return None
-    path = f"/v1/jobs/{prediction.job_id}/photos/{prediction.image_id}"
-    return path if prediction.variant == "original" else f"{path}?variant={prediction.variant}"
+    return photo_of(prediction.job_id, prediction.image_id, prediction.variant, side=None)
 
 
 class _Page:
@@ -601,7 +608,7 @@ class _Page:
         return f"{self.offset + self._limit}-{self._question}" if found > self._limit else None
 
 
-VARIANT = r"^(original|catalogue|augmented-\d)$"  # MAX_COPIES are ten
+VARIANT = rf"^(original|catalogue|augmented-[0-{MAX_COPIES - 1}])$"
 
 
 @router.get(
@@ -638,21 +645,21 @@ def get_photo(
         headers = {"ETag": etag, "Cache-Control": "private, max-age=3600"}
         if etag in if_none_match:
             return Response(status_code=304, headers=headers)
-        image = photos.decode(stored.data, about=side)
+        image = photos.small(stored.data, side)
     except ObjectNotFoundError as error:
         raise Problem(404, "photo-not-found", f"job {job_id} has no photo {image_id} ({variant})") from error
     except ObjectTooLargeError as error:
         raise actions.photo_problem("photo-too-large", "image_id") from error
     except ImageError as error:
         raise actions.photo_problem(error.code, "image_id") from error
-    return Response(photos.jpeg(image, side), media_type="image/jpeg", headers=headers)
+    return Response(jpeg(image), media_type="image/jpeg", headers=headers)
 
 
 def _photo(ports: Ports, manifest: JobManifest, image_id: int, variant: str) -> str:
     bucket = ports.vitrine.bucket
     if variant == "catalogue":
         return photo_uri(bucket, image_id)
-    return JobLayout(bucket, manifest.request.prepared_by or manifest.job_id).image(image_id, variant)
+    return photos_of(bucket, manifest.job_id, manifest.request).image(image_id, variant)
 
 
 # ------------------------------------------------------------------------------------- single photos
@@ -781,7 +788,7 @@ def _disagreement(each: Disagreement) -> DisagreementRow:
         declared=each.declared_label,
         probability=each.probability,
         display_name=each.declared.display_name,
-        photo=photo_path(each.prediction),
+        photo=_photo_path(each.prediction),
     )
 
 
@@ -804,32 +811,23 @@ def get_quality(
 @router.get("/models", tags=["models"], responses=may_raise("model-refused"))
 def list_models(identity: Reader, ports: PortsOf, settings: SettingsOf) -> ModelList:
     """List the published versions, newest first."""
-    pointer = ports.registry.production()
-    served = pointer.version if pointer else None
-    versions: list[ModelSummary] = []
-    refused: list[str] = []
-    for version in ports.registry.versions():
-        try:
-            manifest = ports.registry.manifest(version)
-        except ModelError as error:
-            refused.append(str(error))
-            continue
-        versions.append(
-            ModelSummary(
-                version=version,
-                created=manifest.created,
-                heads={head: len(labels) for head, labels in manifest.heads.items()},
-                figures=manifest.figures,
-                production=version == served,
-            )
-        )
-    versions.sort(key=lambda each: (each.created, each.version), reverse=True)
+    pointer, versions = actions.models(ports)
     return ModelList(
         name=ports.registry.name,
         carried=settings.model_version,
         production=pointer,
-        versions=versions,
-        refused=refused,
+        versions=[
+            ModelSummary(
+                version=each.name,
+                created=each.manifest.created,
+                heads={head: len(labels) for head, labels in each.manifest.heads.items()},
+                figures=each.manifest.figures,
+                production=each.production,
+            )
+            for each in versions
+            if each.published and each.manifest
+        ],
+        refused=[each.problem for each in versions if each.problem],
     )
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic.json_schema import models_json_schema
 
+from services.gateway.rendering import environment
 from services.shared import events
 from services.shared.events import Event, MessageRejected
 from services.shared.wiring import SCHEMAS, Subscription, Topic, load_wiring
@@ -154,21 +154,8 @@ def _kebab(name: str) -> str:
 
 def page(asyncapi: Mapping[str, Any]) -> str:
     """The document as HTML, without scripts."""
-    template = _environment().get_template("events.html.j2")
+    template = environment().get_template("events.html.j2")
     return template.render(info=asyncapi["info"], topics=list(_topics(asyncapi)))
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("services.gateway", "pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-    return environment
 
 
 def _topics(asyncapi: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

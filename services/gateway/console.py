@@ -4,14 +4,13 @@ A page answers a browser without JavaScript whole; htmx asks for the same addres
 """
 
 import asyncio
-import base64
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -24,9 +23,10 @@ from starlette.datastructures import UploadFile
 
 from services.client.client import Job, pauses
 from services.client.ports import Result, ResultFilter
-from services.client.report import MEANINGS, percent, words
+from services.client.report import MEANINGS, asked_for, data_uri, percent
 from services.client.review import MAX_LABEL, Against, Quality, Verdict
 from services.gateway import actions, forms, photos, security
+from services.gateway.actions import EVALUATION, MAX_REASON
 from services.gateway.api import (
     DIGEST,
     HEAD,
@@ -39,18 +39,25 @@ from services.gateway.api import (
     VersionPath,
 )
 from services.gateway.audit import audited, changes_nothing, record
-from services.gateway.dependencies import get_ports, get_settings
+from services.gateway.dependencies import (
+    Administrator,
+    BoardOf,
+    Operator,
+    PortsOf,
+    Reader,
+    Reviewer,
+    SettingsOf,
+)
 from services.gateway.identity import Identity
-from services.gateway.ports import Ports as GatewayPorts
+from services.gateway.ports import Ports
 from services.gateway.problems import Problem
-from services.gateway.progress import Board, Progress, get_board
+from services.gateway.progress import Board, Progress
 from services.gateway.rendering import duration, name_of, page, photo_of
-from services.gateway.security import require
-from services.gateway.settings import Settings as GatewaySettings
-from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, is_identifier, load_manifest
+from services.gateway.settings import Settings
+from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, is_identifier
 from services.shared.errors import ObjectNotFoundError
-from services.shared.events import BATCH_IMAGES, ClassificationRequested, Filters, Prediction, Product
-from services.shared.jobs import read_predictions
+from services.shared.events import BATCH_IMAGES, Classified, Filters, Prediction, Product
+from services.shared.jobs import photos_of, read_predictions
 from services.shared.layout import JobLayout, digest
 
 router = APIRouter(include_in_schema=False)
@@ -63,19 +70,11 @@ MATRIX_LABELS = 30  # the most frequent ones, in a confusion matrix
 ANSWER_TIMEOUT = 30.0  # seconds for uploaded photos
 CATALOGUE_LIFE = 60.0  # seconds for which the values of the catalogue are remembered
 REJECTED_SHOWN = 100
-EVALUATION = "evaluation.html"
 MAX_EVALUATION_BYTES = 20_000_000
 WHY = {"why": "Say why: it is kept with the change."}
 
 STATIC = Path(__file__).parent / "static"
 
-Ports = Annotated[GatewayPorts, Depends(get_ports)]
-Settings = Annotated[GatewaySettings, Depends(get_settings)]
-Reader = Annotated[Identity, Depends(require("read"))]
-Operator = Annotated[Identity, Depends(require("operate"))]
-Reviewer = Annotated[Identity, Depends(require("review"))]
-Admin = Annotated[Identity, Depends(require("administer"))]
-Progresses = Annotated[Board, Depends(get_board)]
 # What the API takes, and nothing where a form leaves it empty.
 ChosenJob = Annotated[str, Query(pattern=f"^({JOB_ID[1:-1]})?$")]
 ChosenHead = Annotated[str, Query(pattern=f"^({HEAD[1:-1]})?$")]
@@ -120,14 +119,14 @@ def _statics() -> Mapping[str, Path]:
 
 @router.get("/sign-in")
 def sign_in_form(
-    request: Request, settings: Settings, after: Annotated[str, Query(alias="next")] = ""
+    request: Request, settings: SettingsOf, after: Annotated[str, Query(alias="next")] = ""
 ) -> Response:
     """Where everybody comes who is not signed in."""
     return _sign_in_page(request, settings, after)
 
 
 @router.post("/sign-in", dependencies=[Depends(audited("session.start"))])
-async def sign_in(request: Request, settings: Settings, form: Written) -> Response:
+async def sign_in(request: Request, settings: SettingsOf, form: Written) -> Response:
     """Signs in by an API key, or as Google says."""
     try:
         return await security.sign_in(request)
@@ -138,7 +137,7 @@ async def sign_in(request: Request, settings: Settings, form: Written) -> Respon
 
 def _sign_in_page(
     request: Request,
-    settings: GatewaySettings,
+    settings: Settings,
     after: str,
     errors: Mapping[str, str] | None = None,
     status: int = 200,
@@ -188,8 +187,8 @@ class _Row:
 def jobs(
     request: Request,
     identity: Reader,
-    ports: Ports,
-    board: Progresses,
+    ports: PortsOf,
+    board: BoardOf,
     after: Annotated[str | None, Query(pattern=JOBS_AFTER)] = None,
 ) -> Response:
     """All jobs, newest first."""
@@ -217,7 +216,7 @@ def _row(job: Job, board: Board) -> _Row:
         share = recorded.done / recorded.total if recorded and recorded.total else 0.0
     return _Row(
         job_id=job.job_id,
-        asked=", ".join(f"{what} {value}".strip() for what, value in _asked(manifest.request))
+        asked=", ".join(f"{what} {value}".strip() for what, value in asked_for(manifest.request))
         or "the whole catalogue",
         state=state,
         share=share,
@@ -228,40 +227,16 @@ def _row(job: Job, board: Board) -> _Row:
     )
 
 
-def _asked(request: ClassificationRequested) -> list[tuple[str, str]]:
-    """What a job was asked for, as (what, value) pairs."""
-    asked = [
-        (words(column), ", ".join(values))
-        for column in Filters.COLUMNS
-        if (values := getattr(request, column))
-    ]
-    if request.start_year or request.end_year:
-        asked.append(("years", f"{request.start_year or ''}\N{EN DASH}{request.end_year or ''}"))
-    if request.limit:
-        asked.append(("at most", f"{request.limit:,} photos"))
-    if request.retry_of:
-        asked.append(("what failed in", request.retry_of))
-    if request.prepared_by:
-        asked.append(("what was prepared by", request.prepared_by))
-    if request.augmentation:
-        asked.append(("variants", f"{request.augmentation.copies} of each"))
-    if request.classify != "originals":
-        asked.append({"none": ("only prepared", ""), "both": ("photos and variants", "classified")}.get(
-            request.classify, ("variants", "classified")
-        ))  # fmt: skip
-    return asked
-
-
 @router.get("/jobs/new")
-def new_job(request: Request, identity: Operator, ports: Ports, settings: Settings) -> Response:
+def new_job(request: Request, identity: Operator, ports: PortsOf, settings: SettingsOf) -> Response:
     """The form of a new job."""
     return _job_form(request, ports, settings)
 
 
 def _job_form(
     request: Request,
-    ports: GatewayPorts,
-    settings: GatewaySettings,
+    ports: Ports,
+    settings: Settings,
     form: FormData | None = None,
     errors: Mapping[str, str] | None = None,
     estimate: Any = None,
@@ -284,13 +259,19 @@ def _job_form(
 
 @router.post("/jobs", dependencies=[Depends(audited("job.create"))])
 def create_job(
-    request: Request, identity: Operator, ports: Ports, settings: Settings, form: Written
+    request: Request,
+    identity: Operator,
+    ports: PortsOf,
+    settings: SettingsOf,
+    board: BoardOf,
+    form: Written,
 ) -> Response:
     """Starts a job, or says what is wrong with what was written; `do=estimate` only says what it takes."""
     asked, errors = forms.request_of(form)
     if asked is None:
         return _job_form(request, ports, settings, form, errors)
     if form.get("do") == "estimate":
+        changes_nothing(request)
         return _job_form(request, ports, settings, form, estimate=actions.estimate(ports, settings, asked))
     try:
         # Sent twice it is one job; with something else written into it, another.
@@ -303,13 +284,19 @@ def create_job(
             raise
         estimate = actions.estimate(ports, settings, asked) if "confirm" in errors else None
         return _job_form(request, ports, settings, form, errors, estimate)
+    return _to_job(request, board, job_id)
+
+
+def _to_job(request: Request, board: Board, job_id: str, **query: str) -> RedirectResponse:
+    """On to a job that was just asked for, or asked to end."""
     record(request, subject=job_id)
-    return _go(f"/jobs/{job_id}")
+    board.forget(job_id)
+    return _go(f"/jobs/{job_id}", **query)
 
 
 @router.post("/jobs/estimate", dependencies=[Depends(changes_nothing)])
 def estimate_job(
-    request: Request, identity: Operator, ports: Ports, settings: Settings, form: Written
+    request: Request, identity: Operator, ports: PortsOf, settings: SettingsOf, form: Written
 ) -> Response:
     """What the form's job would take, while it is written."""
     asked, errors = forms.request_of(form)
@@ -343,9 +330,9 @@ class _Item:
 def job(
     request: Request,
     identity: Reader,
-    ports: Ports,
-    settings: Settings,
-    board: Progresses,
+    ports: PortsOf,
+    settings: SettingsOf,
+    board: BoardOf,
     job_id: JobPath,
     show: str = "",
     label: Annotated[str, Query(max_length=2 * MAX_LABEL, pattern=PRINTED)] = "",
@@ -379,7 +366,7 @@ def job(
         request,
         "job",
         progress=progress,
-        asked=_asked(progress.request),
+        asked=asked_for(progress.request),
         items=items,
         total=total,
         heads=heads,
@@ -396,7 +383,7 @@ def job(
 def _progress(board: Board, job_id: str) -> Progress:
     progress = board.see(job_id).progress
     if progress is None:
-        raise Problem(404, "job-not-found", f"there is no job {job_id!r}")
+        raise actions.no_job(job_id)
     return progress
 
 
@@ -412,11 +399,12 @@ def _filter(show: str, label: str) -> ResultFilter:
     )
 
 
-def _copies(ports: GatewayPorts, progress: Progress) -> int:
+def _copies(ports: Ports, progress: Progress) -> int:
     """How many variants of each photo there are to show."""
-    request = progress.request
-    if request.prepared_by and request.classify != "originals":
-        request = actions.find_job(ports, request.prepared_by).request
+    request, job_id = progress.request, progress.job_id
+    layout = photos_of(ports.vitrine.bucket, job_id, request)
+    if layout.job_id != job_id and request.classify != "originals":
+        request = actions.find_job(ports, layout.job_id).request
     return request.augmentation.copies if request.augmentation else 0
 
 
@@ -452,7 +440,7 @@ def _item(job_id: str, image_id: int, name: str, copies: int) -> _Item:
     )
 
 
-def _prepared(ports: GatewayPorts, job_id: str, progress: Progress, number: int) -> tuple[list[_Item], int]:
+def _prepared(ports: Ports, job_id: str, progress: Progress, number: int) -> tuple[list[_Item], int]:
     """A page of the photos that a job prepared and did not classify."""
     objects, layout = ports.vitrine.objects, JobLayout(ports.vitrine.bucket, job_id)
     total = progress.images or 0
@@ -479,11 +467,9 @@ def _known(manifest: Manifest) -> Mapping[str, Sequence[str]]:
     return {head: sorted(labels) for head, labels in manifest.heads.items()}
 
 
-def _heads(
-    ports: GatewayPorts, settings: GatewaySettings, version: str | None
-) -> Mapping[str, Sequence[str]]:
+def _heads(ports: Ports, settings: Settings, version: str | None) -> Mapping[str, Sequence[str]]:
     """What a version of the model can say, by head; nothing where it is not known any more."""
-    shipped = _shipped()
+    shipped = actions.shipped()
     if version in (None, shipped.version):
         return _known(shipped)
     try:
@@ -492,50 +478,47 @@ def _heads(
         return {}
 
 
-@cache
-def _shipped() -> Manifest:
-    return load_manifest(DEFAULT_DIRECTORY)
-
-
 @router.get("/jobs/{job_id}/progress")
-def progress(request: Request, identity: Reader, board: Progresses, job_id: JobPath) -> Response:
+def progress(request: Request, identity: Reader, board: BoardOf, job_id: JobPath) -> Response:
     """How far a job is, alone; once it has ended, the page is told to show the photos."""
     seen = _progress(board, job_id)
     return page(request, "progress", headers={"HX-Trigger": "job-ended"} if seen.ended else {}, progress=seen)
 
 
 @router.post("/jobs/{job_id}/cancel", dependencies=[Depends(audited("job.cancel"))])
-def cancel(identity: Operator, ports: Ports, board: Progresses, job_id: JobPath) -> Response:
+def cancel(request: Request, identity: Operator, ports: PortsOf, board: BoardOf, job_id: JobPath) -> Response:
     """Asks for a job to end."""
     actions.cancel(ports, job_id)
-    board.forget(job_id)
-    return _go(f"/jobs/{job_id}", done="cancelled")
+    return _to_job(request, board, job_id, done="cancelled")
 
 
 @router.post("/jobs/{job_id}/retry", dependencies=[Depends(audited("job.retry"))])
 def retry(
     request: Request,
     identity: Operator,
-    ports: Ports,
-    settings: Settings,
+    ports: PortsOf,
+    settings: SettingsOf,
+    board: BoardOf,
     job_id: JobPath,
     confirm: Annotated[str, Form()] = "",
 ) -> Response:
     """Starts a job of just what failed."""
     try:
-        return _go(f"/jobs/{actions.retry(ports, settings, job_id, confirm_cost=bool(confirm))}")
+        asked = actions.retry(ports, settings, job_id, confirm_cost=bool(confirm))
     except Problem as problem:
         return _confirm_page(request, problem, {})
+    return _to_job(request, board, asked)
 
 
 @router.post("/jobs/{job_id}/classify", dependencies=[Depends(audited("job.classify"))])
 def classify(
     request: Request,
     identity: Operator,
-    ports: Ports,
-    settings: Settings,
+    ports: PortsOf,
+    settings: SettingsOf,
+    board: BoardOf,
     job_id: JobPath,
-    classify: Annotated[Literal["originals", "augmented", "both"], Form()] = "originals",
+    classify: Annotated[Classified, Form()] = "originals",
     confirm: Annotated[str, Form()] = "",
 ) -> Response:
     """Starts a job that classifies what this one prepared."""
@@ -545,7 +528,7 @@ def classify(
         )
     except Problem as problem:
         return _confirm_page(request, problem, {"classify": classify})
-    return _go(f"/jobs/{asked}")
+    return _to_job(request, board, asked)
 
 
 def _confirm_page(request: Request, problem: Problem, fields: Mapping[str, str]) -> Response:
@@ -572,8 +555,8 @@ def _confirm_page(request: Request, problem: Problem, fields: Mapping[str, str])
 def check(
     request: Request,
     identity: Reader,
-    ports: Ports,
-    settings: Settings,
+    ports: PortsOf,
+    settings: SettingsOf,
     job: ChosenJob = "",
     head: ChosenHead = "",
     offset: Annotated[int, Query(ge=0, le=10_000)] = 0,
@@ -584,8 +567,8 @@ def check(
 
 def _check_page(
     request: Request,
-    ports: GatewayPorts,
-    settings: GatewaySettings,
+    ports: Ports,
+    settings: Settings,
     job: str,
     head: str,
     offset: int = 0,
@@ -618,12 +601,12 @@ def _check_page(
     )
 
 
-@router.post("/check", dependencies=[Depends(audited("label.add"))])
+@router.post("/check", dependencies=[Depends(audited("label.create"))])
 def judge(
     request: Request,
     identity: Reviewer,
-    ports: Ports,
-    settings: Settings,
+    ports: PortsOf,
+    settings: SettingsOf,
     job_id: Annotated[str, Form(pattern=JOB_ID)],
     image_id: Annotated[ImageId, Form()],
     head: Annotated[Head, Form()],
@@ -634,15 +617,15 @@ def judge(
     head_shown: Annotated[str, Form(pattern=f"^({HEAD[1:-1]})?$")] = "",
 ) -> Response:
     """Keeps what a human says of a photo."""
-    record(request, subject=f"{job_id}/{image_id}/{head}", detail=verdict)
     try:
-        actions.judge(ports, identity, job_id, image_id, head, verdict, label=label or None)
+        judged = actions.judge(ports, identity, job_id, image_id, head, verdict, label=label or None)
     except Problem as problem:
         if problem.status != 422 or _of_htmx(request):
             raise
         words = (forms.errors_of(problem) or {}).get("label", problem.detail)
         wrong = {f"label-{job_id}-{image_id}-{head}": words}
         return _check_page(request, ports, settings, job, head_shown, form=form, errors=wrong)
+    record(request, subject=judged.label_id)
     return (
         Response(status_code=204)
         if _of_htmx(request)
@@ -654,7 +637,7 @@ def _of_htmx(request: Request) -> bool:
     return "HX-Request" in request.headers
 
 
-def _jobs_that_ended(ports: GatewayPorts, chosen: str) -> list[str]:
+def _jobs_that_ended(ports: Ports, chosen: str) -> list[str]:
     """Jobs to choose from, newest first, and the one that is chosen, however old it is."""
     recent = [job.job_id for job in ports.vitrine.jobs(JOBS_A_PAGE).jobs if job.completed]
     return recent if not chosen or chosen in recent else [chosen, *recent]
@@ -685,8 +668,8 @@ class _Matrix:
 def quality(
     request: Request,
     identity: Reader,
-    ports: Ports,
-    settings: Settings,
+    ports: PortsOf,
+    settings: SettingsOf,
     job: ChosenJob = "",
     head: ChosenHead = "",
     against: Against = "catalogue",
@@ -728,6 +711,15 @@ def _matrix(quality: Quality) -> _Matrix:
 
 
 @dataclass(frozen=True)
+class _Sent:
+    """A photo that was uploaded."""
+
+    name: str
+    shown: str  # a data URI
+    prediction_id: str  # of the row that it will have
+
+
+@dataclass(frozen=True)
 class _Answer:
     """What is said of an uploaded photo: what it shows, or what is wrong with it."""
 
@@ -754,34 +746,35 @@ def upload_form(request: Request, identity: Operator) -> Response:
     return page(request, "upload", answers=[])
 
 
-@router.post("/upload", dependencies=[Depends(audited("image.upload"))])
-async def upload(request: Request, identity: Operator, ports: Ports, form: Written) -> Response:
+@router.post("/upload", dependencies=[Depends(audited("image.classify"))])
+async def upload(request: Request, identity: Operator, ports: PortsOf, form: Written) -> Response:
     """Classifies photos; what is wrong with one concerns no other."""
     files = [each for each in form.getlist("photo") if isinstance(each, UploadFile) and each.filename]
     if not files:
         errors = {"photo": "Choose at least one photo."}
         return page(request, "upload", status=422, answers=[], errors=errors)
     sent = [await photos.on_upload_thread(_send, ports, identity, each) for each in files]
+    record(request, subject=" ".join(each.prediction_id for each in sent if isinstance(each, _Sent)))
     deadline = time.monotonic() + ANSWER_TIMEOUT
-    answers = [each if isinstance(each, _Answer) else await _answer(ports, *each, deadline) for each in sent]
+    answers = [each if isinstance(each, _Answer) else await _answer(ports, each, deadline) for each in sent]
     name = "answers" if _of_htmx(request) else "upload"
     return await run_in_threadpool(page, request, name, answers=answers)
 
 
-def _send(ports: GatewayPorts, identity: Identity, photo: UploadFile) -> tuple[str, str, str] | _Answer:
-    """Its name, itself as a data URI, and the id of the row that it will have."""
+def _send(ports: Ports, identity: Identity, photo: UploadFile) -> _Sent | _Answer:
     name = photo.filename or "photo"
     try:
         uploaded = actions.upload(ports, identity, photo.file)
     except Problem as problem:
         return _Answer(name, None, problem=problem.detail)
-    shown = base64.b64encode(photos.jpeg(uploaded.image, actions.SHOWN)).decode()
-    return name, f"data:image/jpeg;base64,{shown}", uploaded.prediction_id
+    return _Sent(name, data_uri(uploaded.image), uploaded.prediction_id)
 
 
-async def _answer(ports: GatewayPorts, name: str, shown: str, prediction_id: str, deadline: float) -> _Answer:
+async def _answer(ports: Ports, sent: _Sent, deadline: float) -> _Answer:
+    name, shown = sent.name, sent.shown
     pause = pauses()
-    while (prediction := await run_in_threadpool(ports.vitrine.tables.prediction, prediction_id)) is None:
+    look = ports.vitrine.tables.prediction
+    while (prediction := await run_in_threadpool(look, sent.prediction_id)) is None:
         if time.monotonic() >= deadline:
             return _Answer(name, shown, problem="There is no answer yet. Its row will be in `predictions`.")
         # Nobody's thread waits meanwhile.
@@ -793,52 +786,22 @@ async def _answer(ports: GatewayPorts, name: str, shown: str, prediction_id: str
 # ------------------------------------------------------------------------------------- models
 
 
-@dataclass(frozen=True)
-class _Version:
-    """A version of the model, as it is listed."""
-
-    name: str
-    manifest: Manifest | None
-    problem: str | None
-    production: bool
-    ships: bool
-    published: bool
-
-    @property
-    def evaluation(self) -> bool:
-        """Whether it has a page of its evaluation."""
-        return self.ships or (self.manifest is not None and EVALUATION in self.manifest.files)
-
-
 @router.get("/models")
-def models(request: Request, identity: Reader, ports: Ports, settings: Settings) -> Response:
+def models(request: Request, identity: Reader, ports: PortsOf, settings: SettingsOf) -> Response:
     """The versions of the model."""
     return _models_page(request, ports, settings)
 
 
 def _models_page(
     request: Request,
-    ports: GatewayPorts,
-    settings: GatewaySettings,
+    ports: Ports,
+    settings: Settings,
     failed: str = "",
     form: FormData | None = None,
     errors: Mapping[str, str] | None = None,
 ) -> Response:
-    pointer, shipped = ports.registry.production(), _shipped()
-    published = ports.registry.versions()
-    served = pointer.version if pointer and pointer.version else shipped.version
-    versions = []
-    for name in dict.fromkeys([*published, shipped.version]):
-        manifest: Manifest | None = shipped
-        problem: str | None = None
-        if name in published:
-            manifest, problem = _manifest(ports, name)
-        versions.append(
-            _Version(name, manifest, problem, name == served, name == shipped.version, name in published)
-        )
-    versions.sort(
-        key=lambda each: (not each.production, -each.manifest.created.toordinal() if each.manifest else 0)
-    )
+    pointer, versions = actions.models(ports)
+    versions.sort(key=lambda each: not each.production)
     return page(
         request,
         "models",
@@ -851,15 +814,8 @@ def _models_page(
     )
 
 
-def _manifest(ports: GatewayPorts, version: str) -> tuple[Manifest | None, str | None]:
-    try:
-        return ports.registry.manifest(version), None
-    except ModelError as error:
-        return None, str(error)
-
-
 @router.get("/models/{version}/evaluation")
-def evaluation(identity: Reader, ports: Ports, version: VersionPath) -> Response:
+def evaluation(identity: Reader, ports: PortsOf, version: VersionPath) -> Response:
     """The page that training wrote of a version; it is not ours, and may do nothing but be read."""
     data = _evaluation(ports, version)
     if data is None:
@@ -868,45 +824,54 @@ def evaluation(identity: Reader, ports: Ports, version: VersionPath) -> Response
     return Response(data, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": policy})
 
 
-def _evaluation(ports: GatewayPorts, version: str) -> bytes | None:
+def _evaluation(ports: Ports, version: str) -> bytes | None:
     if is_identifier(version):
         uri = f"gs://{ports.vitrine.bucket}/models/{ports.registry.name}/{version}/{EVALUATION}"
         try:
             return ports.vitrine.objects.read(uri, max_bytes=MAX_EVALUATION_BYTES).data
         except ObjectNotFoundError:
             pass
-    return (DEFAULT_DIRECTORY / EVALUATION).read_bytes() if version == _shipped().version else None
+    return (DEFAULT_DIRECTORY / EVALUATION).read_bytes() if version == actions.shipped().version else None
 
 
 @router.post("/models/{version}/promote", dependencies=[Depends(audited("model.promote"))])
 def promote(
-    request: Request, identity: Admin, ports: Ports, settings: Settings, version: VersionPath, form: Written
+    request: Request,
+    identity: Administrator,
+    ports: PortsOf,
+    settings: SettingsOf,
+    version: VersionPath,
+    form: Written,
 ) -> Response:
     """Puts a version in production."""
     if not (why := _why(form)):
         return _models_page(request, ports, settings, version, form, WHY)
     actions.promote(ports, identity, version, why)
+    record(request, subject=version, detail=why)
     return _go("/models", done="promoted")
 
 
 @router.post("/models/rollback", dependencies=[Depends(audited("model.rollback"))])
-def rollback(request: Request, identity: Admin, ports: Ports, settings: Settings, form: Written) -> Response:
+def rollback(
+    request: Request, identity: Administrator, ports: PortsOf, settings: SettingsOf, form: Written
+) -> Response:
     """Puts back in production what was there before."""
     if not (why := _why(form)):
         return _models_page(request, ports, settings, "", form, WHY)
-    actions.rollback(ports, identity, why)
+    pointer = actions.rollback(ports, identity, why)
+    record(request, subject=pointer.version or "carried", detail=why)
     return _go("/models", done="rolled-back")
 
 
 def _why(form: FormData) -> str:
-    return str(form.get("why", "")).strip()[:500]
+    return str(form.get("why", "")).strip()[:MAX_REASON]
 
 
 # ------------------------------------------------------------------------------------- rejected messages
 
 
 @router.get("/rejected")
-def rejected(request: Request, identity: Reader, ports: Ports, job: ChosenJob = "") -> Response:
+def rejected(request: Request, identity: Reader, ports: PortsOf, job: ChosenJob = "") -> Response:
     """What was rejected, of a job or at all, newest first."""
     return page(
         request, "rejected", job=job, messages=ports.vitrine.rejected(job or None, limit=REJECTED_SHOWN)
@@ -915,7 +880,7 @@ def rejected(request: Request, identity: Reader, ports: Ports, job: ChosenJob = 
 
 @router.post("/rejected/{rejection_id}/replay", dependencies=[Depends(audited("rejected.replay"))])
 def replay(
-    identity: Operator, ports: Ports, rejection_id: Annotated[str, PathParameter(pattern=DIGEST)]
+    identity: Operator, ports: PortsOf, rejection_id: Annotated[str, PathParameter(pattern=DIGEST)]
 ) -> Response:
     """Publishes a rejected message again."""
     actions.replay(ports, rejection_id)
@@ -925,11 +890,11 @@ def replay(
 # ------------------------------------------------------------------------------------- what is remembered
 
 
-def _catalogue(ports: GatewayPorts) -> Mapping[str, Sequence[tuple[str, int]]]:
+def _catalogue(ports: Ports) -> Mapping[str, Sequence[tuple[str, int]]]:
     """The values that the catalogue has, by column."""
     return _catalogue_of(ports, int(time.monotonic() / CATALOGUE_LIFE))
 
 
 @lru_cache(maxsize=4)
-def _catalogue_of(ports: GatewayPorts, _period: int) -> Mapping[str, Sequence[tuple[str, int]]]:
+def _catalogue_of(ports: Ports, _period: int) -> Mapping[str, Sequence[tuple[str, int]]]:
     return ports.vitrine.tables.values()

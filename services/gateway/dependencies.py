@@ -1,8 +1,13 @@
-"""What handlers ask for by their parameters: `ports: Annotated[Ports, Depends(get_ports)]`."""
+"""What handlers ask for by the types of their parameters: `ports: PortsOf`, `identity: Operator`."""
 
-from fastapi import Request
+from typing import Annotated
 
+from fastapi import Depends, Request
+
+from services.gateway.identity import Identity
 from services.gateway.ports import Ports
+from services.gateway.progress import Board, get_board
+from services.gateway.security import require
 from services.gateway.settings import Settings
 
 
@@ -16,3 +21,12 @@ def get_settings(request: Request) -> Settings:
     """The gateway's settings."""
     settings: Settings = request.app.state.settings
     return settings
+
+
+PortsOf = Annotated[Ports, Depends(get_ports)]
+SettingsOf = Annotated[Settings, Depends(get_settings)]
+BoardOf = Annotated[Board, Depends(get_board)]
+Reader = Annotated[Identity, Depends(require("read"))]
+Operator = Annotated[Identity, Depends(require("operate"))]
+Reviewer = Annotated[Identity, Depends(require("review"))]
+Administrator = Annotated[Identity, Depends(require("administer"))]

@@ -75,8 +75,7 @@ def errors_of(problem: Problem) -> Errors | None:
         case "confirmation-needed":
             return {"confirm": "Tick the box to start it all the same, or choose fewer photos."}
         case "invalid-request":
-            field, _, said = problem.detail.partition(": ")
-            return {field: _sentence(said)} if said and field.isidentifier() else None
+            return {error["field"]: _sentence(error["expected"]) for error in problem.errors} or None
         case _:
             return None
 

@@ -72,7 +72,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "page-of-another-question": (422, "`after` is of a page with other filters."),
     "invalid-request": (422, "A field is wrong; `errors` names each."),
     "too-many-requests": (429, "Ask again after the seconds that Retry-After names."),
-    "credential-unverifiable": (503, "Google's certificates or groups cannot be asked now."),
+    "credential-unverifiable": (503, "Google's certificates cannot be asked now."),
 }
 # What any route may answer.
 EVERYWHERE = (

@@ -135,6 +135,9 @@ def problem_of(error: Exception) -> Problem:
         case InvalidRequestError(__cause__=ValidationError() as cause):
             errors = field_errors(cause.errors(include_url=False))
             return Problem(422, "invalid-request", str(error), errors=errors)
+        case InvalidRequestError(field=str() as field):
+            wrong: FieldError = {"field": field, "expected": error.expected, "got": shown(error.got)}
+            return Problem(422, "invalid-request", str(error), errors=[wrong])
         case InvalidRequestError():
             return Problem(422, "invalid-request", str(error))
         case ClientError():

@@ -1,5 +1,6 @@
 """How the console's pages are made of templates, and how they put names, numbers and times."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cache
@@ -71,7 +72,7 @@ def page(
         "errors": {},
     } | context
     context["errors"] = _Errors(context["errors"])
-    content = _environment().get_template(f"{name}.html.j2").render(context)
+    content = environment().get_template(f"{name}.html.j2").render(context)
     return HTMLResponse(content, status, headers)
 
 
@@ -111,12 +112,12 @@ def photo(prediction: Prediction, side: int = 320) -> str:
     return photo_of(prediction.job_id or "", prediction.image_id or 0, prediction.variant, side)
 
 
-def photo_of(job_id: str, image_id: int, variant: str = "original", side: int = 320) -> str:
-    """Where the gateway serves a photo of a job."""
-    asked: dict[str, str | int] = {"side": side}
+def photo_of(job_id: str, image_id: int, variant: str = "original", side: int | None = 320) -> str:
+    """Where the gateway serves a photo of a job; without a side in the size that is usual."""
+    asked: dict[str, str | int] = {"side": side} if side else {}
     if variant != "original":
         asked["variant"] = variant
-    return f"/v1/jobs/{job_id}/photos/{image_id}?{urlencode(asked)}"
+    return f"/v1/jobs/{job_id}/photos/{image_id}" + (f"?{urlencode(asked)}" if asked else "")
 
 
 def name_of(declared: Product | None, image_id: int | None) -> str:
@@ -152,15 +153,16 @@ def share(value: float) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Where the templates are, and what they may ask for."""
+    made = Environment(
         loader=FileSystemLoader(PAGES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "ago": ago,
         "duration": duration,
         "figure": _figure,
@@ -170,6 +172,7 @@ def _environment() -> Environment:
         "moment": lambda at: f"{at:%-d %B %Y, %H:%M:%S %Z}",
         "money": money,
         "percent": percent,
+        "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
         "photo": photo,
         "product": _product,
         "rate": lambda value: f"{value:,.0f}" if value >= 10 else f"{value:.1f}",
@@ -178,4 +181,4 @@ def _environment() -> Environment:
         "variant": _variant,
         "words": lambda name: words(name).replace("-", " "),
     }
-    return environment
+    return made

@@ -5,7 +5,6 @@ need its CSRF token and an origin that is ours.
 """
 
 import hmac
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -26,8 +25,6 @@ from services.shared.keys import PREFIX, ApiKey
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 GOOGLE_FIELD = "g_csrf_token"  # of the form that Google's button sends, and of its cookie
-
-_logger = logging.getLogger("vitrine.gateway")
 
 
 class Security:
@@ -197,7 +194,6 @@ async def sign_in(request: Request) -> Response:
         Problem: 401, 403, 429 or 503, and nobody is signed in.
 
     """
-    request.state.action = "session.start"
     form = await request.form()
     api_key, credential = _field(form, "api_key"), _field(form, "credential")
     # Google's button posts from Google's origin: its own cookie, which only a page of ours can have, stands
@@ -231,7 +227,6 @@ async def sign_in(request: Request) -> Response:
 
 def sign_out(request: Request) -> Response:
     """Answers POST /sign-out; the route has to `require` a right, so that nobody else's page signs out."""
-    request.state.action = "session.end"
     response = RedirectResponse("/sign-in", status_code=303)
     security, session = get_security(request), getattr(request.state, "session", None)
     if session is not None:

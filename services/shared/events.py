@@ -221,7 +221,8 @@ class Filters(_Strict):
         return self
 
 
-Classify = Literal["originals", "augmented", "both", "none"]
+Classified = Literal["originals", "augmented", "both"]
+Classify = Literal[Classified, "none"]
 
 
 class ClassificationRequested(Filters, Event):

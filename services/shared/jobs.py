@@ -83,6 +83,13 @@ def find_completed(objects: Objects, layout: JobLayout) -> JobCompleted | None:
         return None
 
 
+def photos_of(bucket: str, job_id: str, request: ClassificationRequested) -> JobLayout:
+    """Where the photos and variants of a job stand: under its own prefix, or that of the job that prepared
+    them.
+    """
+    return JobLayout(bucket, request.prepared_by or job_id)
+
+
 def check_origin(objects: Objects, bucket: str, request: ClassificationRequested) -> None:
     """Looks whether the jobs that a request goes on from serve for it.
 

@@ -260,7 +260,7 @@ def gateway(table: Table) -> None:
         stack.callback(down, Path(folder))
         storage = stack.enter_context(counting_proxy(cloud.port("storage")))
         job_id = write_job(cloud, POLLED_PHOTOS)
-        url = stack.enter_context(
+        url, _process = stack.enter_context(
             another_gateway(
                 cloud,
                 Path(folder),

@@ -120,6 +120,7 @@ def test_a_build_is_sent_what_it_copies_and_not_much_else(tmp_path: Path) -> Non
         "terraform/x",
         "tests/x",
         "services/local/demo",
+        "services/gateway/screenshots/check.png",
         "schemas/examples/x",
     ]
     assert [path for path in unwanted if is_sent(path)] == []

@@ -27,8 +27,8 @@ def client(cloud: LocalCloud, url: str | None = None) -> httpx.Client:
 
 
 @contextmanager
-def another_gateway(cloud: LocalCloud, folder: Path, **environment: str) -> Iterator[str]:
-    """One more gateway over a local cloud, with settings of its own; its address."""
+def another_gateway(cloud: LocalCloud, folder: Path, **environment: str) -> Iterator[tuple[str, Process]]:
+    """One more gateway over a local cloud, with settings of its own: its address and its process."""
     port = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     process = Process(
@@ -47,7 +47,7 @@ def another_gateway(cloud: LocalCloud, folder: Path, **environment: str) -> Iter
     process.start()
     try:
         process.wait_until(healthy, START_TIMEOUT)
-        yield url
+        yield url, process
     finally:
         process.terminate()
         process.join()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ FOLDER = Path(__file__).parent
 TIMEOUT = 280  # seconds
 
 
+@pytest.fixture(scope="module")
+def url(cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    # It asks more often than anybody may.
+    folder = tmp_path_factory.mktemp("gateway")
+    with another_gateway(cloud, folder, VITRINE_RATE_LIMIT="1000000/minute") as (url, _process):
+        yield url
+
+
 @pytest.mark.parametrize(
     ("phases", "left_out"),
     [
@@ -25,25 +34,23 @@ TIMEOUT = 280  # seconds
     ],
 )
 def test_the_fuzzer_finds_nothing(
-    cloud: LocalCloud, tmp_path: Path, phases: str, left_out: tuple[str, ...]
+    cloud: LocalCloud, url: str, tmp_path: Path, phases: str, left_out: tuple[str, ...]
 ) -> None:
-    # It asks more often than anybody may.
-    with another_gateway(cloud, tmp_path, VITRINE_RATE_LIMIT="1000000/minute") as url:
-        done = subprocess.run(
-            [
-                *(str(Path(sys.executable).with_name("schemathesis")), "--no-color"),
-                *("--config-file", str(FOLDER / "schemathesis.toml"), "run", f"{url}/openapi.json"),
-                *("--header", f"Authorization: Bearer {cloud.token}", "--phases", phases),
-                *(option for name in left_out for option in ("--exclude-operation-id", name)),
-            ],
-            env=os.environ
-            | {"SCHEMATHESIS_HOOKS": "tests.e2e.schemathesis_hooks", "PYTHONPATH": str(FOLDER.parents[1])},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
+    done = subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("schemathesis")), "--no-color"),
+            *("--config-file", str(FOLDER / "schemathesis.toml"), "run", f"{url}/openapi.json"),
+            *("--header", f"Authorization: Bearer {cloud.token}", "--phases", phases),
+            *(option for name in left_out for option in ("--exclude-operation-id", name)),
+        ],
+        env=os.environ
+        | {"SCHEMATHESIS_HOOKS": "tests.e2e.schemathesis_hooks", "PYTHONPATH": str(FOLDER.parents[1])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     # It really asked: a document without operations would find nothing either.
     document = json.loads(openapi.FILE.read_text())

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from PIL import Image
 
@@ -23,6 +24,7 @@ def jpeg(level: int = 200, width: int = 6, height: int = 8) -> bytes:
     return encoded(grey(level, width, height), "JPEG")
 
 
+@cache
 def huge() -> bytes:
     """A small file of a great many pixels."""
     buffer = io.BytesIO()

@@ -119,6 +119,15 @@ def test_photos_stand_beside_their_variants_and_their_metadata() -> None:
     ]
 
 
+def test_variants_are_shown_of_a_job_that_classified_what_another_one_had_prepared() -> None:
+    world = shop()
+    job_id = world.vitrine.classify_prepared(run(world, PREPARE), "both")
+    world.pipeline.run()
+    figure = side_by_side(world.vitrine, job_id, limit=2)
+    assert titles(figure) == ["original", "augmented-0", "augmented-1", ""] * 2
+    assert "no photo" not in texts(figure)
+
+
 def test_a_photo_that_is_not_there_is_said_not_to_be() -> None:
     world = shop()
     figure = side_by_side(world.vitrine, run(world, PREPARE), limit=3)

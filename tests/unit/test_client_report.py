@@ -193,7 +193,8 @@ def test_what_was_asked_for_stands_in_the_page() -> None:
         "gender Men, Women",
         "years 2010\N{EN DASH}",
         "at most 9 photos",
-        "3 of each photo; both classified",
+        "variants 3 of each",
+        "photos and variants classified",
     ):
         assert asked in shown.text
 

@@ -708,7 +708,8 @@ def test_a_verdict_that_makes_no_sense_is_refused_by_its_field(
 def test_a_version_is_promoted_once_and_rolled_back(shop: Shop) -> None:
     version = shop.publish_model()
     (listed,) = shop.admin.get("/v1/models").json()["versions"]
-    assert (listed["version"], listed["production"]) == (version, False)
+    # It is the one that ships, which serves until another one is promoted.
+    assert (listed["version"], listed["production"]) == (version, True)
     for _ in range(2):
         pointer = shop.admin.post(f"/v1/models/{version}/promote", json={"why": "better on shoes"}).json()
         assert (pointer["version"], pointer["by"], pointer["previous"]) == (version, "key:admin", None)

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
 from types import MappingProxyType
@@ -164,42 +164,40 @@ def test_the_form_has_the_values_of_the_catalogue(gateway: Gateway) -> None:
     assert '<option value="2016">' in page
 
 
-@pytest.mark.parametrize(
-    ("fields", "field", "said"),
-    [
-        ({"limit": "0"}, "limit", "Write a whole number from 1 to 1,000,000,000."),
-        ({"limit": "many"}, "limit", "Write a whole number from 1 to 1,000,000,000."),
-        ({"start_year": "16"}, "start_year", "Write a year from 1900 to 2100."),
-        ({"start_year": "2016", "end_year": "2015"}, "end_year", "This year is before the first one."),
-        ({"classify": "both"}, "classify", "There are no variants to classify"),
-        ({"copies": "2"}, None, "Say what a variant is"),
-        ({"copies": "11", "rotation": "5"}, "copies", "Write a whole number from 1 to 10."),
-        ({"crop_min": "40"}, "crop_max", "Write both heights, or none."),
-        ({"crop_min": "40", "crop_max": "30"}, "crop_max", "The second height must not be below the first."),
-        ({"resize_height": "40"}, "resize_width", "Write both width and height, or none."),
-        ({"resize_width": "4000", "resize_height": "4"}, "resize_width", "from 1 to 2,048"),
-        ({"rotation": "200"}, "rotation", "Write a number from 0 to 180."),
-        ({"rotation": "nan"}, "rotation", "Write a number from 0 to 180."),
-        ({"blur": "-1"}, "blur", "Write a number from 0 to 20."),
-        ({"flip": "101"}, "flip", "Write a number from 0 to 100."),
-        ({"job_id": "Spring check"}, "job_id", "Use 2 to 63 lower-case letters"),
-        ({"model": "99"}, "model", "not served"),
-    ],
-)  # fmt: skip
-def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_lost(
-    gateway: Gateway, fields: Mapping[str, str], field: str | None, said: str
-) -> None:
-    page = Person(gateway, "operator").post(
-        "/jobs", {"article_type": ["Dark"], "brightness": "", **fields}, status=422
-    )
-    if field is not None:
-        assert said in error_of(page, field)
-    assert said in page
-    assert "Nothing was started" in page
-    assert re.search('value="Dark" checked', page)
-    for name, value in fields.items():
-        if name not in ("classify", "model"):
-            assert f'name="{name}" type="text" value="{value}"' in page
+# What is written, beside which field something is said, and what.
+WRONG: Sequence[tuple[Mapping[str, str], str | None, str]] = [
+    ({"limit": "0"}, "limit", "Write a whole number from 1 to 1,000,000,000."),
+    ({"limit": "many"}, "limit", "Write a whole number from 1 to 1,000,000,000."),
+    ({"start_year": "16"}, "start_year", "Write a year from 1900 to 2100."),
+    ({"start_year": "2016", "end_year": "2015"}, "end_year", "This year is before the first one."),
+    ({"classify": "both"}, "classify", "There are no variants to classify"),
+    ({"copies": "2"}, None, "Say what a variant is"),
+    ({"copies": "11", "rotation": "5"}, "copies", "Write a whole number from 1 to 10."),
+    ({"crop_min": "40"}, "crop_max", "Write both heights, or none."),
+    ({"crop_min": "40", "crop_max": "30"}, "crop_max", "The second height must not be below the first."),
+    ({"resize_height": "40"}, "resize_width", "Write both width and height, or none."),
+    ({"resize_width": "4000", "resize_height": "4"}, "resize_width", "from 1 to 2,048"),
+    ({"rotation": "200"}, "rotation", "Write a number from 0 to 180."),
+    ({"rotation": "nan"}, "rotation", "Write a number from 0 to 180."),
+    ({"blur": "-1"}, "blur", "Write a number from 0 to 20."),
+    ({"flip": "101"}, "flip", "Write a number from 0 to 100."),
+    ({"job_id": "Spring check"}, "job_id", "Use 2 to 63 lower-case letters"),
+    ({"model": "99"}, "model", "not served"),
+]  # fmt: skip
+
+
+def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_lost(gateway: Gateway) -> None:
+    person = Person(gateway, "operator")
+    for fields, field, said in WRONG:
+        page = person.post("/jobs", {"article_type": ["Dark"], "brightness": "", **fields}, status=422)
+        if field is not None:
+            assert said in error_of(page, field)
+        assert said in page
+        assert "Nothing was started" in page
+        assert re.search('value="Dark" checked', page)
+        for name, value in fields.items():
+            if name not in ("classify", "model"):
+                assert f'name="{name}" type="text" value="{value}"' in page
     assert gateway.world.vitrine.jobs().jobs == ()
 
 
@@ -302,6 +300,29 @@ def test_the_estimate_says_how_many_photos_and_at_what_cost(tmp_path: Path, worl
     assert "EUR" in said
     assert "<html" not in said
     assert "No product matches" in person.post("/jobs/estimate", {"article_type": ["Neither"]}, status=200)
+
+
+def test_the_console_is_audited_as_the_api(gateway: Gateway) -> None:
+    person = Person(gateway, "admin")
+    person.post("/jobs", {"job_id": "spring", "do": "estimate"}, status=200)
+    person.run()
+    person.post("/jobs/spring/retry")
+    person.post(
+        "/check", {"job_id": "spring", "image_id": "3", "head": "article_type", "verdict": "accepted"}
+    )
+    said = [(entry["action"], entry["subject"]) for entry in gateway.audit()]
+    (label,) = gateway.world.tables.labels("spring", 10)
+    assert said[1:] == [
+        ("job.create", "spring"),
+        ("job.retry", "spring-r1"),
+        ("label.create", label.label_id),
+    ]
+
+
+def test_a_job_that_was_looked_for_too_early_is_there_once_it_was_asked_for(gateway: Gateway) -> None:
+    person = Person(gateway, "operator")
+    person.get("/jobs/spring", status=404)
+    person.get(person.post("/jobs", {"job_id": "spring"}))
 
 
 def test_a_job_over_the_limit_of_cost_starts_once_that_is_confirmed(tmp_path: Path, world: World) -> None:
