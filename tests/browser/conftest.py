@@ -31,13 +31,13 @@ def _chromium_is_there() -> None:
     need_chromium()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def outside(cloud: LocalCloud) -> Iterator[Outsider]:
     with pytest.MonkeyPatch.context() as patch:
         yield Outsider(cloud, patch)
@@ -54,7 +54,7 @@ class Shop:
     rejected: str  # the id of a message that was refused
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shop(outside: Outsider) -> Shop:
     with (DEMO / "styles.csv").open(encoding="utf-8") as file:
         rows = {int(row["id"]): row for row in csv.DictReader(file)}
@@ -109,7 +109,7 @@ class Console:
             self.complaints.append(f"{message.location.get('url')}: {message.text}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def keys(cloud: LocalCloud) -> dict[Role, str]:
     """An API key for each role."""
     made = {}

@@ -14,7 +14,7 @@ from services.local.cloud import LocalCloud
 from tests.e2e.gateways import another_gateway
 
 FOLDER = Path(__file__).parent
-TIMEOUT = 280  # seconds
+TIMEOUT = 560  # seconds
 
 
 @pytest.fixture(scope="module")
