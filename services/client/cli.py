@@ -312,9 +312,7 @@ def request(
     accepted = parse_request(json.dumps(document))
     vitrine = _connect(ctx)
     job = vitrine.request(accepted)
-    print(job, flush=True)
-    if wait:
-        _watch(vitrine, job, timeout)
+    _asked(vitrine, job, timeout if wait else None)
 
 
 @app.command()
@@ -326,10 +324,7 @@ def retry(
 ) -> None:
     """Ask for what failed in a job once more, from the photos as they are now; prints the new job's id."""
     vitrine = _connect(ctx)
-    asked = vitrine.retry(job)
-    print(asked, flush=True)
-    if wait:
-        _watch(vitrine, asked, timeout)
+    _asked(vitrine, vitrine.retry(job), timeout if wait else None)
 
 
 @app.command()
@@ -343,10 +338,7 @@ def classify(
 ) -> None:
     """Ask for what a job prepared to be classified, without copying it; prints the id of the new job."""
     vitrine = _connect(ctx)
-    asked = vitrine.classify_prepared(job, classify, model)
-    print(asked, flush=True)
-    if wait:
-        _watch(vitrine, asked, timeout)
+    _asked(vitrine, vitrine.classify_prepared(job, classify, model), timeout if wait else None)
 
 
 @app.command()
@@ -431,6 +423,13 @@ def results(
         err.print(f"written to {html}", soft_wrap=True)
     else:
         _print_results(vitrine.results(job, limit or TABLE_ROWS))
+
+
+def _asked(vitrine: "Vitrine", job: str, timeout: float | None) -> None:
+    """Says which job was asked for; with a timeout, watches it for so long."""
+    print(job, flush=True)
+    if timeout is not None:
+        _watch(vitrine, job, timeout)
 
 
 def _watch(vitrine: "Vitrine", job: str, timeout: float) -> None:

@@ -11,7 +11,7 @@ import json
 import mimetypes
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -147,6 +147,31 @@ def parse_request(document: str | bytes) -> ClassificationRequested:
         return ClassificationRequested.model_validate_json(document)
     except ValidationError as error:
         raise InvalidRequestError(f"the request is not valid: {describe(error)}") from error
+
+
+def stages_of(manifest: Manifest, marks: Callable[[str], int]) -> tuple[Stage, ...]:
+    """How far each stage is with a job, in the order of the flow.
+
+    Args:
+        manifest: the job's.
+        marks: how many of its batches have left their mark in a folder of the job; not asked in vain.
+
+    """
+    batches = manifest.batches
+    # From the end of the flow to its start: what has passed a stage has passed those before it.
+    recorded = marks("ledger")
+    classified = batches if recorded >= batches else marks("predictions")
+    stages = [
+        Stage("selected", manifest.images, manifest.images, "photos"),
+        Stage("staged", batches if classified >= batches else marks("metadata"), batches, "batches"),
+    ]
+    if manifest.request.augmentation is not None:
+        # An empty batch has nothing to augment, so that the count alone would never be full.
+        augmented = batches if classified >= batches else marks("augmentation")
+        stages.append(Stage("augmented", augmented, batches, "batches"))
+    if manifest.request.classify != "none":
+        stages.append(Stage("classified", classified, batches, "batches"))
+    return (*stages, Stage("recorded", recorded, batches, "batches"))
 
 
 def pauses() -> Iterator[float]:
@@ -385,24 +410,10 @@ class Vitrine:
         manifest = self._manifest(job_id)
         if manifest is None:
             return Status(job_id, None, (Stage("selected", 0, None, "photos"),), None)
-        batches, count = manifest.batches, self.objects.count
-        # From the end of the flow to its start: what has passed a stage has passed those before it.
-        recorded = count(f"{layout.root}/ledger/")
-        classified = batches if recorded >= batches else count(f"{layout.root}/predictions/")
-        staged = batches if classified >= batches else count(f"{layout.root}/metadata/")
-        stages = [
-            Stage("selected", manifest.images, manifest.images, "photos"),
-            Stage("staged", staged, batches, "batches"),
-        ]
-        if manifest.request.augmentation is not None:
-            # An empty batch has nothing to augment, so that the count alone would never be full.
-            augmented = batches if classified >= batches else count(f"{layout.root}/augmentation/")
-            stages.append(Stage("augmented", augmented, batches, "batches"))
-        if manifest.request.classify != "none":
-            stages.append(Stage("classified", classified, batches, "batches"))
-        stages.append(Stage("recorded", recorded, batches, "batches"))
-        completed = find_completed(self.objects, layout) if recorded >= batches else None
-        return Status(job_id, manifest, tuple(stages), completed)
+        stages = stages_of(manifest, lambda folder: self.objects.count(f"{layout.root}/{folder}/"))
+        recorded = stages[-1].done >= manifest.batches
+        completed = find_completed(self.objects, layout) if recorded else None
+        return Status(job_id, manifest, stages, completed)
 
     def watch(
         self,
@@ -548,13 +559,16 @@ class Vitrine:
         return [RejectedMessage(*each) for each in zip(rejections, replayed, strict=True)]
 
     def replay(self, message: RejectedMessage) -> str:
-        """Publishes a rejected message again, as it was, to its topic; the new message's id.
+        """Publishes a rejected message again, once, as it was, to its topic; the new message's id.
 
         Raises:
             ClientError: its topic is not known, or its bytes are not stored.
 
         """
         rejection = message.rejection
+        mark = rejection.payload_uri + REPLAYED
+        if message.replayed:
+            return self.objects.read(mark).data.decode()
         if rejection.topic not in load_wiring().topics:
             raise ClientError(f"{rejection.rejection_id}: its topic is not known: {rejection.topic!r}")
         try:
@@ -563,7 +577,7 @@ class Vitrine:
             raise ClientError(f"{rejection.rejection_id}: {rejection.payload_uri} is not there") from error
         message_id = self._topics.publish(rejection.topic, data, json.loads(rejection.attributes))
         # Marked afterwards: a message that is published twice does no harm, one that is lost does.
-        self.objects.create(rejection.payload_uri + REPLAYED, message_id.encode(), "text/plain")
+        self.objects.create(mark, message_id.encode(), "text/plain")
         return message_id
 
     def blocking(self, job_id: str, *, begun: bool) -> list[Rejection]:

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -53,14 +54,14 @@ def thumbnail(objects: Objects, uri: str) -> Image | None:
         return None
 
 
-def small(data: bytes, side: int) -> Image:
-    """A photo whose longest side has at most so many pixels.
+def small(data: bytes, side: int, large: AbstractContextManager[object] | None = None) -> Image:
+    """A photo whose longest side has at most so many pixels; `large` is entered while a large one is decoded.
 
     Raises:
         ImageError: it cannot be used.
 
     """
-    image = decode(data, about=side)
+    image = decode(data, about=side, large=large)
     image.thumbnail((side, side))
     return image
 
@@ -155,15 +156,20 @@ def percent(probability: float) -> str:
     return ">99 %" if probability >= 0.995 else f"{100 * probability:.0f} %"
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+def templates(folder: Path) -> Environment:
+    """The templates of a folder, which escape what they are given and want all that they name."""
+    return Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+@cache
+def _environment() -> Environment:
+    environment = templates(Path(__file__).parent)
     environment.filters |= {"words": words, "percent": percent}
     return environment
 

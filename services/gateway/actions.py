@@ -11,7 +11,6 @@ from uuid import uuid4
 
 from PIL import Image
 
-from services.client.client import REPLAYED
 from services.client.errors import ClientError, InvalidRequestError
 from services.client.report import MEANINGS
 from services.client.review import HumanLabel, Verdict
@@ -87,10 +86,7 @@ def create_job(
             _confirm(_priced(ports, settings, request))
     elif known != request:
         raise taken
-    elif find_manifest(ports.vitrine.objects, JobLayout(ports.vitrine.bucket, job_id)) is not None:
-        # It has begun: once more would only have its first batches looked at again.
-        return job_id
-    return _send(ports, request)
+    return _send(ports, request, job_id)
 
 
 def estimate(ports: Ports, settings: Settings, request: ClassificationRequested) -> Estimate:
@@ -273,8 +269,6 @@ def replay(ports: Ports, rejection_id: str) -> str:
     message = next(iter(vitrine.rejected(rejection_id=rejection_id)), None)
     if message is None:
         raise Problem(404, "rejection-not-found", f"no rejected message has the id {rejection_id!r}")
-    if message.replayed:
-        return vitrine.objects.read(message.rejection.payload_uri + REPLAYED).data.decode()
     try:
         return vitrine.replay(message)
     except ClientError as error:
@@ -307,10 +301,15 @@ def shipped() -> Manifest:
     return load_manifest(DEFAULT_DIRECTORY)
 
 
+def served(ports: Ports, settings: Settings) -> list[str]:
+    """The versions that a request may name."""
+    return sorted({settings.model_version, *ports.registry.versions()})
+
+
 def models(ports: Ports) -> tuple[Pointer | None, list[Version]]:
     """What was promoted last, if anything was, and all versions, the newest first."""
     pointer, published = ports.registry.production(), ports.registry.versions()
-    served = (pointer and pointer.version) or shipped().version
+    production = (pointer and pointer.version) or shipped().version
     versions = []
     for name in dict.fromkeys([*published, shipped().version]):
         manifest: Manifest | None = shipped()
@@ -321,7 +320,7 @@ def models(ports: Ports) -> tuple[Pointer | None, list[Version]]:
             except ModelError as error:
                 manifest, problem = None, str(error)
         versions.append(
-            Version(name, manifest, problem, name == served, name == shipped().version, name in published)
+            Version(name, manifest, problem, name == production, name == shipped().version, name in published)
         )
     versions.sort(key=lambda each: (each.manifest.created.toordinal() if each.manifest else 0, each.name))
     return pointer, versions[::-1]
@@ -402,20 +401,23 @@ def _follow(
         raise
     except ClientError as error:
         raise Problem(409, "job-not-suitable", str(error)) from error
-    known = request.job_id and ports.vitrine.find_request(request.job_id)
-    if not known and not confirm_cost and settings.cost_limit is not None:
+    job_id = request.job_id or ""
+    if not confirm_cost and settings.cost_limit is not None and not ports.vitrine.find_request(job_id):
         _confirm(_priced(ports, settings, request))
-    return _send(ports, request)
+    return _send(ports, request, job_id)
 
 
-def _send(ports: Ports, request: ClassificationRequested) -> str:
+def _send(ports: Ports, request: ClassificationRequested, job_id: str) -> str:
     # Unlike people who may only publish, the gateway must be able to reserve: else its grants are broken.
     try:
         ports.vitrine.reserve(request)
     except InvalidRequestError as error:
         # Of two that race for one job_id, one was faster.
-        raise _taken(request.job_id or "") from error
-    return ports.vitrine.publish(request)
+        raise _taken(job_id) from error
+    if find_manifest(ports.vitrine.objects, JobLayout(ports.vitrine.bucket, job_id)) is None:
+        # One that has begun would only have its first batches looked at again.
+        ports.vitrine.publish(request)
+    return job_id
 
 
 def _priced(ports: Ports, settings: Settings, request: ClassificationRequested) -> Estimate:
@@ -439,12 +441,12 @@ def _check_origin(ports: Ports, request: ClassificationRequested) -> None:
 def _check_model(ports: Ports, settings: Settings, version: str | None) -> None:
     if version in (None, settings.model_version) or ports.registry.has(version):
         return
-    served = ", ".join(sorted({settings.model_version, *ports.registry.versions()}))
+    versions = ", ".join(served(ports, settings))
     raise Problem(
         404,
         "model-not-found",
-        f"model: {version!r} is not served; there are: {served}",
-        errors=[{"field": "model", "expected": f"one of {served}", "got": version}],
+        f"model: {version!r} is not served; there are: {versions}",
+        errors=[{"field": "model", "expected": f"one of {versions}", "got": version}],
     )
 
 

@@ -1,6 +1,5 @@
 """The API: routes over `actions`, and what they take and answer. `openapi` has how errors are documented."""
 
-import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -9,11 +8,10 @@ from itertools import batched, chain, islice
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, File, Header, Path, Query, Request, Response, UploadFile
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.client.client import JobPage, pauses
+from services.client.client import JobPage
 from services.client.ports import Disagreement, Result, ResultFilter
 from services.client.report import jpeg
 from services.client.review import MAX_COMMENT, MAX_LABEL, Against, HumanLabel, Quality, Verdict
@@ -692,20 +690,13 @@ async def classify_image(
         raise actions.photo_problem("photo-too-large", "photo")
     uploaded = await photos.on_upload_thread(actions.upload, ports, identity, photo.file, key=key)
     audit.record(request, subject=uploaded.prediction_id, detail=uploaded.uri)
-    deadline, pause = time.monotonic() + wait, pauses()
-    while True:
-        prediction = await run_in_threadpool(ports.vitrine.tables.prediction, uploaded.prediction_id)
-        if prediction is not None:
-            return prediction
-        if time.monotonic() >= deadline:
-            return Response(
-                PhotoPending(prediction_id=uploaded.prediction_id).model_dump_json(),
-                202,
-                {"Location": f"/v1/images/{uploaded.prediction_id}"},
-                "application/json",
-            )
-        # Nobody's thread waits meanwhile.
-        await asyncio.sleep(next(pause))
+    prediction_id = uploaded.prediction_id
+    return await photos.answered(ports, prediction_id, time.monotonic() + wait) or Response(
+        PhotoPending(prediction_id=prediction_id).model_dump_json(),
+        202,
+        {"Location": f"/v1/images/{prediction_id}"},
+        "application/json",
+    )
 
 
 @router.get("/images/{prediction_id}", tags=["single photos"], responses=may_raise("prediction-not-found"))

@@ -17,6 +17,7 @@ from services.gateway import api, asyncapi, console, openapi, problems
 from services.gateway.audit import Trail
 from services.gateway.middleware import BodyLimit, Frame, policy
 from services.gateway.ports import Ports
+from services.gateway.progress import Board
 from services.gateway.security import Security
 from services.gateway.settings import Settings
 from services.gateway.tokens import Groups
@@ -46,6 +47,7 @@ def create_app(settings: Settings, ports: Callable[[], Ports], groups: Groups | 
     )
     app.state.settings = settings
     app.state.ports = _Once(ports)
+    app.state.board = _Once(lambda: Board(app.state.ports().vitrine, app.state.ports().clock))
     app.state.security = Security(settings, app.state.ports, groups)
     problems.install(app, console.problem_page)
     app.include_router(api.router)
@@ -57,9 +59,7 @@ def create_app(settings: Settings, ports: Callable[[], Ports], groups: Groups | 
     @app.get("/health", include_in_schema=False)
     async def health() -> PlainTextResponse:
         try:
-            # Whether or not a thread is free.
-            if not app.state.ports.made:
-                await run_in_threadpool(app.state.ports)
+            await app.state.ports.ready()
         except Exception:
             _logger.exception("not ready")
             return PlainTextResponse("not ready", 503)
@@ -81,14 +81,18 @@ class _Once[T]:
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make, self._lock = make, Lock()
-        self.made: list[T] = []
+        self._made: list[T] = []
 
     def __call__(self) -> T:
-        if not self.made:
+        if not self._made:
             with self._lock:
-                if not self.made:
-                    self.made.append(self._make())
-        return self.made[0]
+                if not self._made:
+                    self._made.append(self._make())
+        return self._made[0]
+
+    async def ready(self) -> T:
+        """The thing; a thread is taken only to make it, so that later on none need be free."""
+        return self._made[0] if self._made else await run_in_threadpool(self)
 
 
 def _docs(app: FastAPI) -> HTMLResponse:

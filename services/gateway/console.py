@@ -3,7 +3,6 @@
 A page answers a browser without JavaScript whole; htmx asks for the same addresses, and takes a part.
 """
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from fastapi.datastructures import FormData
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.datastructures import UploadFile
 
-from services.client.client import Job, pauses
+from services.client.client import Job
 from services.client.ports import Result, ResultFilter
 from services.client.report import MEANINGS, asked_for, data_uri, percent
 from services.client.review import MAX_LABEL, Against, Quality, Verdict
@@ -76,8 +75,10 @@ WHY = {"why": "Say why: it is kept with the change."}
 STATIC = Path(__file__).parent / "static"
 
 # What the API takes, and nothing where a form leaves it empty.
-ChosenJob = Annotated[str, Query(pattern=f"^({JOB_ID[1:-1]})?$")]
-ChosenHead = Annotated[str, Query(pattern=f"^({HEAD[1:-1]})?$")]
+JOB_OR_NONE = f"^({JOB_ID[1:-1]})?$"
+HEAD_OR_NONE = f"^({HEAD[1:-1]})?$"
+ChosenJob = Annotated[str, Query(pattern=JOB_OR_NONE)]
+ChosenHead = Annotated[str, Query(pattern=HEAD_OR_NONE)]
 
 
 async def _form(request: Request) -> FormData:
@@ -248,7 +249,7 @@ def _job_form(
         status=422 if errors else 200,
         catalogue={column: values[column] for column in Filters.COLUMNS},
         years=[year for year, _ in values["year"]],
-        versions=sorted({settings.model_version, *ports.registry.versions()}),
+        versions=actions.served(ports, settings),
         varied=any(form.get(name) for name in forms.AUGMENTATION),
         form=form,
         key=form.get("key") or uuid4().hex,
@@ -613,8 +614,8 @@ def judge(
     verdict: Annotated[Verdict, Form()],
     form: Written,
     label: Annotated[str, Form(max_length=MAX_LABEL, pattern=PRINTED)] = "",
-    job: Annotated[str, Form(pattern=f"^({JOB_ID[1:-1]})?$")] = "",
-    head_shown: Annotated[str, Form(pattern=f"^({HEAD[1:-1]})?$")] = "",
+    job: Annotated[str, Form(pattern=JOB_OR_NONE)] = "",
+    head_shown: Annotated[str, Form(pattern=HEAD_OR_NONE)] = "",
 ) -> Response:
     """Keeps what a human says of a photo."""
     try:
@@ -771,31 +772,26 @@ def _send(ports: Ports, identity: Identity, photo: UploadFile) -> _Sent | _Answe
 
 
 async def _answer(ports: Ports, sent: _Sent, deadline: float) -> _Answer:
-    name, shown = sent.name, sent.shown
-    pause = pauses()
-    look = ports.vitrine.tables.prediction
-    while (prediction := await run_in_threadpool(look, sent.prediction_id)) is None:
-        if time.monotonic() >= deadline:
-            return _Answer(name, shown, problem="There is no answer yet. Its row will be in `predictions`.")
-        # Nobody's thread waits meanwhile.
-        await asyncio.sleep(next(pause))
-    problem = MEANINGS[prediction.error] if prediction.error else None
-    return _Answer(name, shown, problem=problem, prediction=prediction)
+    prediction = await photos.answered(ports, sent.prediction_id, deadline)
+    if prediction is None:
+        problem: str | None = "There is no answer yet. Its row will be in `predictions`."
+    else:
+        problem = MEANINGS[prediction.error] if prediction.error else None
+    return _Answer(sent.name, sent.shown, problem=problem, prediction=prediction)
 
 
 # ------------------------------------------------------------------------------------- models
 
 
 @router.get("/models")
-def models(request: Request, identity: Reader, ports: PortsOf, settings: SettingsOf) -> Response:
+def models(request: Request, identity: Reader, ports: PortsOf) -> Response:
     """The versions of the model."""
-    return _models_page(request, ports, settings)
+    return _models_page(request, ports)
 
 
 def _models_page(
     request: Request,
     ports: Ports,
-    settings: Settings,
     failed: str = "",
     form: FormData | None = None,
     errors: Mapping[str, str] | None = None,
@@ -839,25 +835,22 @@ def promote(
     request: Request,
     identity: Administrator,
     ports: PortsOf,
-    settings: SettingsOf,
     version: VersionPath,
     form: Written,
 ) -> Response:
     """Puts a version in production."""
     if not (why := _why(form)):
-        return _models_page(request, ports, settings, version, form, WHY)
+        return _models_page(request, ports, version, form, WHY)
     actions.promote(ports, identity, version, why)
     record(request, subject=version, detail=why)
     return _go("/models", done="promoted")
 
 
 @router.post("/models/rollback", dependencies=[Depends(audited("model.rollback"))])
-def rollback(
-    request: Request, identity: Administrator, ports: PortsOf, settings: SettingsOf, form: Written
-) -> Response:
+def rollback(request: Request, identity: Administrator, ports: PortsOf, form: Written) -> Response:
     """Puts back in production what was there before."""
     if not (why := _why(form)):
-        return _models_page(request, ports, settings, "", form, WHY)
+        return _models_page(request, ports, "", form, WHY)
     pointer = actions.rollback(ports, identity, why)
     record(request, subject=pointer.version or "carried", detail=why)
     return _go("/models", done="rolled-back")

@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 
 from services.gateway.identity import Identity
 from services.gateway.ports import Ports
-from services.gateway.progress import Board, get_board
+from services.gateway.progress import Board
 from services.gateway.security import require
 from services.gateway.settings import Settings
 
@@ -21,6 +21,12 @@ def get_settings(request: Request) -> Settings:
     """The gateway's settings."""
     settings: Settings = request.app.state.settings
     return settings
+
+
+async def get_board(request: Request) -> Board:
+    """The board of all jobs, made at the first use."""
+    board: Board = await request.app.state.board.ready()
+    return board
 
 
 PortsOf = Annotated[Ports, Depends(get_ports)]

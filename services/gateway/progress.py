@@ -10,18 +10,16 @@ import asyncio
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from threading import Lock
 from typing import Annotated, Literal
 
-from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.client.client import Vitrine
+from services.client.client import Stage, Vitrine, stages_of
 from services.client.ports import Objects
-from services.gateway.ports import Ports
 from services.shared.events import ClassificationRequested, JobCompleted
 from services.shared.jobs import BatchTally, Manifest, find_completed, find_manifest, read_tally
 from services.shared.layout import JobLayout
@@ -162,18 +160,6 @@ class Board:
             return entry
 
 
-async def get_board(request: Request) -> Board:
-    """The gateway's board, made at the first use; a dependency."""
-    state = request.app.state
-    if not hasattr(state, "board"):
-        ports: Ports = await run_in_threadpool(state.ports)
-        # Another request may have been faster while this one waited.
-        if not hasattr(state, "board"):
-            state.board = Board(ports.vitrine, ports.clock)
-    board: Board = state.board
-    return board
-
-
 @dataclass
 class _Entry:
     lock: Lock = field(default_factory=Lock)
@@ -230,7 +216,7 @@ class _Follower:
         self._predictions = 0
         self._errors: Counter[str] = Counter()
         self._history: deque[tuple[float, float]] = deque()  # (monotonic seconds, photos)
-        self._counts: tuple[int, ...] = ()
+        self._stages: tuple[Stage, ...] = ()
         self._moved: float | None = None
         self._reasons: tuple[str, ...] = ()
 
@@ -244,10 +230,11 @@ class _Follower:
             if completed := find_completed(self._objects, self._layout):
                 return self._ended(self._manifest, completed)
         manifest = self._manifest
-        recorded = self._look_at("ledger", read=True)
+        stages = stages_of(manifest, self._look_at)
+        recorded = stages[-1].done
         if recorded >= manifest.batches and (completed := find_completed(self._objects, self._layout)):
             return self._ended(manifest, completed)
-        return self._running(manifest, recorded, now)
+        return self._running(manifest, stages, now)
 
     def _waiting(self, now: float) -> Progress | None:
         if self._accepted is None:
@@ -272,21 +259,13 @@ class _Follower:
             reasons=self._reasons,
         )
 
-    def _running(self, manifest: Manifest, recorded: int, now: float) -> Progress:
-        batches = manifest.batches
-        # From the end of the flow to its start: what has passed a stage has passed those before it.
-        classified = batches if recorded >= batches else self._look_at("predictions")
-        augmented = batches
-        if manifest.request.augmentation is not None and classified < batches:
-            augmented = self._look_at("augmentation")
-        staged = batches if classified >= batches else self._look_at("metadata")
-        counts = (staged, augmented, classified, recorded)
-        self._mind(counts, now, begun=True)
-        photos = manifest.images * recorded / batches
+    def _running(self, manifest: Manifest, stages: tuple[Stage, ...], now: float) -> Progress:
+        self._mind(stages, now, begun=True)
+        photos = manifest.images * stages[-1].done / manifest.batches
         rate = self._rate(manifest, photos, now)
         return self._begun(
             manifest,
-            counts,
+            stages,
             state="stalled" if self._reasons else "running",
             completed_at=None,
             predictions=self._predictions,
@@ -300,7 +279,7 @@ class _Follower:
         seconds = (completed.completed_at - completed.requested_at).total_seconds()
         return self._begun(
             manifest,
-            (manifest.batches,) * 4,
+            stages_of(manifest, lambda _folder: manifest.batches),
             state=completed.status,
             completed_at=completed.completed_at,
             predictions=completed.predictions,
@@ -314,7 +293,7 @@ class _Follower:
     def _begun(
         self,
         manifest: Manifest,
-        counts: tuple[int, ...],
+        stages: tuple[Stage, ...],
         *,
         state: State,
         completed_at: AwareDatetime | None,
@@ -324,29 +303,16 @@ class _Follower:
         seconds_left: float | None,
         reasons: tuple[str, ...],
     ) -> Progress:
-        request = manifest.request
-        asked = {
-            "staged": True,
-            "augmented": request.augmentation is not None,
-            "classified": request.classify != "none",
-            "recorded": True,
-        }
-        stages = [StageProgress(name="selected", done=manifest.images, total=manifest.images, unit="photos")]
-        stages += [
-            StageProgress(name=name, done=done, total=manifest.batches, unit="batches")
-            for (name, wanted), done in zip(asked.items(), counts, strict=True)
-            if wanted
-        ]
         return Progress(
             job_id=self._job_id,
             state=state,
-            request=request,
+            request=manifest.request,
             model=manifest.model,
             model_version=manifest.model_version,
             images=manifest.images,
             requested_at=manifest.requested_at,
             completed_at=completed_at,
-            stages=tuple(stages),
+            stages=tuple(StageProgress.model_validate(asdict(stage)) for stage in stages),
             predictions=predictions,
             errors=errors,
             photos_per_second=photos_per_second,
@@ -354,12 +320,12 @@ class _Follower:
             reasons=reasons,
         )
 
-    def _look_at(self, folder: str, *, read: bool = False) -> int:
+    def _look_at(self, folder: str) -> int:
         """How many batches have left their mark in a folder of the job; of the ledger, what the marks say."""
         if folder not in self._marks:
             self._marks[folder] = _Marks(self._objects, f"{self._layout.root}/{folder}/")
         new = self._marks[folder].look()
-        if read:
+        if folder == "ledger":
             self._unread.extend(new)
             marks = list(islice(self._unread, MARKERS_AT_ONCE))
             # Where one cannot be read now, all are read at the next look.
@@ -383,10 +349,10 @@ class _Follower:
             seconds, done = (self._clock() - manifest.requested_at).total_seconds(), photos
         return done / seconds if seconds > 0 else None
 
-    def _mind(self, counts: tuple[int, ...], now: float, *, begun: bool) -> None:
+    def _mind(self, stages: tuple[Stage, ...], now: float, *, begun: bool) -> None:
         """Looks for rejected messages where nothing has moved for a while."""
-        if self._moved is None or counts != self._counts:
-            self._counts, self._moved, self._reasons = counts, now, ()
+        if self._moved is None or stages != self._stages:
+            self._stages, self._moved, self._reasons = stages, now, ()
         elif now - self._moved >= PATIENCE:
             blocking = self._vitrine.blocking(self._job_id, begun=begun)
             self._reasons = tuple(sorted({f"{each.topic}: {each.reason}" for each in blocking}))

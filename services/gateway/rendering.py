@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 from fastapi import Request
 from fastapi.datastructures import FormData
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from services.client.ports import Disagreement, Result
-from services.client.report import MEANINGS, percent, words
+from services.client.report import MEANINGS, percent, templates, words
 from services.gateway.identity import Identity, Right
 from services.gateway.security import csrf_token
 from services.shared.events import Prediction, Product
@@ -155,13 +155,7 @@ def share(value: float) -> str:
 @cache
 def environment() -> Environment:
     """Where the templates are, and what they may ask for."""
-    made = Environment(
-        loader=FileSystemLoader(PAGES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = templates(PAGES)
     made.filters |= {
         "ago": ago,
         "duration": duration,

@@ -33,7 +33,7 @@ from services.shared.events import (
     Prediction,
 )
 from services.shared.images import MAX_BYTES, decode
-from services.shared.jobs import Cancellation, ndjson, read_manifest
+from services.shared.jobs import Cancellation, ndjson, photos_of, read_manifest
 from services.shared.layout import JobLayout, digest
 from services.shared.parallel import in_parallel
 from services.shared.ports import Clock, Objects
@@ -148,7 +148,7 @@ def _classify_images(images: Sequence[Image], layout: JobLayout, ports: Ports) -
         model = ports.models.pinned(pinned)
     except ModelError as error:
         raise Reject(f"model_version: the job is pinned to {pinned!r}: {error}") from error
-    photos = JobLayout(ports.bucket, manifest.request.prepared_by or manifest.job_id)
+    photos = photos_of(ports.bucket, manifest.job_id, manifest.request)
     cancelled = Cancellation(ports.objects, layout)
     rows = in_parallel(
         lambda image: None if cancelled else _classify_image(image, manifest.job_id, photos, model, ports),

@@ -75,6 +75,12 @@ class Shop:
     def admin(self) -> TestClient:
         return self.gateway.client("admin")
 
+    def delivered(self) -> list[str]:
+        """Runs the pipeline; the services that had something to do."""
+        services: list[str] = []
+        self.world.pipeline.run(lambda service, message: services.append(service))
+        return services
+
     def run(self) -> None:
         self.world.pipeline.run()
 
@@ -344,7 +350,7 @@ def test_a_job_is_asked_for_followed_and_listed(shop: Shop) -> None:
     assert shop.admin.get("/v1/jobs/spring").json()["state"] == "accepted"
     shop.run()
     # A look is good for a second.
-    shop.gateway.app.state.board.forget("spring")
+    shop.gateway.app.state.board().forget("spring")
     done = shop.admin.get("/v1/jobs/spring").json()
     assert (done["state"], done["images"], done["predictions"]) == ("completed", 3, 3)
     (listed,) = shop.admin.get("/v1/jobs").json()["jobs"]
@@ -382,9 +388,7 @@ def test_the_same_key_is_the_same_job_and_published_once_it_has_begun(shop: Shop
     assert ask() == job_id
     shop.run()
     assert ask() == job_id
-    delivered: list[str] = []
-    shop.world.pipeline.run(lambda service, message: delivered.append(service))
-    assert delivered == []
+    assert shop.delivered() == []
     assert ask("operator") != job_id
 
 
@@ -523,6 +527,8 @@ def test_a_retry_is_a_job_of_just_what_failed_and_asked_twice_the_same(shop: Sho
     shop.run()
     (row,) = shop.admin.get("/v1/jobs/spring-r1/results").json()["results"]
     assert (row["image_id"], row["error"]) == (6, None)
+    assert shop.admin.post(f"/v1/jobs/{job_id}/retry").json()["job_id"] == "spring-r1"
+    assert shop.delivered() == []
 
 
 def test_what_was_only_prepared_is_classified_later(shop: Shop) -> None:

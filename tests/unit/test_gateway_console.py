@@ -364,7 +364,7 @@ def test_the_progress_asks_again_until_the_job_has_ended(gateway: Gateway) -> No
     assert "hx-trigger" in waiting.text
     assert "hx-trigger" not in waiting.headers
     gateway.world.pipeline.run()
-    gateway.app.state.board.forget("spring")
+    gateway.app.state.board().forget("spring")
     ended = person.browser.get("/jobs/spring/progress")
     assert "hx-trigger" not in ended.text
     assert ended.headers["hx-trigger"] == "job-ended"
