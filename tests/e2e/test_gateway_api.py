@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from services.local.cloud import LocalCloud
+from services.shared.events import BATCH_IMAGES
 from tests.e2e.gateways import client, ended
 from tests.e2e.plain import Outsider, new_job, until
 from tests.unit.photos import jpeg
@@ -85,14 +86,18 @@ def test_photos_are_prepared_and_classified_later_and_both_are_followed(
 def test_a_job_that_runs_is_cancelled_soon_and_what_it_has_is_whole(
     api: httpx.Client, outsider: Outsider
 ) -> None:
-    usage, ids = outsider.add_products([jpeg(level % 250) for level in range(1_500)])
-    job_id = asked(api.post("/v1/jobs", json={"usage": usage}))
+    # The second batch is the rest, and small: it is recorded long before the first one can be.
+    usage, ids = outsider.add_products([jpeg(level % 250) for level in range(BATCH_IMAGES + 20)])
+    augmentation = {"flip": {"horizontal": 0.5}, "copies": 8}
+    job_id = asked(
+        api.post("/v1/jobs", json={"usage": usage, "augmentation": augmentation, "classify": "both"})
+    )
 
-    def errors_or_rows() -> int:
+    def rows_of_the_small_batch() -> int:
         seen = api.get(f"/v1/jobs/{job_id}").json()
         return int(seen["predictions"])
 
-    until(errors_or_rows, "the first batch")
+    until(rows_of_the_small_batch, "the small batch")
     started = time.monotonic()
     assert asked(api.post(f"/v1/jobs/{job_id}/cancel")) == job_id
     seen = ended(api, job_id)
@@ -100,9 +105,9 @@ def test_a_job_that_runs_is_cancelled_soon_and_what_it_has_is_whole(
     busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert time.monotonic() - started < CANCELLED_WITHIN * busy
     assert seen["state"] == "cancelled"
-    assert 0 < seen["predictions"] < len(ids)
+    assert 0 < seen["predictions"] < 9 * len(ids)
     rows = outsider.predictions(job_id)
-    assert len({row["image_id"] for row in rows}) == len(rows) == seen["predictions"]
+    assert len({(row["image_id"], row["variant"]) for row in rows}) == len(rows) == seen["predictions"]
     # To ask again changes nothing.
     assert asked(api.post(f"/v1/jobs/{job_id}/cancel")) == job_id
     assert ended(api, job_id) == seen
