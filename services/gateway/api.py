@@ -417,7 +417,7 @@ def list_jobs(
 async def get_job(job_id: JobPath, identity: Reader, board: BoardOf) -> Response:
     """Say how far a job is: its state, counts by stage and by error code, rate and estimated time left.
 
-    The answer is at most about a second old, however many ask.
+    The answer is at most two seconds old, however many ask.
     """
     seen = await board.follow(job_id)
     if seen.progress is None:

@@ -2,11 +2,12 @@
 
 A look at Cloud Storage costs a page of names for each stage, from the first batch on that is missing there,
 and a read for each marker of the ledger that was not there before: what was read once is never read again.
-A look is good for LIFE seconds, whoever asks; who asks while one is under way waits for that one. Nothing
-lists photos or variants.
+A look is good for LIFE seconds, whoever asks; who asks while the next one is under way is told what the last
+one saw if that is not much older, and else waits. Nothing lists photos or variants.
 """
 
 import asyncio
+import logging
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
@@ -27,11 +28,14 @@ from services.shared.parallel import in_parallel
 from services.shared.ports import Clock
 
 LIFE = 1.0  # seconds for which a look at a job that runs is good enough
+STALE = 2.0  # seconds for which it will do while the next one is under way
 PATIENCE = 10.0  # seconds without progress after which the rejected messages are looked at
 WINDOW = 30.0  # seconds over which the rate is measured
 REMEMBERED = 1_000  # jobs
 MARKERS_AT_ONCE = 1_000  # the most that one look reads; the next one goes on
 PAGE = 999  # names: with the one that it goes on from, a page of Cloud Storage
+
+_logger = logging.getLogger("vitrine.gateway")
 
 type State = Literal["accepted", "running", "stalled", "completed", "cancelled"]
 
@@ -112,12 +116,6 @@ class Board:
         self._lock = Lock()
         self._flights: dict[str, asyncio.Task[Seen]] = {}
 
-    def known(self, job_id: str) -> Seen | None:
-        """What memory has and is fresh enough; waits for nothing."""
-        entry = self._jobs.get(job_id)
-        seen = entry.seen if entry else None
-        return seen if seen and seen.fresh(self._monotonic()) else None
-
     def see(self, job_id: str) -> Seen:
         """A job, after a look where one is needed; of many threads that ask at once, one looks."""
         entry = self._entry(job_id)
@@ -135,16 +133,28 @@ class Board:
             return entry.seen
 
     async def follow(self, job_id: str) -> Seen:
-        """As `see`, for coroutines: what is known is answered at once; only a look takes a thread."""
-        if (seen := self.known(job_id)) is not None:
+        """As `see`, for coroutines: of any number that ask at once only one look takes a thread, and those
+        who know the job hardly ever wait for it.
+        """
+        entry, now = self._jobs.get(job_id), self._monotonic()
+        seen = entry.seen if entry else None
+        if seen is not None and seen.fresh(now):
             return seen
         flight = self._flights.get(job_id)
         if flight is None:
             flight = asyncio.ensure_future(run_in_threadpool(self.see, job_id))
             self._flights[job_id] = flight
-            flight.add_done_callback(lambda _done: self._flights.pop(job_id, None))
+            flight.add_done_callback(lambda done: self._landed(job_id, done))
+        if seen is not None and seen.progress is not None and now - seen.at < STALE:
+            return seen
         # One of those who wait may go away; the look is for the others too.
         return await asyncio.shield(flight)
+
+    def _landed(self, job_id: str, flight: asyncio.Task[Seen]) -> None:
+        self._flights.pop(job_id, None)
+        # There may be nobody who waits for it.
+        if not flight.cancelled() and (error := flight.exception()):
+            _logger.warning("a look at job %s failed: %r", job_id, error)
 
     def forget(self, job_id: str) -> None:
         """Makes the next question a look: something was just done to the job."""

@@ -286,6 +286,61 @@ def test_who_waits_for_a_look_and_goes_away_does_not_end_it_for_the_others() -> 
     assert json.loads(asyncio.run(ask()))["state"] == "running"
 
 
+def test_who_knows_a_job_does_not_wait_for_the_next_look_at_it() -> None:
+    setting = Setting()
+    setting.job(300)
+    setting.batch(0)
+
+    async def ask() -> None:
+        first = await setting.board.follow(JOB)
+        setting.batch(1)
+        setting.time.passes(progress.LIFE)
+        assert await setting.board.follow(JOB) is first
+        while (now := await setting.board.follow(JOB)) is first:
+            await asyncio.sleep(0)
+        assert now.progress
+        assert stages(now.progress)["recorded"] == (2, 2)
+
+    asyncio.run(ask())
+
+
+def test_what_is_known_is_not_told_any_more_once_it_is_old() -> None:
+    setting = Setting()
+    setting.job(300)
+
+    async def ask() -> None:
+        await setting.board.follow(JOB)
+        setting.batch(0)
+        setting.time.passes(progress.STALE)
+        now = (await setting.board.follow(JOB)).progress
+        assert now
+        assert stages(now)["recorded"] == (1, 2)
+
+    asyncio.run(ask())
+
+
+def test_a_look_that_fails_while_nobody_waits_is_logged_and_the_next_one_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    setting = Setting()
+    setting.job(300)
+    setting.batch(0)
+
+    async def ask() -> None:
+        await setting.board.follow(JOB)
+        setting.batch(1)
+        setting.objects.failing = LAYOUT.ledger(1)
+        setting.time.passes(progress.LIFE)
+        await setting.board.follow(JOB)
+        while "a look at job spring failed" not in caplog.text:
+            await asyncio.sleep(0.01)
+        setting.time.passes(progress.STALE)
+        with pytest.raises(ConnectionError):
+            await setting.board.follow(JOB)
+
+    asyncio.run(ask())
+
+
 def test_a_completed_job_is_never_looked_at_again() -> None:
     setting = Setting(shop(10))
     setting.world.vitrine.request(parse_request(json.dumps({"job_id": JOB})))
@@ -310,8 +365,11 @@ def test_only_so_many_jobs_are_remembered() -> None:
     setting = Setting()
     for number in range(progress.REMEMBERED + 1):
         setting.board.see(f"job-{number}")
-    assert setting.board.known("job-0") is None
-    assert setting.board.known(f"job-{progress.REMEMBERED}") is not None
+    before = setting.objects.reads.total()
+    setting.board.see(f"job-{progress.REMEMBERED}")
+    assert setting.objects.reads.total() == before
+    setting.board.see("job-0")
+    assert setting.objects.reads.total() > before
 
 
 def test_what_is_forgotten_is_looked_at_again_at_once() -> None:
