@@ -44,7 +44,7 @@ from services.shared.events import (
     Prediction,
     describe,
 )
-from services.shared.jobs import Manifest, check_origin, find_completed, find_manifest
+from services.shared.jobs import Manifest, check_origin, find_completed, find_done, find_manifest
 from services.shared.layout import JobLayout, digest, recent_prefix
 from services.shared.parallel import in_parallel
 from services.shared.wiring import load_wiring
@@ -352,18 +352,16 @@ class Vitrine:
             ClientError: there is no such job, it is not completed, or made no variants.
 
         """
-        manifest, completed = self._done(job_id)
-        if origin := manifest.request.prepared_by:
-            manifest, completed = self._done(origin)
-        prepared = manifest.job_id
+        manifest, _completed = self._done(job_id)
+        prepared = manifest.request.prepared_by or job_id
         model = model or self._promoted(manifest.model)
         suffix = f"-{classify}" + ("" if model is None else f"-{digest(model)[:8]}")
         asked = {"prepared_by": prepared, "classify": classify, "model": model}
         request = parse_request(json.dumps(asked))
-        if completed.status == "cancelled":
-            raise ClientError(f"job {prepared!r} was cancelled: not all of it was prepared")
-        if classify != "originals" and manifest.request.augmentation is None:
-            raise ClientError(f'job {prepared!r} made no variants: all that can be classified is "originals"')
+        try:
+            check_origin(self.objects, self.bucket, request)
+        except UnsuitableJobError as error:
+            raise ClientError(str(error)) from error
         endings = chain([suffix], (f"{suffix}-{number}" for number in count(2)))
         return self._named(request, (_derived(prepared, ending) for ending in endings))
 
@@ -619,9 +617,7 @@ class Vitrine:
         return pointer.version if pointer else None
 
     def _done(self, job_id: str) -> tuple[Manifest, JobCompleted]:
-        job = self._job(job_id)
-        if job is None:
-            raise ClientError(f"there is no job {job_id!r}")
-        if job.completed is None:
-            raise ClientError(f"job {job_id!r} is not done yet")
-        return job.manifest, job.completed
+        try:
+            return find_done(self.objects, self.bucket, job_id)
+        except UnsuitableJobError as error:
+            raise ClientError(str(error)) from error

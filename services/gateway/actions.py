@@ -25,7 +25,7 @@ from services.model.registry import Pointer, UnknownVersionError
 from services.shared.errors import ImageError, ImageErrorCode, UnsuitableJobError
 from services.shared.events import ClassificationRequested, Classify, JobCompleted
 from services.shared.jobs import Manifest as JobManifest
-from services.shared.jobs import check_origin, find_completed, find_manifest
+from services.shared.jobs import check_origin, find_done, find_manifest
 from services.shared.layout import JobLayout, digest
 
 MAX_REASON = 500  # characters that say why a version is promoted
@@ -121,7 +121,7 @@ def retry(ports: Ports, settings: Settings, job_id: str, *, confirm_cost: bool =
             `confirmation-needed`.
 
     """
-    if not _completed(ports, job_id).errors:
+    if not _done(ports, job_id).errors:
         raise Problem(409, "nothing-to-retry", f"no photo of job {job_id} failed")
     return _follow(ports, settings, lambda: ports.vitrine.retry_request(job_id), confirm_cost=confirm_cost)
 
@@ -142,7 +142,7 @@ def classify_prepared(
             `confirmation-needed`.
 
     """
-    _completed(ports, job_id)
+    _done(ports, job_id)
     _check_model(ports, settings, model)
     return _follow(
         ports,
@@ -383,12 +383,11 @@ def _taken(job_id: str) -> Problem:
     )
 
 
-def _completed(ports: Ports, job_id: str) -> JobCompleted:
-    find_job(ports, job_id)
-    completed = find_completed(ports.vitrine.objects, JobLayout(ports.vitrine.bucket, job_id))
-    if completed is None:
-        raise Problem(409, "job-not-ended", f"job {job_id} has not ended yet")
-    return completed
+def _done(ports: Ports, job_id: str) -> JobCompleted:
+    try:
+        return find_done(ports.vitrine.objects, ports.vitrine.bucket, job_id)[1]
+    except UnsuitableJobError as error:
+        raise _unsuitable(error) from error
 
 
 def _follow(
@@ -432,10 +431,13 @@ def _check_origin(ports: Ports, request: ClassificationRequested) -> None:
     try:
         check_origin(ports.vitrine.objects, ports.vitrine.bucket, request)
     except UnsuitableJobError as error:
-        if error.why == "missing":
-            raise no_job(error.job_id) from error
-        kind = "job-not-ended" if error.why == "running" else "job-not-suitable"
-        raise Problem(409, kind, str(error)) from error
+        raise _unsuitable(error) from error
+
+
+def _unsuitable(error: UnsuitableJobError) -> Problem:
+    if error.why == "missing":
+        return no_job(error.job_id)
+    return Problem(409, "job-not-ended" if error.why == "running" else "job-not-suitable", str(error))
 
 
 def _check_model(ports: Ports, settings: Settings, version: str | None) -> None:

@@ -90,6 +90,29 @@ def photos_of(bucket: str, job_id: str, request: ClassificationRequested) -> Job
     return JobLayout(bucket, request.prepared_by or job_id)
 
 
+def find_done(objects: Objects, bucket: str, job_id: str, field: str = "") -> tuple[Manifest, JobCompleted]:
+    """A job that has ended.
+
+    Args:
+        objects: where it is.
+        bucket: where it is.
+        job_id: the job.
+        field: the field of a request that names it, if one does.
+
+    Raises:
+        UnsuitableJobError: there is none, or not yet.
+
+    """
+    layout = JobLayout(bucket, job_id)
+    manifest, completed = find_manifest(objects, layout), find_completed(objects, layout)
+    named = f"{field}: " if field else ""
+    if manifest is None:
+        raise UnsuitableJobError(f"{named}there is no job {job_id!r}", job_id, "missing")
+    if completed is None:
+        raise UnsuitableJobError(f"{named}job {job_id!r} is not done yet", job_id, "running")
+    return manifest, completed
+
+
 def check_origin(objects: Objects, bucket: str, request: ClassificationRequested) -> None:
     """Looks whether the jobs that a request goes on from serve for it.
 
@@ -98,10 +121,10 @@ def check_origin(objects: Objects, bucket: str, request: ClassificationRequested
 
     """
     if request.retry_of is not None:
-        _find_done(objects, bucket, "retry_of", request.retry_of)
+        find_done(objects, bucket, request.retry_of, "retry_of")
     if request.prepared_by is not None:
         job_id = request.prepared_by
-        prepared, completed = _find_done(objects, bucket, "prepared_by", job_id)
+        prepared, completed = find_done(objects, bucket, job_id, "prepared_by")
         reason = None
         if completed.status != "completed":
             reason = f"prepared_by: job {job_id!r} was {completed.status}: not all of it was prepared"
@@ -111,16 +134,6 @@ def check_origin(objects: Objects, bucket: str, request: ClassificationRequested
             reason = f'classify: "{request.classify}" needs variants, and job {job_id!r} made none'
         if reason:
             raise UnsuitableJobError(reason, job_id, "unsuitable")
-
-
-def _find_done(objects: Objects, bucket: str, field: str, job_id: str) -> tuple[Manifest, JobCompleted]:
-    layout = JobLayout(bucket, job_id)
-    manifest, completed = find_manifest(objects, layout), find_completed(objects, layout)
-    if manifest is None:
-        raise UnsuitableJobError(f"{field}: there is no job {job_id!r}", job_id, "missing")
-    if completed is None:
-        raise UnsuitableJobError(f"{field}: job {job_id!r} is not done yet", job_id, "running")
-    return manifest, completed
 
 
 def read_predictions(objects: Objects, layout: JobLayout, batch: int) -> list[Prediction]:

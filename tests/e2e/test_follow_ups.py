@@ -121,7 +121,7 @@ def test_what_another_job_cannot_serve_for_is_refused(outsider: Outsider, vitrin
     ):
         assert outsider.rejected(outsider.publish(request))["reason"].startswith(reason)
     complaint = vitrine.refused("classify", job, "--classify", "both")
-    assert f"job '{job}' made no variants" in complaint
+    assert f"job '{job}' made none" in complaint
 
 
 def test_the_jobs_are_listed_newest_first_in_pages(outsider: Outsider, vitrine: CommandLine) -> None:

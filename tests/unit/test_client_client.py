@@ -318,7 +318,7 @@ def test_what_cannot_be_classified_is_told() -> None:
     ran(world, '{"job_id": "prepared", "classify": "none"}')
     for refused, complaint in {
         ("nobodys", "originals"): "there is no job 'nobodys'",
-        ("prepared", "both"): "job 'prepared' made no variants",
+        ("prepared", "both"): "job 'prepared' made none",
         ("prepared", "none"): 'classify: "none" would leave nothing to do',
         ("prepared", "some"): "classify: ",
     }.items():
