@@ -3,13 +3,9 @@
 import csv
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -24,52 +20,11 @@ from services.model.preprocessing import to_array
 from services.shared.images import decode
 from services.shared.styles import COLUMNS
 from services.training.exports import of_litert
+from tests.e2e.command_line import CommandLine, Shell
 from tests.e2e.plain import Outsider, new_job
 from tests.unit.photos import jpeg
 
 DEMO = Path(local.__file__).parent / "demo"
-TIMEOUT = 180  # seconds: generous, because the machines that run this are shared
-
-
-class CommandLine:
-    """`vitrine` in a process of its own, told of the cloud by its home only."""
-
-    def __init__(self, cloud: LocalCloud) -> None:
-        self._environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.endswith("EMULATOR_HOST") and not name.startswith("VITRINE_")
-        } | {"VITRINE_HOME": str(cloud.home), "COLUMNS": "120"}
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name("vitrine")), *arguments]
-        done = subprocess.run(
-            command,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr
-        return done
-
-    def __call__(self, *arguments: str) -> str:
-        """What a command that is to succeed prints."""
-        done = self.run(*arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def refused(self, *arguments: str) -> str:
-        """What a command that is to fail complains of."""
-        done = self.run(*arguments)
-        assert done.returncode == 1, done.stdout
-        assert done.stdout == ""
-        return done.stderr
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self(*arguments, "--json"))
 
 
 @pytest.fixture
@@ -80,7 +35,7 @@ def vitrine(cloud: LocalCloud) -> CommandLine:
 @pytest.fixture(scope="module")
 def demo_job(cloud: LocalCloud) -> str:
     """A job of the demo catalogue's women's products, completed."""
-    vitrine = CommandLine(cloud)
+    vitrine = Shell(cloud)
     vitrine("import", str(DEMO))
     job = new_job()
     printed = vitrine("request", "--gender", "Women", "--gender", "Girls", "--job-id", job, "--wait")

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from services.local.cloud import LocalCloud
+from tests.e2e.command_line import CommandLine
 from tests.e2e.plain import Outsider, new_job
-from tests.e2e.test_cli import CommandLine
 from tests.unit.photos import jpeg
 
 TRUNCATED = jpeg(90, 300, 400)[:1500]

@@ -14,8 +14,8 @@ from services.local.cloud import LocalCloud
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest, save_manifest
 from services.model.registry import Pointer, Registry
 from services.shared.google_cloud import CloudObjects
+from tests.e2e.command_line import CommandLine
 from tests.e2e.plain import Outsider, new_job, until
-from tests.e2e.test_cli import CommandLine
 from tests.unit.photos import jpeg
 
 SHIPPED = load_manifest(DEFAULT_DIRECTORY)

@@ -12,8 +12,8 @@ from PIL import Image
 
 from services.local.cloud import LocalCloud
 from services.shared.wiring import load_wiring
+from tests.e2e.command_line import CommandLine
 from tests.e2e.plain import Outsider, new_job, until
-from tests.e2e.test_cli import CommandLine
 from tests.unit.photos import encoded, grey, jpeg
 
 

@@ -8,7 +8,8 @@ from uuid import uuid4
 import pytest
 
 from services.local.cloud import LocalCloud
-from tests.e2e.test_cli import CommandLine, write_catalogue
+from tests.e2e.command_line import Shell
+from tests.e2e.test_cli import write_catalogue
 from tests.unit.training_photos import photo
 
 CONFIG = """
@@ -31,7 +32,7 @@ about: Mosaics.
 
 @pytest.mark.timeout(600)
 def test_a_catalogue_becomes_a_published_version(cloud: LocalCloud, tmp_path: Path) -> None:
-    vitrine = CommandLine(cloud)
+    vitrine = Shell(cloud)
     usage, name, first = f"test-{uuid4().hex[:12]}", f"test-{uuid4().hex[:12]}", uuid4().int % 10**12
     rows = [
         {
@@ -75,7 +76,7 @@ def test_a_configuration_that_is_wrong_is_one_line(cloud: LocalCloud, tmp_path: 
     config = tmp_path / "wrong.yaml"
     config.write_text(CONFIG.format(name="x", usage="y").replace("epochs: 1", "epochs: 0"))
 
-    complaint = CommandLine(cloud).refused("train", str(config))
+    complaint = Shell(cloud).refused("train", str(config))
 
     assert complaint.count("error:") == len(complaint.splitlines()) == 1
     assert "fitting.epochs: Input should be greater than or equal to 1 (got 0)" in complaint
@@ -85,6 +86,6 @@ def test_a_catalogue_without_matching_products_is_one_line(cloud: LocalCloud, tm
     config = tmp_path / "nobody.yaml"
     config.write_text(CONFIG.format(name="x", usage="nobody"))
 
-    complaint = CommandLine(cloud).refused("train", str(config), "--run", f"run-{uuid4().hex[:8]}")
+    complaint = Shell(cloud).refused("train", str(config), "--run", f"run-{uuid4().hex[:8]}")
 
     assert "0 products match the filters" in complaint.splitlines()[-1]
