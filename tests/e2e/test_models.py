@@ -19,7 +19,7 @@ from tests.e2e.plain import Outsider, new_job, until
 from tests.unit.photos import jpeg
 
 SHIPPED = load_manifest(DEFAULT_DIRECTORY)
-PHOTOS = 1_200
+PHOTOS = 600
 
 
 @pytest.fixture

@@ -27,12 +27,21 @@ def kill(cloud: LocalCloud, name: str) -> None:
     raise AssertionError(f"nobody listens on {port}")
 
 
+@pytest.fixture(scope="module")
+def shop(cloud: LocalCloud) -> tuple[str, list[int]]:
+    """The `usage` and the ids of products, of which each job here is."""
+    with pytest.MonkeyPatch.context() as patch:
+        return Outsider(cloud, patch).add_products([jpeg(level % 250) for level in range(600)])
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     "victim", ["selection", "staging", "inference", "recording", "pubsub", "storage", "bigquery"]
 )
-def test_a_killed_process_costs_no_row(outsider: Outsider, cloud: LocalCloud, victim: str) -> None:
-    usage, ids = outsider.add_products([jpeg(level % 250) for level in range(600)])
+def test_a_killed_process_costs_no_row(
+    outsider: Outsider, cloud: LocalCloud, shop: tuple[str, list[int]], victim: str
+) -> None:
+    usage, ids = shop
     job = new_job()
     if victim == "bigquery":
         # While it does nothing: the emulator takes a job that it died over for running, for ever.
