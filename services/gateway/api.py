@@ -40,6 +40,7 @@ from services.shared.events import (
     MAX_COPIES,
     MAX_SIDE,
     NULL,
+    WHOLE,
     ClassificationRequested,
     Classified,
     Prediction,
@@ -93,6 +94,7 @@ VersionPath = Annotated[str, Path(min_length=1, max_length=100, description="A v
 ImageId = Annotated[
     int,
     Field(ge=0, le=MAX_ID),
+    WHOLE,
     WithJsonSchema({"type": "integer", "format": "int64", "minimum": 0, "title": "Image Id"}),
 ]
 Head = Annotated[str, Field(pattern=HEAD, examples=["article_type"])]

@@ -117,11 +117,18 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
+def _as_int(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# JSON knows one kind of number: 1.0 is a whole one, as JSON Schema and proto have it too.
+WHOLE = BeforeValidator(_as_int)
+
 Value = Annotated[str, Field(min_length=1, max_length=200)]
 SeveralValues = Annotated[tuple[Value, ...], Field(max_length=200)]
 Values = Annotated[SeveralValues, BeforeValidator(_as_tuple, json_schema_input_type=SeveralValues | Value)]
-Year = Annotated[int, Field(ge=1900, le=2100)]
-Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+Year = Annotated[int, Field(ge=1900, le=2100), WHOLE]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE), WHOLE]
 JobId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")]
 
 
@@ -188,7 +195,7 @@ class Augmentation(_Strict):
     rotation: Rotation | None = None
     colour_jitter: ColourJitter | None = None
     blur: Blur | None = None
-    copies: Annotated[int, Field(ge=1, le=MAX_COPIES)] = 1
+    copies: Annotated[int, Field(ge=1, le=MAX_COPIES), WHOLE] = 1
 
     TRANSFORMS: ClassVar[tuple[str, ...]] = ("cropping", "resize", "flip", "rotation", "colour_jitter", "blur")
 
@@ -214,7 +221,7 @@ class Filters(_Strict):
     usage: Values = ()
     start_year: Year | None = None
     end_year: Year | None = None
-    limit: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    limit: Annotated[int, Field(ge=1, le=1_000_000_000), WHOLE] | None = None
     retry_of: JobId | None = None  # products that have a row with an error in that job
 
     COLUMNS: ClassVar[tuple[str, ...]] = (

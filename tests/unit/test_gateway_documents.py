@@ -70,7 +70,7 @@ augmentations = some(
 requests = some(
     gender=values,
     usage=values,
-    start_year=st.sampled_from([None, 1900, 2011]),
+    start_year=st.sampled_from([None, 1900, 2011, 2011.0, 2011.5]),
     end_year=st.sampled_from([None, 2012, 2101]),
     limit=st.sampled_from([None, 1, 0, 10**9]),
     retry_of=job_ids,
@@ -109,7 +109,7 @@ JUDGED = Prediction(
 @given(
     some(
         job_id=st.sampled_from(["spring", "S", None]),
-        image_id=st.sampled_from([0, 2**63 - 1, 2**63, True, "1"]),
+        image_id=st.sampled_from([0, 1.0, 1.5, 2**63 - 1, True, "1"]),
         verdict=st.sampled_from(["accepted", "corrected", "dismissed", "doubted"]),
         label=st.sampled_from([None, "Women", " Women ", " ", "\u2003", "a\tb", "", "x" * 201]),
         comment=st.sampled_from([None, "", "because", "x" * 2001]),
