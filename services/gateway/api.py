@@ -345,6 +345,17 @@ class Replayed(BaseModel):
 LOCATION: Any = {"Location": {"description": "Where to ask for it.", "schema": {"type": "string"}}}
 
 
+def _links(*operations: str, **parameters: str) -> dict[str, Any]:
+    """Where an answer leads: operations, and what of the answer their parameters are."""
+    return {each: {"operationId": each, "parameters": parameters} for each in operations}
+
+
+JOB_LINKS: Any = _links(
+    *("get_job", "list_results", "cancel_job", "retry_job", "classify_job"), job_id="$response.body#/job_id"
+)
+ASKED: Any = {202: {"headers": LOCATION, "links": JOB_LINKS}}
+
+
 def _asked(request: Request, response: Response, board: Board, job_id: str) -> JobAsked:
     audit.record(request, subject=job_id)
     # Who asked for it before it was there would else be told for a second that it is not.
@@ -367,7 +378,7 @@ def _asked(request: Request, response: Response, board: Board, job_id: str) -> J
         "job-not-suitable",
         "model-not-found",
     )
-    | {202: {"headers": LOCATION}},
+    | ASKED,
     dependencies=[Depends(audited("job.create"))],
 )
 def create_job(
@@ -448,7 +459,7 @@ async def get_job(job_id: JobPath, identity: Reader, board: BoardOf) -> Response
     "/jobs/{job_id}/cancel",
     tags=["jobs"],
     status_code=202,
-    responses=changing("job-not-found") | {202: {"headers": LOCATION}},
+    responses=changing("job-not-found") | ASKED,
     dependencies=[Depends(audited("job.cancel"))],
 )
 def cancel_job(
@@ -466,7 +477,7 @@ def cancel_job(
     responses=changing(
         "job-not-found", "job-not-ended", "nothing-to-retry", "job-not-suitable", "confirmation-needed"
     )
-    | {202: {"headers": LOCATION}},
+    | ASKED,
     dependencies=[Depends(audited("job.retry"))],
 )
 def retry_job(
@@ -496,7 +507,7 @@ def retry_job(
         "job-not-suitable",
         "confirmation-needed",
     )
-    | {202: {"headers": LOCATION}},
+    | ASKED,
     dependencies=[Depends(audited("job.classify"))],
 )
 def classify_job(
@@ -553,7 +564,15 @@ def _filter(
     tags=["results"],
     response_model=ResultPage,
     responses=may_raise("job-not-found", "page-of-another-question")
-    | {200: {"content": {NDJSON: {"schema": {"type": "string", "description": "A ResultRow a line."}}}}},
+    | {
+        200: {
+            "content": {NDJSON: {"schema": {"type": "string", "description": "A ResultRow a line."}}},
+            "links": _links("list_results", job_id="$request.path.job_id", after="$response.body#/next")
+            | _links(
+                "get_photo", job_id="$request.path.job_id", image_id="$response.body#/results/0/image_id"
+            ),
+        }
+    },
 )
 def list_results(
     job_id: JobPath,
@@ -684,12 +703,18 @@ def _photo(ports: Ports, manifest: JobManifest, image_id: int, variant: str) -> 
 PHOTO_ENCODING: Any = {"photo": {"contentType": ", ".join(f"image/{kind.lower()}" for kind in FORMATS)}}
 
 
-
 @router.post(
     "/images",
     tags=["single photos"],
     responses=changing("idempotency-key-reused", *PHOTO_PROBLEMS)
-    | {202: {"model": PhotoPending, "headers": LOCATION, "description": "It takes longer."}},
+    | {
+        202: {
+            "model": PhotoPending,
+            "headers": LOCATION,
+            "links": _links("get_image", prediction_id="$response.body#/prediction_id"),
+            "description": "It takes longer.",
+        }
+    },
     dependencies=[Depends(audited("image.classify"))],
     response_model=Prediction,
     openapi_extra={"requestBody": {"content": {"multipart/form-data": {"encoding": PHOTO_ENCODING}}}},
@@ -822,7 +847,12 @@ def get_quality(
 # ------------------------------------------------------------------------------------- models
 
 
-@router.get("/models", tags=["models"], responses=may_raise("model-refused"))
+@router.get(
+    "/models",
+    tags=["models"],
+    responses=may_raise("model-refused")
+    | {200: {"links": _links("get_model", "promote_model", version="$response.body#/versions/0/version")}},
+)
 def list_models(identity: Reader, ports: PortsOf, settings: SettingsOf) -> ModelList:
     """List the published versions, newest first."""
     pointer, versions = actions.models(ports)
@@ -887,7 +917,12 @@ def promote_model(
 # ------------------------------------------------------------------------------------- rejected messages
 
 
-@router.get("/rejected", tags=["rejected messages"], responses=may_raise())
+@router.get(
+    "/rejected",
+    tags=["rejected messages"],
+    responses=may_raise()
+    | {200: {"links": _links("replay_rejected", rejection_id="$response.body#/messages/0/rejection_id")}},
+)
 def list_rejected(
     identity: Reader, ports: PortsOf, job: JobQuery = None, limit: Limit = PAGE
 ) -> RejectedList:

@@ -197,7 +197,14 @@ class Augmentation(_Strict):
     blur: Blur | None = None
     copies: Annotated[int, Field(ge=1, le=MAX_COPIES), WHOLE] = 1
 
-    TRANSFORMS: ClassVar[tuple[str, ...]] = ("cropping", "resize", "flip", "rotation", "colour_jitter", "blur")
+    TRANSFORMS: ClassVar[tuple[str, ...]] = (
+        "cropping",
+        "resize",
+        "flip",
+        "rotation",
+        "colour_jitter",
+        "blur",
+    )
 
     # As `_does_something` has it.
     model_config = ConfigDict(json_schema_extra={"anyOf": [given(name) for name in TRANSFORMS]})

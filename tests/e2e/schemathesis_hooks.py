@@ -3,7 +3,6 @@
 from copy import deepcopy
 from typing import Any
 
-import requests
 import schemathesis
 from hypothesis import strategies
 from schemathesis import Case, HookContext
@@ -41,11 +40,16 @@ def _request(body: Any, *, jobs: bool) -> Any:
         height["min"], height["max"] = sorted((height["min"], height["max"]))
     if jobs and request.get("prepared_by") is None:
         # It is to find what is wrong with the API, not to fill a machine.
-        request["limit"] = 1
+        request["limit"] = 2
     return request
 
 
 def _next_page(case: Case, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The question with the `after` that its first page leads on with, or without one."""
-    first = {name: value for name, value in case.query.items() if name != "after"}
-    return first
+    """The question with the `after` that its first page leads on with; without one where it does not."""
+    question = {name: value for name, value in case.query.items() if name != "after"}
+    first = case.operation.Case(
+        path_parameters=case.path_parameters, query={**question, "limit": 1}, headers=case.headers
+    )
+    answer = first.call(**kwargs)
+    after = answer.json().get("next") if answer.status_code == 200 else None
+    return {**question, "after": after} if after else question
