@@ -1,4 +1,4 @@
-"""Makes right what fits the schemas where JSON Schema has no words; jobs are small. What is wrong stays so."""
+"""Makes right what fits the schemas where JSON Schema has no words, and jobs small; what is wrong stays so."""
 
 from copy import deepcopy
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies
 from schemathesis import Case, HookContext
-from schemathesis.schemas import APIOperation
 
 from services.shared.images import FORMATS
 from tests.unit.photos import encoded, grey
@@ -19,7 +18,7 @@ for kind in FORMATS:
 
 
 @schemathesis.hook
-def before_call(context: HookContext, case: Case[APIOperation], kwargs: dict[str, Any]) -> None:
+def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
     """Changes a question that is to be accepted, whichever phase asks it."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
@@ -53,7 +52,7 @@ def _order(numbers: dict[str, Any], low: str, high: str) -> None:
         numbers[low], numbers[high] = sorted(given)
 
 
-def _next_page(case: Case[APIOperation], kwargs: dict[str, Any]) -> dict[str, Any]:
+def _next_page(case: Case[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The question with the `after` that its first page leads on with; without one where it does not."""
     question = {name: value for name, value in case.query.items() if name != "after"}
     first = case.operation.Case(
