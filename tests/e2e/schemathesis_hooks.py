@@ -1,4 +1,4 @@
-"""Makes right what fits the schemas where JSON Schema has no words, and jobs small; what is wrong stays so."""
+"""Makes right what fits the schemas where JSON Schema has no words; what is wrong stays wrong."""
 
 from copy import deepcopy
 from typing import Any
