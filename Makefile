@@ -7,7 +7,7 @@ SERVICE ?= inference
 ENV ?=
 DEMO_JOB := demo-$(shell date +%s)
 .DEFAULT_GOAL := help
-.PHONY: help demo up down logs training notebook test lint format test-data bench lock clean
+.PHONY: help demo up down logs training notebook test fuzz lint format test-data bench lock clean
 .PHONY: bootstrap plan apply rollout deploy destroy
 
 help: ## this list
@@ -41,6 +41,9 @@ notebook: $(VENV)/.notebook ## install what services/client/quickstart.ipynb nee
 
 test: $(VENV)/.test $(VENV)/.checkov test-data lint ## install the rest, then all checks and tests
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+
+fuzz: $(VENV)/.test ## ask the API of a local cloud all that the fuzzer can ask: many minutes
+	VITRINE_FUZZ_PHASES=examples,coverage,fuzzing,stateful $(BIN)/pytest tests/e2e/test_gateway_schema.py
 
 lint: $(VENV)/.test ## ruff and mypy
 	$(BIN)/ruff check .

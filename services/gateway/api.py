@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, File, Header, Path, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from services.client.client import JobPage
 from services.client.ports import Disagreement, Result, ResultFilter
@@ -39,15 +39,19 @@ from services.shared.errors import ImageError, ObjectNotFoundError, ObjectTooLar
 from services.shared.events import (
     MAX_COPIES,
     MAX_SIDE,
+    NULL,
+    WHOLE,
     ClassificationRequested,
     Classified,
     Prediction,
     Product,
+    given,
 )
-from services.shared.images import MAX_BYTES
+from services.shared.images import FORMATS, MAX_BYTES
 from services.shared.jobs import Manifest as JobManifest
 from services.shared.jobs import photos_of
 from services.shared.layout import digest, photo_uri
+from services.shared.styles import MAX_ID
 
 PAGE = 100  # rows of a page, if not asked otherwise
 LARGEST_PAGE = 1_000
@@ -79,16 +83,23 @@ router = APIRouter(
 JOB_ID = r"^[a-z0-9][a-z0-9-]{1,62}$"
 HEAD = r"^[A-Za-z][A-Za-z0-9_-]{0,99}$"
 PRINTED = r"^[^\x00-\x1f\x7f]*$"
+NOT_BLANK = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 JOBS_AFTER = r"^\d{13}/[a-z0-9][a-z0-9-]{1,62}$"
 DIGEST = r"^[0-9a-f]{32}$"
 
 JobPath = Annotated[str, Path(pattern=JOB_ID, description="The id of a job.", examples=["summer-dresses"])]
 JobQuery = Annotated[str | None, Query(pattern=JOB_ID, description="Only of this job.")]
 VersionPath = Annotated[str, Path(min_length=1, max_length=100, description="A version of the model.")]
-ImageId = Annotated[int, Field(ge=0, lt=2**63)]
+# A number of a document is a float, which could not say where BigQuery's INT64 ends.
+ImageId = Annotated[
+    int,
+    Field(ge=0, le=MAX_ID),
+    WHOLE,
+    WithJsonSchema({"type": "integer", "format": "int64", "minimum": 0, "title": "Image Id"}),
+]
 Head = Annotated[str, Field(pattern=HEAD, examples=["article_type"])]
 # A label as a line of text: what is no sign of it could be stored, but neither shown nor compared.
-Text = Annotated[str, Field(min_length=1, max_length=MAX_LABEL, pattern=PRINTED)]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_LABEL, pattern=NOT_BLANK)]
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="How many at most.")]
 After = Annotated[
     str | None, Query(pattern=r"^\d{1,9}-[0-9a-f]{8}$", description="`next` of the page before this one.")
@@ -136,7 +147,7 @@ JobRequest = Annotated[ClassificationRequested, Body(openapi_examples=REQUEST_EX
 class _Given(BaseModel):
     """What a body may be: nothing besides what is named."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class ClassifyPrepared(_Given):
@@ -164,7 +175,15 @@ class Judgement(_Given):
                     "verdict": "corrected",
                     "label": "Skirts",
                 }
-            ]
+            ],
+            # As `services.client.review.judgement` has it.
+            "anyOf": [
+                {"title": "Corrected", **given("label", verdict={"const": "corrected"})},
+                {
+                    "title": "Accepted or dismissed",
+                    "properties": {"label": NULL, "verdict": {"enum": ["accepted", "dismissed"]}},
+                },
+            ],
         }
     )
 
@@ -326,6 +345,17 @@ class Replayed(BaseModel):
 LOCATION: Any = {"Location": {"description": "Where to ask for it.", "schema": {"type": "string"}}}
 
 
+def _links(*operations: str, **parameters: str) -> dict[str, Any]:
+    """Where an answer leads: operations, and what of the answer their parameters are."""
+    return {each: {"operationId": each, "parameters": parameters} for each in operations}
+
+
+JOB_LINKS: Any = _links(
+    *("get_job", "list_results", "cancel_job", "retry_job", "classify_job"), job_id="$response.body#/job_id"
+)
+ASKED: Any = {202: {"headers": LOCATION, "links": JOB_LINKS}}
+
+
 def _asked(request: Request, response: Response, board: Board, job_id: str) -> JobAsked:
     audit.record(request, subject=job_id)
     # Who asked for it before it was there would else be told for a second that it is not.
@@ -348,7 +378,7 @@ def _asked(request: Request, response: Response, board: Board, job_id: str) -> J
         "job-not-suitable",
         "model-not-found",
     )
-    | {202: {"headers": LOCATION}},
+    | ASKED,
     dependencies=[Depends(audited("job.create"))],
 )
 def create_job(
@@ -429,7 +459,7 @@ async def get_job(job_id: JobPath, identity: Reader, board: BoardOf) -> Response
     "/jobs/{job_id}/cancel",
     tags=["jobs"],
     status_code=202,
-    responses=changing("job-not-found") | {202: {"headers": LOCATION}},
+    responses=changing("job-not-found") | ASKED,
     dependencies=[Depends(audited("job.cancel"))],
 )
 def cancel_job(
@@ -447,7 +477,7 @@ def cancel_job(
     responses=changing(
         "job-not-found", "job-not-ended", "nothing-to-retry", "job-not-suitable", "confirmation-needed"
     )
-    | {202: {"headers": LOCATION}},
+    | ASKED,
     dependencies=[Depends(audited("job.retry"))],
 )
 def retry_job(
@@ -477,7 +507,7 @@ def retry_job(
         "job-not-suitable",
         "confirmation-needed",
     )
-    | {202: {"headers": LOCATION}},
+    | ASKED,
     dependencies=[Depends(audited("job.classify"))],
 )
 def classify_job(
@@ -621,7 +651,7 @@ VARIANT = rf"^(original|catalogue|augmented-[0-{MAX_COPIES - 1}])$"
 )
 def get_photo(
     job_id: JobPath,
-    image_id: Annotated[int, Path(ge=0, lt=2**63, description="A product.")],
+    image_id: Annotated[ImageId, Path(description="A product.")],
     identity: Reader,
     ports: PortsOf,
     variant: Annotated[
@@ -662,14 +692,24 @@ def _photo(ports: Ports, manifest: JobManifest, image_id: int, variant: str) -> 
 
 # ------------------------------------------------------------------------------------- single photos
 
+PHOTO_ENCODING: Any = {"photo": {"contentType": ", ".join(f"image/{kind.lower()}" for kind in FORMATS)}}
+
 
 @router.post(
     "/images",
     tags=["single photos"],
-    responses=changing("idempotency-key-reused", *PHOTO_PROBLEMS)
-    | {202: {"model": PhotoPending, "headers": LOCATION, "description": "It takes longer."}},
+    responses=changing("malformed-request", "idempotency-key-reused", *PHOTO_PROBLEMS)
+    | {
+        202: {
+            "model": PhotoPending,
+            "headers": LOCATION,
+            "links": _links("get_image", prediction_id="$response.body#/prediction_id"),
+            "description": "It takes longer.",
+        }
+    },
     dependencies=[Depends(audited("image.classify"))],
     response_model=Prediction,
+    openapi_extra={"requestBody": {"content": {"multipart/form-data": {"encoding": PHOTO_ENCODING}}}},
 )
 async def classify_image(
     photo: Annotated[UploadFile, File(description="JPEG, PNG, WebP, AVIF or GIF, at most 50 MB.")],

@@ -42,7 +42,7 @@ TAGS = [
 
 # Type -> its status, and what it means.
 PROBLEMS: Mapping[str, tuple[int, str]] = {
-    "malformed-request": (400, "The body is not JSON."),
+    "malformed-request": (400, "The body is not JSON, or not the form that it says it is."),
     "unauthenticated": (401, "There is no credential, or it is not valid."),
     "forbidden": (403, "No role of who asks has the right."),
     "forged-request": (403, "A browser's session without the token of our page, or from a page of others."),

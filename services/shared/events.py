@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     AwareDatetime,
@@ -16,9 +16,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationError,
     model_validator,
 )
+from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 
 from services.shared.errors import ImageErrorCode, Reject
@@ -50,6 +52,16 @@ class Message:
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+# JSON Schema: no value of a field, and no values.
+NULL: JsonDict = {"type": "null"}
+NONE: JsonDict = {"type": "array", "maxItems": 0}
+
+
+def given(name: str, **others: JsonValue) -> JsonDict:
+    """JSON Schema of an object that has the field, not null; of others, what they are if they are there."""
+    return {"required": [name], "properties": {name: {"not": NULL}, **others}}
 
 
 class Event(_Strict):
@@ -105,13 +117,18 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
-Values = Annotated[
-    tuple[Annotated[str, Field(min_length=1, max_length=200)], ...],
-    Field(max_length=200),
-    BeforeValidator(_as_tuple),
-]
-Year = Annotated[int, Field(ge=1900, le=2100)]
-Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+def _as_int(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# JSON knows one kind of number: 1.0 is a whole one, as JSON Schema and proto have it too.
+WHOLE = BeforeValidator(_as_int)
+
+Value = Annotated[str, Field(min_length=1, max_length=200)]
+SeveralValues = Annotated[tuple[Value, ...], Field(max_length=200)]
+Values = Annotated[SeveralValues, BeforeValidator(_as_tuple, json_schema_input_type=SeveralValues | Value)]
+Year = Annotated[int, Field(ge=1900, le=2100), WHOLE]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE), WHOLE]
 JobId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")]
 
 
@@ -178,14 +195,24 @@ class Augmentation(_Strict):
     rotation: Rotation | None = None
     colour_jitter: ColourJitter | None = None
     blur: Blur | None = None
-    copies: Annotated[int, Field(ge=1, le=MAX_COPIES)] = 1
+    copies: Annotated[int, Field(ge=1, le=MAX_COPIES), WHOLE] = 1
+
+    TRANSFORMS: ClassVar[tuple[str, ...]] = (
+        "cropping",
+        "resize",
+        "flip",
+        "rotation",
+        "colour_jitter",
+        "blur",
+    )
+
+    # As `_does_something` has it.
+    model_config = ConfigDict(json_schema_extra={"anyOf": [given(name) for name in TRANSFORMS]})
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
-        if not any((self.cropping, self.resize, self.flip, self.rotation, self.colour_jitter, self.blur)):
-            raise ValueError(
-                "cropping: name at least one of cropping, resize, flip, rotation, colour_jitter, blur"
-            )
+        if all(getattr(self, name) is None for name in self.TRANSFORMS):
+            raise ValueError(f"cropping: name at least one of {', '.join(self.TRANSFORMS)}")
         return self
 
 
@@ -201,7 +228,7 @@ class Filters(_Strict):
     usage: Values = ()
     start_year: Year | None = None
     end_year: Year | None = None
-    limit: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    limit: Annotated[int, Field(ge=1, le=1_000_000_000), WHOLE] | None = None
     retry_of: JobId | None = None  # products that have a row with an error in that job
 
     COLUMNS: ClassVar[tuple[str, ...]] = (
@@ -233,6 +260,29 @@ class ClassificationRequested(Filters, Event):
     classify: Classify = "originals"
     model: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     prepared_by: JobId | None = None  # its products, photos and variants, as that job left them
+
+    # As the validators have it.
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {
+                    "title": "Originals",
+                    "properties": {"prepared_by": NULL, "classify": {"enum": ["originals", "none"]}},
+                },
+                {"title": "Originals and variants", **given("augmentation", prepared_by=NULL)},
+                {
+                    "title": "What another job prepared",
+                    **given(
+                        "prepared_by",
+                        classify={"enum": [*get_args(Classified)]},
+                        augmentation=NULL,
+                        **dict.fromkeys(Filters.COLUMNS, NONE),
+                        **{name: NULL for name in Filters.model_fields if name not in Filters.COLUMNS},
+                    ),
+                },
+            ]
+        }
+    )
 
     @model_validator(mode="after")
     def _prepared_is_taken_as_it_is(self) -> Self:

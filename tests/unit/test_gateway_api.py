@@ -431,6 +431,13 @@ def test_what_is_no_text_is_refused(shop: Shop, body: bytes) -> None:
     assert kind(answer) in ("malformed-request", "invalid-request")
 
 
+def test_a_form_that_is_none_is_refused_as_it_is_documented(shop: Shop) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = shop.admin.post("/v1/images", content=b"--b\r\n1e+96--b--\r\n", headers=headers)
+    assert (answer.status_code, kind(answer)) == (400, "malformed-request")
+    assert "400" in DOCUMENT["paths"]["/v1/images"]["post"]["responses"]
+
+
 def test_a_character_of_two_halves_is_whole(shop: Shop) -> None:
     body = rb'{"gender": "\ud83d\ude00"}'
     answer = shop.admin.post("/v1/estimates", content=body, headers={"Content-Type": "application/json"})
