@@ -308,7 +308,7 @@ def _export(
     """
     (out / MODEL_FILE).write_bytes(exports.integers(served))
     (out / FLOAT16_FILE).write_bytes(exports.halves(model))
-    exports.save(served, config.image_size, out / SAVED_MODEL)
+    exports.save(served, out / SAVED_MODEL)
     integers = exports.of_litert(out / MODEL_FILE)
     photos = held.pixels
     said = {
