@@ -111,14 +111,16 @@ def _source(config: "Config", options: Options, run: str) -> "Source":
     """
     from services.training.catalogue import CatalogueSource
     from services.training.config import DeepFashionData, DemoData
-    from services.training.deepfashion import DeepFashionSource
-    from services.training.demo import DemoSource
     from services.training.fashion_products import folder_source
 
     data = config.data
     if isinstance(data, DemoData):
+        from services.training.demo import DemoSource
+
         return DemoSource(data.validate_photos, data.tinted, data.drawings, data.tested)
     if isinstance(data, DeepFashionData):
+        from services.training.deepfashion import DeepFashionSource  # imports TensorFlow
+
         return DeepFashionSource(data.folder)
     if data.folder is not None:
         return folder_source(

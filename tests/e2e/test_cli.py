@@ -34,6 +34,8 @@ TIMEOUT = 180  # seconds: generous, because the machines that run this are share
 class CommandLine:
     """`vitrine` in a process of its own, told of the cloud by its home only."""
 
+    timeout = TIMEOUT
+
     def __init__(self, cloud: LocalCloud) -> None:
         self._environment = {
             name: value
@@ -49,7 +51,7 @@ class CommandLine:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=TIMEOUT,
+            timeout=self.timeout,
             check=False,
         )
         assert "Traceback" not in done.stderr
