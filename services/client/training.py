@@ -53,14 +53,10 @@ def train(
     try:
         from services.shared.styles import StylesError
         from services.training.catalogue import DatasetError
-        from services.training.deepfashion import FormatError
-        from services.training.exports import ExportError
-        from services.training.fitting import FittingError
         from services.training.folder import FolderObjects
-        from services.training.job import train as run_job
-        from services.training.snapshot import SnapshotError
+        from services.training.snapshot import SnapshotError, stands
     except ImportError as error:
-        raise ClientError(f"{error.name} is missing: training wants the extra `training`") from error
+        raise _missing(error) from error
     name = run or f"{config.name}-{date.today():%Y-%m-%d}"
     objects: Objects
     if folder is None:
@@ -68,14 +64,29 @@ def train(
         objects, bucket = vitrine.objects, vitrine.bucket
     else:
         objects, bucket = FolderObjects(folder), "local"
+    root = f"gs://{bucket}/training/{name}"
     directory = out or options.home / "models" / name
     started = time.monotonic()
+    counted = None
+    if isinstance(config.data, configurations.CatalogueData) and not stands(objects, f"{root}/snapshot"):
+        # TensorFlow takes many seconds to import: whether there is anything to learn is told before.
+        try:
+            counted = _source(config, options, name)
+        except (StylesError, DatasetError) as error:
+            raise ClientError(str(error)) from error
+    try:
+        from services.training.deepfashion import FormatError
+        from services.training.exports import ExportError
+        from services.training.fitting import FittingError
+        from services.training.job import train as run_job
+    except ImportError as error:
+        raise _missing(error) from error
     try:
         manifest = run_job(
             config,
-            lambda: _source(config, options, name),
+            lambda: counted or _source(config, options, name),
             objects,
-            f"gs://{bucket}/training/{name}",
+            root,
             directory,
             lambda line: err.print(f"[dim]{_elapsed(started)}[/] {line}", soft_wrap=True),
             command=shlex.join(["vitrine", "train", configuration, "--seed", str(config.seed)]),
@@ -100,14 +111,16 @@ def _source(config: "Config", options: Options, run: str) -> "Source":
     """
     from services.training.catalogue import CatalogueSource
     from services.training.config import DeepFashionData, DemoData
-    from services.training.deepfashion import DeepFashionSource
-    from services.training.demo import DemoSource
     from services.training.fashion_products import folder_source
 
     data = config.data
     if isinstance(data, DemoData):
+        from services.training.demo import DemoSource
+
         return DemoSource(data.validate_photos, data.tinted, data.drawings, data.tested)
     if isinstance(data, DeepFashionData):
+        from services.training.deepfashion import DeepFashionSource  # imports TensorFlow
+
         return DeepFashionSource(data.folder)
     if data.folder is not None:
         return folder_source(
@@ -135,6 +148,10 @@ def _source(config: "Config", options: Options, run: str) -> "Source":
     )
 
 
+def _missing(error: ImportError) -> ClientError:
+    return ClientError(f"{error.name} is missing: this wants the extra `training`")
+
+
 def _revision() -> str:
     """The commit of the code, marked where it was changed since; containers have it in their environment."""
     if revision := os.environ.get("VITRINE_REVISION"):
@@ -157,5 +174,5 @@ def saved_model(
     try:
         from services.training.exports import export_saved_model
     except ImportError as error:
-        raise ClientError(f"{error.name} is missing: this wants the extra `training`") from error
+        raise _missing(error) from error
     export_saved_model(directory, target)

@@ -28,5 +28,7 @@ def to_array(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
 def _border_colour(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The median colour of the outermost pixels, so that a garment touching one edge does not tint it."""
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return np.asarray(np.median(border, axis=0), dtype=np.uint8)
+    border = np.sort(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]), axis=0)
+    # As np.median, which takes a small photo three times as long.
+    middle = border[(len(border) - 1) // 2].astype(np.uint16) + border[len(border) // 2]
+    return np.asarray(middle // 2, dtype=np.uint8)

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
+from tensorflow.types.experimental import ConcreteFunction
 
 from services.model.familiarity import FAMILIARITY_FILE
 from services.model.manifest import MODEL_FILE, SAVED_MODEL, digests, load_manifest, save_manifest
@@ -38,8 +39,7 @@ def integers(network: tf_keras.Model) -> bytes:
     No photos are needed to calibrate it: the network says itself what the 8 bits of each activation mean.
     Takes uint8 and returns float32.
     """
-    converter = tf.lite.TFLiteConverter.from_keras_model(network)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter = _converter(network)
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.float32
     model: bytes = converter.convert()
@@ -48,22 +48,40 @@ def integers(network: tf_keras.Model) -> bytes:
 
 def halves(network: tf_keras.Model) -> bytes:
     """The LiteRT file of a trainable network, with weights in 16-bit floats; takes and returns float32."""
-    converter = tf.lite.TFLiteConverter.from_keras_model(network)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter = _converter(network)
     converter.target_spec.supported_types = [tf.float16]
     model: bytes = converter.convert()
     return model
 
 
-def save(network: tf_keras.Model, size: int, folder: Path) -> None:
+def save(network: tf_keras.Model, folder: Path) -> None:
     """The SavedModel of a served network: uint8 pixels [N, size, size, 3] -> its outputs."""
+    serve, variables = _serving(network, tf.uint8)
+    tf.saved_model.save(variables, str(folder), serve)
+
+
+def _converter(network: tf_keras.Model) -> tf.lite.TFLiteConverter:
+    serve, variables = _serving(network, tf.float32)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve], variables)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return converter
+
+
+def _serving(network: tf_keras.Model, kind: tf.DType) -> tuple[ConcreteFunction, tf.Module]:
+    """A network as one function, of pixels of this kind, and what holds its variables.
+
+    Saved as a Keras model, each of its hundreds of layers would be traced by itself, several times over. That
+    takes longer than all else of an export, and nobody who loads the file needs the layers.
+    """
 
     def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs: dict[str, tf.Tensor] = network(tf.cast(pixels, tf.float32), training=False)
         return outputs
 
-    signature = [tf.TensorSpec((None, size, size, 3), tf.uint8, "pixels")]
-    tf.saved_model.save(network, str(folder), tf.function(serve, input_signature=signature))
+    signature = [tf.TensorSpec(network.input_shape, kind, "pixels")]
+    variables = tf.Module()
+    variables.all = network.weights
+    return tf.function(serve, input_signature=signature).get_concrete_function(), variables
 
 
 def export_saved_model(directory: Path, target: Path) -> None:
@@ -76,7 +94,7 @@ def export_saved_model(directory: Path, target: Path) -> None:
     manifest = load_manifest(directory)
     weights = Weights.load(directory / WEIGHTS_FILE)
     served = build_served(manifest.heads, manifest.image_size, weights, small_photos=manifest.small_photos)
-    save(served, manifest.image_size, target / SAVED_MODEL)
+    save(served, target / SAVED_MODEL)
     kept = [name for name in BESIDE if name in manifest.files]
     for name in kept:
         shutil.copyfile(directory / name, target / name)

@@ -251,7 +251,7 @@ class _Answered:
 def _snapshot(
     config: Config, source: Callable[[], Source], objects: Objects, root: str, say: Callable[[str], None]
 ) -> Snapshot:
-    if objects.exists(f"{root}/{snapshot.MANIFEST}"):
+    if snapshot.stands(objects, root):
         data = Snapshot(objects, root)
         say(f"goes on with the snapshot {data.manifest.digest}")
     else:
@@ -306,25 +306,10 @@ def _export(
         The 8-bit file, running; the exports' sizes in bytes; how often each gives its network's labels.
 
     """
-    (out / MODEL_FILE).write_bytes(exports.integers(served))
-    (out / FLOAT16_FILE).write_bytes(exports.halves(model))
-    exports.save(served, config.image_size, out / SAVED_MODEL)
-    integers = exports.of_litert(out / MODEL_FILE)
-    photos = held.pixels
-    said = {
-        "fitted": exports.of_network(model)(photos),
-        "rounded": exports.of_network(served)(photos),
-        MODEL_FILE: integers(photos),
-        FLOAT16_FILE: exports.of_litert(out / FLOAT16_FILE)(photos),
-        SAVED_MODEL: exports.of_saved_model(out / SAVED_MODEL)(photos),
-    }
-    agreements = []
-    for one, other, least in (
-        ("fitted", "rounded", config.rounded_agreement),
-        ("rounded", MODEL_FILE, config.file_agreement),
-        ("rounded", SAVED_MODEL, config.file_agreement),
-        ("fitted", FLOAT16_FILE, config.file_agreement),
-    ):
+    photos, agreements = held.pixels, []
+    said = {"fitted": exports.of_network(model)(photos), "rounded": exports.of_network(served)(photos)}
+
+    def compare(one: str, other: str, least: float) -> None:
         for column, head in enumerate(heads):
             # Of a photo of which nothing could be learnt, an answer is as good as another.
             known = held.targets[:, column] != UNKNOWN
@@ -337,6 +322,21 @@ def _export(
                     f"photos, and {least:.2%} are needed"
                 )
             agreements.append(Agreement(one=one, other=other, head=head, same=same))
+
+    # What rounding has spoilt is not worth exporting.
+    compare("fitted", "rounded", config.rounded_agreement)
+    (out / MODEL_FILE).write_bytes(exports.integers(served))
+    (out / FLOAT16_FILE).write_bytes(exports.halves(model))
+    exports.save(served, out / SAVED_MODEL)
+    integers = exports.of_litert(out / MODEL_FILE)
+    said |= {
+        MODEL_FILE: integers(photos),
+        SAVED_MODEL: exports.of_saved_model(out / SAVED_MODEL)(photos),
+        FLOAT16_FILE: exports.of_litert(out / FLOAT16_FILE)(photos),
+    }
+    compare("rounded", MODEL_FILE, config.file_agreement)
+    compare("rounded", SAVED_MODEL, config.file_agreement)
+    compare("fitted", FLOAT16_FILE, config.file_agreement)
     sizes = {name: sum(path.stat().st_size for path in _files(out / name)) for name in EXPORTS}
     for name in set(EXPORTS) - {MODEL_FILE, *config.ships}:
         for path in _files(out / name):

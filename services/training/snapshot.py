@@ -149,6 +149,11 @@ class Snapshot:
         return (self.shard(name) for name in self.manifest.shards[side])
 
 
+def stands(objects: Objects, root: str) -> bool:
+    """Whether a snapshot was written there, to its end."""
+    return objects.exists(f"{root}/{MANIFEST}")
+
+
 def write(
     objects: Objects, root: str, source: Source, image_size: int, progress: Callable[[int], None]
 ) -> Snapshot:

@@ -1,6 +1,7 @@
 """`vitrine train`: a catalogue in BigQuery and photos in Cloud Storage become a version in the registry."""
 
 import json
+import os
 import re
 from pathlib import Path
 from uuid import uuid4
@@ -30,7 +31,7 @@ about: Mosaics.
 """
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_200)
 def test_a_catalogue_becomes_a_published_version(cloud: LocalCloud, tmp_path: Path) -> None:
     vitrine = Shell(cloud)
     usage, name, first = f"test-{uuid4().hex[:12]}", f"test-{uuid4().hex[:12]}", uuid4().int % 10**12
@@ -82,7 +83,13 @@ def test_a_configuration_that_is_wrong_is_one_line(cloud: LocalCloud, tmp_path: 
     assert "fitting.epochs: Input should be greater than or equal to 1 (got 0)" in complaint
 
 
-def test_a_catalogue_without_matching_products_is_one_line(cloud: LocalCloud, tmp_path: Path) -> None:
+def test_a_catalogue_without_matching_products_is_one_line_and_tensorflow_is_not_waited_for(
+    cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "tensorflow.py").write_text("raise AssertionError('was imported')")
+    before = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'modules'}{os.pathsep}{before}")
     config = tmp_path / "nobody.yaml"
     config.write_text(CONFIG.format(name="x", usage="nobody"))
 

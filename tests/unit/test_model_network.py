@@ -45,6 +45,11 @@ def served(weights: Weights) -> tf_keras.Model:
     return network.build_served(HEADS, SIZE, weights)
 
 
+@pytest.fixture(scope="module")
+def litert_file(served: tf_keras.Model) -> bytes:
+    return exports.integers(served)
+
+
 def _logits(model: tf_keras.Model, photos: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
     return {head: np.asarray(logits) for head, logits in model(photos.astype(np.float32)).items()}
 
@@ -85,11 +90,15 @@ def test_ranges_hold_zero_and_the_input_is_exact(weights: Weights) -> None:
 
 
 def test_rounding_moves_the_answers_little_and_litert_hardly_at_all(
-    trainable: tf_keras.Model, served: tf_keras.Model, photos: NDArray[np.uint8], tmp_path: Path
+    trainable: tf_keras.Model,
+    served: tf_keras.Model,
+    litert_file: bytes,
+    photos: NDArray[np.uint8],
+    tmp_path: Path,
 ) -> None:
     exact, rounded = _logits(trainable, photos), _logits(served, photos)
     path = tmp_path / MODEL_FILE
-    path.write_bytes(exports.integers(served))
+    path.write_bytes(litert_file)
     integers = exports.of_litert(path)(photos)
 
     for head in HEADS:
@@ -105,10 +114,10 @@ def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
-def test_the_file_holds_the_very_weights(weights: Weights, served: tf_keras.Model) -> None:
+def test_the_file_holds_the_very_weights(weights: Weights, litert_file: bytes) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=exports.integers(served))
+    interpreter = Interpreter(model_content=litert_file)
     interpreter.allocate_tensors()
     found = [
         interpreter.get_tensor(tensor["index"]).astype(np.float32) * _broadcast(tensor)
