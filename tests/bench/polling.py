@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from threading import Thread
 
 import pytest
+import uvloop
 from google.cloud.storage import Client
 
 from services.local.cloud import LocalCloud
@@ -132,4 +133,4 @@ def polled(url: str, path: str, token: str, *, clients: int, rounds: int, pause:
     async def all_of_them() -> list[float]:
         return [each for found in await asyncio.gather(*map(poll, range(clients))) for each in found]
 
-    return asyncio.run(all_of_them())
+    return uvloop.run(all_of_them())
