@@ -18,6 +18,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from services.shared.metrics import Metric
@@ -62,8 +63,13 @@ def configure(service: str, project: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter(project))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service}))
-    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+    exported = bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    # Spans that go nowhere need not be recorded: log lines and messages have their trace's id all the same.
+    provider = TracerProvider(
+        sampler=ParentBased(ALWAYS_ON if exported else ALWAYS_OFF),
+        resource=Resource.create({SERVICE_NAME: service}),
+    )
+    if exported:
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
 

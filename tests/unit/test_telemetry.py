@@ -131,6 +131,13 @@ def test_a_message_without_a_trace_begins_one(log: Log) -> None:
     assert first[TRACE] != second[TRACE]
 
 
+def test_spans_that_go_nowhere_are_recorded_only_where_the_publisher_asks_for_it(log: Log) -> None:
+    for attributes in ({}, TRACED):
+        with telemetry.handling("s", attributes):
+            logging.getLogger("x").info("text")
+    assert [entry["logging.googleapis.com/trace_sampled"] for entry in log.entries()] == [False, True]
+
+
 def test_a_broken_trace_context_begins_a_new_one(log: Log) -> None:
     with telemetry.handling("s", {"googclient_traceparent": "nonsense"}):
         logging.getLogger("x").info("text")
