@@ -839,7 +839,7 @@ def get_quality(
 # ------------------------------------------------------------------------------------- models
 
 
-@router.get("/models", tags=["models"], responses=may_raise("model-refused"))
+@router.get("/models", tags=["models"], responses=may_raise("model-refused", fields=False))
 def list_models(identity: Reader, ports: PortsOf, settings: SettingsOf) -> ModelList:
     """List the published versions, newest first."""
     pointer, versions = actions.models(ports)

@@ -75,13 +75,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "credential-unverifiable": (503, "Google's certificates cannot be asked now."),
 }
 # What any route may answer.
-EVERYWHERE = (
-    "unauthenticated",
-    "forbidden",
-    "invalid-request",
-    "too-many-requests",
-    "credential-unverifiable",
-)
+EVERYWHERE = ("unauthenticated", "forbidden", "too-many-requests", "credential-unverifiable")
 PHOTO_PROBLEMS = tuple(name for name in PROBLEMS if name in MEANINGS)
 
 _PROBLEM_SCHEMA = {
@@ -113,10 +107,16 @@ _PROBLEM_SCHEMA = {
 }
 
 
-def may_raise(*types: str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route: the problems that any may answer, and these."""
+def may_raise(*types: str, fields: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: the problems that any may answer, and these.
+
+    Args:
+        types: of the problems.
+        fields: whether it takes any field, which may be wrong.
+
+    """
     by_status: dict[int, list[str]] = {}
-    for name in (*EVERYWHERE, *types):
+    for name in (*EVERYWHERE, *(["invalid-request"] if fields else []), *types):
         by_status.setdefault(PROBLEMS[name][0], []).append(name)
     return {status: _response(status, names) for status, names in sorted(by_status.items())}
 

@@ -16,8 +16,8 @@ from tests.conftest import free_ports
 from tests.e2e.gateways import another_gateway, client, ended
 from tests.e2e.plain import Outsider
 from tests.e2e.schemathesis_hooks import JOB
+from tests.unit.gateway_shop import Shop
 from tests.unit.photos import jpeg
-from tests.unit.test_gateway_api import Shop
 
 FOLDER = Path(__file__).parent
 TIMEOUT = 900  # seconds

@@ -1,141 +1,24 @@
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.responses import PlainTextResponse
-from fastapi.testclient import TestClient
 from PIL import Image
 
 from services.gateway import asyncapi, openapi
-from services.gateway.openapi import PROBLEMS
-from services.gateway.security import Security
-from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
-from services.model.registry import Registry
-from services.shared.events import Message, Product
 from services.shared.layout import photo_uri
-from services.shared.ports import Stored
-from tests.unit.client_world import OwnedObjects, World
-from tests.unit.gateway_world import Gateway
-from tests.unit.memory_pipeline import BUCKET, MemoryPipeline
-from tests.unit.photos import BAD_PHOTOS, encoded, grey, jpeg
+from tests.unit.gateway_shop import DARK, Shop, kind
+from tests.unit.memory_pipeline import BUCKET
+from tests.unit.photos import BAD_PHOTOS, encoded, jpeg
 
 DOCUMENT: Mapping[str, Any] = json.loads(openapi.FILE.read_text())
-URN = "urn:vitrine:problem:"
-LIGHT, DARK = grey(240), grey(15)
-
-
-class Bucket(OwnedObjects):
-    """Objects; what is dropped into the upload bucket is told to the pipeline, as Cloud Storage does."""
-
-    def __init__(self, pipeline: MemoryPipeline) -> None:
-        super().__init__(pipeline.objects)
-        self.uploads: list[str] = []
-        self.notifies = True
-        self._pipeline = pipeline
-        self.create, self.read = self._create, self._read
-        self.read_back: list[str] = []  # by whoever asks the client's port
-
-    def _read(self, uri: str, **options: Any) -> Stored:
-        if uri.startswith("gs://uploads/"):
-            self.read_back.append(uri)
-        return self.memory.read(uri, **options)
-
-    def _create(self, uri: str, data: bytes, content_type: str) -> bool:
-        created = self.memory.create(uri, data, content_type)
-        bucket, _, name = uri.removeprefix("gs://").partition("/")
-        if created and bucket == "uploads":
-            self.uploads.append(uri)
-            if self.notifies:
-                resource = {"bucket": bucket, "name": name, "generation": self.memory.read(uri).generation}
-                self._pipeline.publish(
-                    "image-uploaded", json.dumps(resource).encode(), {"eventType": "OBJECT_FINALIZE"}
-                )
-                self._pipeline.run()
-        return created
-
-
-class Shop:
-    """Six products behind a gateway, all declared Light: 1 to 4 are, 5 is dark, 6 has no photo."""
-
-    def __init__(self, folder: Path, **environment: Any) -> None:
-        products = [Product(image_id=number, gender="Men", article_type="Light") for number in range(1, 7)]
-        self.world = World(products)
-        self.bucket = Bucket(self.world.pipeline)
-        self.world.objects = self.world.vitrine.objects = self.bucket
-        self.world.tables.merge_products(products)
-        for number in range(1, 6):
-            photo = encoded(DARK if number == 5 else LIGHT, "JPEG")
-            self.bucket.put(photo_uri(BUCKET, number), photo, "image/jpeg")
-        self.gateway = Gateway(folder, self.world, **environment)
-
-    @property
-    def admin(self) -> TestClient:
-        return self.gateway.client("admin")
-
-    def delivered(self) -> list[str]:
-        """Runs the pipeline; the services that had something to do."""
-        services: list[str] = []
-        self.world.pipeline.run(lambda service, message: services.append(service))
-        return services
-
-    def run(self) -> None:
-        self.world.pipeline.run()
-
-    def job(self, **request: Any) -> str:
-        """A job that is done."""
-        answer = self.admin.post("/v1/jobs", json=request)
-        assert answer.status_code == 202, answer.text
-        self.run()
-        job_id: str = answer.json()["job_id"]
-        return job_id
-
-    def begun(self) -> str:
-        """A job that has begun, and will not go on."""
-        job_id: str = self.admin.post("/v1/jobs", json={}).json()["job_id"]
-
-        def stop(service: str, message: Message) -> None:
-            if service == "staging":
-                raise InterruptedError
-
-        with pytest.raises(InterruptedError):
-            self.world.pipeline.run(stop)
-        return job_id
-
-    def publish_model(self) -> str:
-        """Publishes the model that ships under the registry's name; its version."""
-        model = load_manifest(DEFAULT_DIRECTORY)
-        registry = Registry(self.bucket, BUCKET, "fashion")
-        manifest = model.model_copy(update={"name": "fashion"})
-        for name in manifest.files:
-            uri = f"gs://{BUCKET}/models/fashion/{manifest.version}/{name}"
-            self.bucket.memory.create(uri, (DEFAULT_DIRECTORY / name).read_bytes(), "")
-        uri = f"gs://{BUCKET}/models/fashion/{manifest.version}/model.json"
-        self.bucket.memory.create(uri, manifest.model_dump_json().encode(), "")
-        assert registry.versions() == [manifest.version]
-        return manifest.version
-
-    def reject(self) -> str:
-        """Has a message rejected; the rejection's id."""
-        self.world.pipeline.publish("classification-requested", b'{"limit": 0}')
-        self.run()
-        return self.world.vitrine.rejected()[0].rejection.rejection_id
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
-
-
-def kind(answer: Any) -> str:
-    """The problem that an answer is."""
-    assert answer.headers["Content-Type"] == "application/problem+json", answer.text
-    document = answer.json()
-    assert document["status"] == answer.status_code
-    assert document["type"].startswith(URN)
-    return str(document["type"].removeprefix(URN))
 
 
 # ------------------------------------------------------------------------------------- documents
@@ -191,153 +74,6 @@ def test_every_operation_and_every_field_of_a_request_is_described() -> None:
         assert "_v1_" not in operation["operationId"]
         assert operation["description"], path
         assert operation["tags"], path
-
-
-# ------------------------------------------------------------------------------------- every documented error
-
-
-def problem_of_photo(code: str) -> Callable[[Shop], Any]:
-    return lambda shop: shop.admin.post("/v1/images", files={"photo": ("1.jpg", BAD_PHOTOS[code]())})
-
-
-def reused(shop: Shop) -> Any:
-    headers = {"Idempotency-Key": "once"}
-    shop.admin.post("/v1/jobs", json={"limit": 1}, headers=headers)
-    return shop.admin.post("/v1/jobs", json={"limit": 2}, headers=headers)
-
-
-def taken(shop: Shop) -> Any:
-    shop.job(job_id="spring", limit=1)
-    return shop.admin.post("/v1/jobs", json={"job_id": "spring", "limit": 2})
-
-
-def not_suitable(shop: Shop) -> Any:
-    job_id = shop.job(classify="none")
-    return shop.admin.post(f"/v1/jobs/{job_id}/classify", json={"classify": "both"})
-
-
-def nothing_failed(shop: Shop) -> Any:
-    job_id = shop.job(limit=1, gender="Women")
-    return shop.admin.post(f"/v1/jobs/{job_id}/retry")
-
-
-def cannot_replay(shop: Shop) -> Any:
-    rejection_id = shop.reject()
-    rows: list[Any] = shop.world.pipeline.warehouse.tables["rejected"]
-    rows[0] = {**rows[0], "topic": "unheard-of"}
-    return shop.admin.post(f"/v1/rejected/{rejection_id}/replay")
-
-
-def damaged(shop: Shop) -> Any:
-    version = shop.publish_model()
-    shop.bucket.put(f"gs://{BUCKET}/models/fashion/{version}/model.tflite", b"another", "")
-    return shop.admin.post(f"/v1/models/{version}/promote", json={"why": "better"})
-
-
-def refused(shop: Shop) -> Any:
-    shop.bucket.put(f"gs://{BUCKET}/models/fashion/v9/model.json", b"{}", "")
-    return shop.admin.get("/v1/models/v9")
-
-
-def other_question(shop: Shop) -> Any:
-    job_id = shop.job()
-    token = shop.admin.get(f"/v1/jobs/{job_id}/results", params={"limit": 1}).json()["next"]
-    return shop.admin.get(f"/v1/jobs/{job_id}/results", params={"after": token, "error": "any"})
-
-
-def forged(shop: Shop) -> Any:
-    """A changing request of a session without its token."""
-    signed_in = PlainTextResponse()
-    security: Security = shop.gateway.app.state.security
-    admin = next(key for key in shop.gateway.keys if key.role == "admin")
-    security.sessions.start(signed_in, key=admin.id)
-    cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
-    headers = {"Cookie": cookie, "Origin": shop.gateway.settings.url}
-    return shop.gateway.client().post("/v1/jobs", json={}, headers=headers)
-
-
-def too_many(shop: Shop) -> Any:
-    answers = [shop.admin.get("/v1/labels") for _ in range(41)]
-    assert answers[-1].headers["Retry-After"].isdecimal()
-    return answers[-1]
-
-
-def unverifiable(shop: Shop) -> Any:
-    header, payload, signature = "eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ", "e30", "c2ln"
-    token = f"{header}.{payload}.{signature}"
-    return shop.gateway.client().get("/v1/jobs", headers={"Authorization": f"Bearer {token}"})
-
-
-# Problem -> what produces it.
-PRODUCED: Mapping[str, Callable[[Shop], Any]] = {
-    "malformed-request": lambda shop: shop.admin.post(
-        "/v1/jobs", content=b'{"limit": ', headers={"Content-Type": "application/json"}
-    ),
-    "unauthenticated": lambda shop: shop.gateway.client().get("/v1/jobs"),
-    "credential-unverifiable": unverifiable,
-    "forbidden": lambda shop: shop.gateway.client("viewer").post("/v1/jobs", json={}),
-    "forged-request": forged,
-    "job-not-found": lambda shop: shop.admin.get("/v1/jobs/nobodys"),
-    "photo-not-found": lambda shop: shop.admin.get(f"/v1/jobs/{shop.job()}/photos/6"),
-    "prediction-not-found": lambda shop: shop.admin.get(f"/v1/images/{'0' * 32}"),
-    "model-not-found": lambda shop: shop.admin.get("/v1/models/v1"),
-    "rejection-not-found": lambda shop: shop.admin.post(f"/v1/rejected/{'0' * 32}/replay"),
-    "job-id-taken": taken,
-    "idempotency-key-reused": reused,
-    "confirmation-needed": lambda shop: shop.admin.post("/v1/jobs", json={"classify": "originals"}),
-    "job-not-ended": lambda shop: shop.admin.post(f"/v1/jobs/{shop.begun()}/retry"),
-    "job-not-suitable": not_suitable,
-    "nothing-to-retry": nothing_failed,
-    "cannot-replay": cannot_replay,
-    "cannot-promote": damaged,
-    "cannot-roll-back": lambda shop: shop.admin.post("/v1/models/rollback", json={"why": "worse"}),
-    "model-refused": refused,
-    "too-large": lambda shop: shop.admin.post("/v1/jobs", content=b" " * (2 * 1024 * 1024)),
-    "page-of-another-question": other_question,
-    "invalid-request": lambda shop: shop.admin.post("/v1/jobs", json={"limit": 0}),
-    "too-many-requests": too_many,
-} | {code: problem_of_photo(code) for code in BAD_PHOTOS}
-
-ENVIRONMENT: Mapping[str, Mapping[str, str]] = {
-    "confirmation-needed": {"VITRINE_COST_LIMIT": "0"},
-    "too-many-requests": {"VITRINE_RATE_LIMIT": "40/minute"},
-    "credential-unverifiable": {
-        "VITRINE_AUDIENCES": "vitrine",
-        "VITRINE_CERTS_URL": "http://127.0.0.1:1/certs",
-    },
-}
-
-
-def test_every_documented_problem_is_produced_by_a_test() -> None:
-    documented = {
-        name
-        for _, _, operation in operations()
-        for response in operation["responses"].values()
-        for name in response.get("content", {}).get("application/problem+json", {}).get("examples", {})
-    }
-    assert documented == PRODUCED.keys() == PROBLEMS.keys()
-
-
-@pytest.mark.parametrize("problem", PRODUCED)
-def test_a_problem_is_answered_as_it_is_documented(problem: str, tmp_path: Path) -> None:
-    shop = Shop(tmp_path, **ENVIRONMENT.get(problem, {}))
-    answer = PRODUCED[problem](shop)
-    assert (answer.status_code, kind(answer)) == (PROBLEMS[problem][0], problem)
-    assert answer.json()["detail"]
-    operation = next(
-        operation
-        for method, path, operation in operations()
-        if method == answer.request.method and matches(path, answer.request.url.path)
-    )
-    documented = operation["responses"][str(answer.status_code)]["content"]["application/problem+json"]
-    assert problem in documented["examples"]
-
-
-def matches(template: str, path: str) -> bool:
-    parts, given = template.split("/"), path.split("/")
-    return len(parts) == len(given) and all(
-        part == got or part.startswith("{") for part, got in zip(parts, given, strict=True)
-    )
 
 
 # ------------------------------------------------------------------------------------- jobs
@@ -642,7 +378,7 @@ def test_an_uploaded_photo_is_answered_with_what_the_model_says(shop: Shop) -> N
 
 @pytest.mark.parametrize("code", BAD_PHOTOS)
 def test_of_a_photo_that_cannot_be_used_nothing_is_written(shop: Shop, code: str) -> None:
-    problem_of_photo(code)(shop)
+    shop.admin.post("/v1/images", files={"photo": ("1.jpg", BAD_PHOTOS[code]())})
     assert shop.bucket.uploads == []
     assert shop.bucket.names("gs://uploads/") == []
 
