@@ -9,6 +9,9 @@ import pytest
 
 from services.local.cloud import LocalCloud, down, up
 
+# Of the tables that are printed. Consoles read it when they are made, which is when their module is imported.
+os.environ["COLUMNS"] = "120"
+
 FIRST_PORT, LAST_PORT = 10_000, 32_000
 
 _given: set[int] = set()

@@ -23,7 +23,7 @@ class CommandLine:
             name: value
             for name, value in os.environ.items()
             if not name.endswith("EMULATOR_HOST") and not name.startswith("VITRINE_")
-        } | {"VITRINE_HOME": str(cloud.home), "COLUMNS": "120"}
+        } | {"VITRINE_HOME": str(cloud.home)}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """What came of a command."""
