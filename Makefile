@@ -40,7 +40,7 @@ training: $(VENV)/.training ## install what `vitrine train` needs
 notebook: $(VENV)/.notebook ## install what services/client/quickstart.ipynb needs
 
 test: $(VENV)/.test $(VENV)/.checkov test-data lint ## install the rest, then all checks and tests
-	$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 fuzz: $(VENV)/.test ## ask the API of a local cloud all that the fuzzer can ask: many minutes
 	VITRINE_FUZZ_PHASES=examples,coverage,fuzzing,stateful $(BIN)/pytest tests/e2e/test_gateway_schema.py
