@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -41,10 +42,8 @@ def _free(port: int) -> bool:
 @pytest.fixture(scope="module", autouse=True)
 def environment_as_before() -> Iterator[None]:
     """Takes back what a file's tests wrote into the environment, as whoever connects a client here does."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from typer.testing import CliRunner
 
@@ -27,14 +28,8 @@ class CommandLine:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """What came of a command."""
-        before = dict(os.environ)
-        os.environ.clear()
-        os.environ.update(self._environment)
-        try:
+        with patch.dict(os.environ, self._environment, clear=True):
             done = CliRunner().invoke(app, arguments, catch_exceptions=False)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
         return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
     def __call__(self, *arguments: str) -> str:
