@@ -1,7 +1,7 @@
 """Which photos a model version was trained on, so that nobody takes its opinion of them for independent.
 
-A model that has learnt a wrong label agrees with it. A photo is known by its bytes, not by its product's id: two shops
-may use the same id, and the same file under another name teaches the same.
+A model that has learnt a wrong label agrees with it. A photo is known by its bytes, not by its product's id:
+two shops may use the same id, and the same file under another name teaches the same.
 """
 
 from collections.abc import Iterable
