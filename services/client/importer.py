@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from services.client.ports import ObjectFacts, Objects, Tables
+from services.shared.errors import ObjectNotFoundError
+from services.shared.events import Product
 from services.shared.layout import photo_uri
 from services.shared.styles import Catalogue
 
@@ -46,7 +47,7 @@ def upload_photos(
     try:
         futures = {
             threads.submit(
-                _transfer, catalogue.photo(product), photo_uri(bucket, product.image_id), standing, objects
+                _transfer, catalogue, product, photo_uri(bucket, product.image_id), standing, objects
             ): product
             for product in catalogue.products
         }
@@ -68,10 +69,12 @@ def load_products(catalogue: Catalogue, tables: Tables) -> None:
         tables.merge_products(catalogue.products)
 
 
-def _transfer(path: Path, uri: str, standing: Mapping[str, ObjectFacts], objects: Objects) -> Transfer:
+def _transfer(
+    catalogue: Catalogue, product: Product, uri: str, standing: Mapping[str, ObjectFacts], objects: Objects
+) -> Transfer:
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+        data = catalogue.photo(product)
+    except ObjectNotFoundError:
         return "missing"
     md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
     if standing.get(uri) == ObjectFacts(len(data), md5):

@@ -19,7 +19,8 @@ from services.client.review import truths
 if TYPE_CHECKING:
     # At run time they are imported where they are used: not everybody who has the client has TensorFlow.
     from services.shared.ports import Objects
-    from services.training.config import Config
+    from services.training.config import CatalogueData, Config, MixtureData
+    from services.training.duplicates import Sides
     from services.training.examples import Source
 
 err = Console(stderr=True, highlight=False)
@@ -37,6 +38,10 @@ def train(
     folder: Annotated[
         Path | None, typer.Option(help="Keeps snapshot and checkpoints here and not in the bucket.")
     ] = None,
+    data: Annotated[
+        Path,
+        typer.Option(help="Where relative paths of the configuration begin. Default: the working directory."),
+    ] = Path(),
     seed: Annotated[int | None, typer.Option(help="Else the configuration's.")] = None,
     publish: Annotated[bool, typer.Option(help="Uploads the version; it serves nobody yet.")] = False,
 ) -> None:
@@ -51,9 +56,11 @@ def train(
     if seed is not None:
         config = config.model_copy(update={"seed": seed})
     try:
+        from services.shared.clothing_dataset import ClothingError
         from services.shared.styles import StylesError
         from services.training.catalogue import DatasetError
         from services.training.folder import FolderObjects
+        from services.training.mixture import MixtureError
         from services.training.snapshot import SnapshotError, stands
     except ImportError as error:
         raise _missing(error) from error
@@ -68,11 +75,12 @@ def train(
     directory = out or options.home / "models" / name
     started = time.monotonic()
     counted = None
-    if isinstance(config.data, configurations.CatalogueData) and not stands(objects, f"{root}/snapshot"):
+    told_first = configurations.CatalogueData | configurations.MixtureData
+    if isinstance(config.data, told_first) and not stands(objects, f"{root}/snapshot"):
         # TensorFlow takes many seconds to import: whether there is anything to learn is told before.
         try:
-            counted = _source(config, options, name)
-        except (StylesError, DatasetError) as error:
+            counted = _source(config, options, name, data)
+        except (StylesError, ClothingError, MixtureError, DatasetError) as error:
             raise ClientError(str(error)) from error
     try:
         from services.training.deepfashion import FormatError
@@ -84,7 +92,7 @@ def train(
     try:
         manifest = run_job(
             config,
-            lambda: counted or _source(config, options, name),
+            lambda: counted or _source(config, options, name, data),
             objects,
             root,
             directory,
@@ -92,7 +100,16 @@ def train(
             command=shlex.join(["vitrine", "train", configuration, "--seed", str(config.seed)]),
             revision=_revision(),
         )
-    except (StylesError, FormatError, DatasetError, SnapshotError, FittingError, ExportError) as error:
+    except (
+        StylesError,
+        ClothingError,
+        MixtureError,
+        FormatError,
+        DatasetError,
+        SnapshotError,
+        FittingError,
+        ExportError,
+    ) as error:
         raise ClientError(str(error)) from error
     if publish:
         from services.model.registry import Registry
@@ -102,16 +119,14 @@ def train(
     print(manifest.version)
 
 
-def _source(config: "Config", options: Options, run: str) -> "Source":
+def _source(config: "Config", options: Options, run: str, folder: Path) -> "Source":
     """The data that the configuration names; a catalogue's labels are counted already.
 
     Raises:
-        StylesError, FormatError, DatasetError: nothing can be learnt from it.
+        StylesError, ClothingError, MixtureError, FormatError, DatasetError: nothing can be learnt from it.
 
     """
-    from services.training.catalogue import CatalogueSource
-    from services.training.config import DeepFashionData, DemoData
-    from services.training.fashion_products import folder_source
+    from services.training.config import CatalogueData, DeepFashionData, DemoData
 
     data = config.data
     if isinstance(data, DemoData):
@@ -121,14 +136,59 @@ def _source(config: "Config", options: Options, run: str) -> "Source":
     if isinstance(data, DeepFashionData):
         from services.training.deepfashion import DeepFashionSource  # imports TensorFlow
 
-        return DeepFashionSource(data.folder)
+        return DeepFashionSource(folder / data.folder)
+    if isinstance(data, CatalogueData):
+        return _catalogue_source(data, options, run, folder)
+    return _mixture(data, options, run, folder)
+
+
+def _mixture(data: "MixtureData", options: Options, run: str, folder: Path) -> "Source":
+    from services.shared.clothing_dataset import label_map
+    from services.training.clothing import ClothingSource
+    from services.training.config import CatalogueData, ClothingData
+    from services.training.duplicates import Sides
+    from services.training.fashion_mnist import FashionMnistSource
+    from services.training.mixture import Mixture, Part
+
+    sides = Sides()
+    parts = []
+    for name, part in data.parts.items():
+        if isinstance(part, CatalogueData):
+            parts.append(Part(name, _catalogue_source(part, options, f"{run}-{name}", folder, sides)))
+        elif isinstance(part, ClothingData):
+            source = ClothingSource(
+                folder / part.folder,
+                label_map("clothing-dataset"),
+                official_split=part.official_split and folder / part.official_split,
+                validate_share=part.validate_share,
+                new_sender_share=part.new_sender_share,
+                sides=sides,
+            )
+            parts.append(Part(name, source))
+        else:
+            adds = frozenset((head, label) for head, labels in part.adds.items() for label in labels)
+            grey = FashionMnistSource(label_map("fashion-mnist"), part.validate_photos)
+            parts.append(Part(name, grey, adds))
+    catalogues = frozenset(name for name, part in data.parts.items() if isinstance(part, CatalogueData))
+    return Mixture(parts, same_taxonomy=catalogues)
+
+
+def _catalogue_source(
+    data: "CatalogueData", options: Options, run: str, folder: Path, sides: "Sides | None" = None
+) -> "Source":
+    from services.training.catalogue import CatalogueSource, TestSide
+    from services.training.fashion_products import folder_source
+
+    test = TestSide(data.test_from, data.test_years == "odd", data.test_share)
     if data.folder is not None:
         return folder_source(
-            data.folder,
+            folder / data.folder,
             data.filters,
             minimum_photos=data.minimum_photos,
             validate_share=data.validate_share,
-            test_from=data.test_from,
+            test=test,
+            origin=data.origin,
+            sides=sides,
         )
     from services.shared.google_bigquery import BigQueryCatalogue
 
@@ -141,10 +201,12 @@ def _source(config: "Config", options: Options, run: str) -> "Source":
         selection_id=f"training-{run}-{uuid.uuid4().hex[:8]}",
         minimum_photos=data.minimum_photos,
         validate_share=data.validate_share,
-        test_from=data.test_from,
+        test=test,
         read_from={"table": f"{target.project}.{target.dataset}.products", "bucket": target.bucket},
         # What people said is nearer to the truth than what sellers typed.
         judged=truths(vitrine.tables.labels(None, None)),
+        origin=data.origin,
+        sides=sides,
     )
 
 

@@ -1,12 +1,16 @@
 """The layout of "Fashion Product Images" on disk: styles.csv and images/<id>.jpg."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from services.shared.errors import ObjectNotFoundError
 from services.shared.events import Product, describe
+from services.shared.folders import Folder, FolderError, open_folder
 
+STYLES = "styles.csv"
 MAX_ID = 2**63 - 1  # BigQuery's INT64
 YEARS = range(1900, 2101)
 
@@ -42,26 +46,35 @@ class BadRow:
 class Catalogue:
     """A folder's products, each id once, and the lines that were left out."""
 
-    folder: Path
+    folder: Folder
     products: tuple[Product, ...]
     bad_rows: tuple[BadRow, ...]
 
-    def photo(self, product: Product) -> Path:
-        """Where the photo of a product should be."""
-        return self.folder / "images" / f"{product.image_id}.jpg"
+    def photo(self, product: Product) -> bytes:
+        """The photo of a product.
+
+        Raises:
+            ObjectNotFoundError: there is none.
+            FolderError: the zip that holds it is damaged there.
+
+        """
+        return self.folder.read(f"images/{product.image_id}.jpg")
 
 
-def read_catalogue(folder: Path) -> Catalogue:
-    """Reads styles.csv.
+def read_catalogue(path: Path) -> Catalogue:
+    """Read styles.csv of a folder, or of a zip as it was downloaded.
 
     Raises:
         StylesError: there is none, or its header is another.
 
     """
-    styles = folder / "styles.csv"
-    if not styles.is_file():
-        raise StylesError(f"{folder} has no styles.csv")
-    with styles.open("rb") as lines:
+    try:
+        folder = open_folder(path, (STYLES,))
+        content = folder.read(STYLES)
+    except (FolderError, ObjectNotFoundError) as error:
+        raise StylesError(str(error)) from error
+    styles = f"{folder.where}: {STYLES}"
+    with io.BytesIO(content) as lines:
         header = next(lines, b"").decode("utf-8-sig", errors="replace").strip()
         if header != ",".join(COLUMNS):
             raise StylesError(f"{styles}: the first line must be {','.join(COLUMNS)}")

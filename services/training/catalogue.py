@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from services.model.learnt import photo_digest
 from services.model.preprocessing import to_array
 from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import Filters, Product
@@ -50,11 +51,46 @@ class Photos(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class TestSide:
+    """Which products test.
+
+    Args:
+        from_year: those of this year and later, so that a model is tested with collections that came after
+            those it knows.
+        odd_years: those of odd years, as the published figures of Fashion Product Images have it.
+        share: a share of all products, drawn by a digest of their ids.
+
+    With none of them, the newest products test, about `TEST_SHARE` of those that have a year.
+    """
+
+    from_year: int | None = None
+    odd_years: bool = False
+    share: float | None = None
+
+    @property
+    def by_newest(self) -> bool:
+        """Whether the first year that tests is still to be chosen."""
+        return self.from_year is None and not self.odd_years and self.share is None
+
+    def __str__(self) -> str:
+        if self.share is not None:
+            return f"a random {self.share:.0%} of the products"
+        return "odd years" if self.odd_years else f"from {self.from_year} on"
+
+    def has(self, year: int | None, drawn: bool) -> bool:
+        """Whether a product of a year tests; `drawn` is whether the digest of its id fell into the share."""
+        if self.share is not None:
+            return drawn
+        if year is None:
+            return False
+        return year % 2 == 1 if self.odd_years else self.from_year is not None and year >= self.from_year
+
+
 class CatalogueSource:
     """The products that match filters, as examples: a `services.training.examples.Source`.
 
-    The test side has the products from the year `test_from` on, so that a model is tested with collections
-    that came after those it knows. All others, those without a year too, train, but for the share that a
+    `TestSide` says which products test. All others, those without a year too, train, but for the share that a
     digest of their ids draws: they validate. So the side depends on nothing but the product's id and year;
     only a near-duplicate of a photo that is on another side goes there, and is left out if there are two.
 
@@ -73,10 +109,12 @@ class CatalogueSource:
         selection_id: str,
         minimum_photos: int,
         validate_share: float,
-        test_from: int | None,
+        test: TestSide,
         read_from: Mapping[str, str],
         judged: Judged = MappingProxyType({}),
         left_out: Sequence[LeftOut] = (),
+        origin: str = "photo",
+        sides: Sides | None = None,
     ) -> None:
         """Select the products and count their labels; no photo is fetched.
 
@@ -88,11 +126,13 @@ class CatalogueSource:
             selection_id: names the selection as `Catalogue.select` has it; BigQuery forgets it after a day.
             minimum_photos: that train, of each label that is learnt. One it takes in any case.
             validate_share: of the products that do not test, from 0 to 1.
-            test_from: the first year that tests; None: the one from which on come nearest to `TEST_SHARE`.
+            test: which products test.
             read_from: where the rows come from, for the description.
             judged: what people say of products: id -> column -> the label; it takes the place of the row's.
                 None: there is no telling, so that the label is UNKNOWN. The filters see the row as it is.
             left_out: what did not even become a row.
+            origin: of the examples.
+            sides: where the pictures of other sources are, so that no picture is on two sides.
 
         Raises:
             DatasetError: no product matches, none has a photo, none trains or tests, or there is no head.
@@ -101,6 +141,9 @@ class CatalogueSource:
         self._photos, self._bucket = photos, bucket
         self._judged = judged
         self._validate_share = validate_share
+        self._origin = origin
+        self._sides = sides
+        self._test = test
         self._minimum_photos = max(1, minimum_photos)
         self._selection = catalogue.select(selection_id, filters)
         self._with_photo = _ids(photos, bucket)
@@ -111,7 +154,7 @@ class CatalogueSource:
             raise DatasetError(
                 f"{self._selection.total} products match the filters {chosen}, none has a photo {where}"
             )
-        self._split = _Split(_test_from(census) if test_from is None else test_from)
+        self._split = _Split(TestSide(_test_from(census)) if test.by_newest else test)
         _check_sides(census, self._split)
         self.heads, unlearnt = _heads(census, self._split, self._minimum_photos)
         _check_heads(census, self._split, self.heads, unlearnt, self._minimum_photos)
@@ -128,7 +171,7 @@ class CatalogueSource:
             "selection": selection_id,
             "products": str(self._selection.total),
             "with a photo": str(census.photos),
-            "test_from": f"{self._split.test_from}{', chosen' if test_from is None else ''}",
+            "test": f"{self._split.test}{', chosen' if test.by_newest else ''}",
             "validate_share": str(validate_share),
             "minimum_photos": str(minimum_photos),
             "labels by people": str(sum(len(_columns(truth)) for truth in judged.values())),
@@ -149,7 +192,7 @@ class CatalogueSource:
             DatasetError: of the photos that train, or of those that test, none can be used.
 
         """
-        sides, findings = Sides(), _Findings()
+        sides, findings = self._sides if self._sides is not None else Sides(), _Findings()
         for own in _ORDER:
             for product, labels, photo in self._usable(own, image_size, findings):
                 side = sides.place(photo.signature, own)
@@ -160,7 +203,8 @@ class CatalogueSource:
                 findings.examples[side] += 1
                 if side == "train":
                     findings.trained.update(labels.items())
-                yield side, Example(str(product.image_id), photo.pixels, labels, "photo", product.year)
+                key = str(product.image_id)
+                yield side, Example(key, photo.pixels, labels, self._origin, product.year, photo.digest)
         self._found = list(findings.left_out(self.heads, self._minimum_photos))
         if not (findings.examples["train"] and findings.examples["test"]):
             reasons = "; ".join(f"{each.what} ({each.count}): {each.why}" for each in self._found)
@@ -176,8 +220,10 @@ class CatalogueSource:
         return bool(place < len(self._with_photo) and self._with_photo[place] == product.image_id)
 
     def _kind(self, product: Product) -> "_Kind":
-        drawn = int(digest("validate", product.image_id)[:8], 16) / 2**32
-        return product.year, drawn < self._validate_share
+        def drawn(name: str, share: float) -> bool:
+            return int(digest(name, product.image_id)[:8], 16) / 2**32 < share
+
+        return product.year, drawn("test", self._test.share or 0), drawn("validate", self._validate_share)
 
     def _census(self) -> "_Census":
         census = _Census()
@@ -230,7 +276,7 @@ class CatalogueSource:
             return "photo-too-large"
         except ImageError as unusable:
             return unusable.code
-        return _Photo(to_array(image, image_size), signature(image))
+        return _Photo(to_array(image, image_size), signature(image), photo_digest(stored.data))
 
 
 def _columns(truth: Mapping[str, str | None]) -> Mapping[str, str | None]:
@@ -240,25 +286,26 @@ def _columns(truth: Mapping[str, str | None]) -> Mapping[str, str | None]:
 
 _ORDER: tuple[Side, ...] = ("train", "validate", "test")
 
-# What decides the side of a product: its year, and whether it was drawn to validate.
-type _Kind = tuple[int | None, bool]
+# What decides the side of a product: its year, whether it was drawn to test, and to validate.
+type _Kind = tuple[int | None, bool, bool]
 
 
 @dataclass(frozen=True)
 class _Photo:
     pixels: NDArray[np.uint8]
     signature: Signature
+    digest: int
 
 
 @dataclass(frozen=True)
 class _Split:
-    test_from: int
+    test: TestSide
 
     def side(self, kind: _Kind) -> Side:
-        year, drawn = kind
-        if year is not None and year >= self.test_from:
+        year, tests, validates = kind
+        if self.test.has(year, tests):
             return "test"
-        return "validate" if drawn else "train"
+        return "validate" if validates else "train"
 
     def sides(self, kinds: Counter[_Kind]) -> Counter[Side]:
         sides: Counter[Side] = Counter()
@@ -304,7 +351,7 @@ class _Census:
     @property
     def years(self) -> Counter[int | None]:
         years: Counter[int | None] = Counter()
-        for (year, _), count in self.kinds.items():
+        for (year, *_), count in self.kinds.items():
             years[year] += count
         return years
 
@@ -382,8 +429,8 @@ def _test_from(census: _Census) -> int:
 def _check_sides(census: _Census, split: _Split) -> None:
     sides = split.sides(census.kinds)
     takes: Mapping[Side, str] = {
-        "train": f"one before {split.test_from} or without a year that does not validate",
-        "test": f"one from {split.test_from} on",
+        "train": f"one that neither validates nor tests; {split.test} test",
+        "test": f"one of those that test: {split.test}",
     }
     for side, expected in takes.items():
         if not sides[side]:
@@ -407,7 +454,7 @@ def _heads(
                 learnt.append(label)
                 continue
             why = (
-                f"only from {split.test_from} on: it cannot be learnt"
+                f"only among those that test ({split.test}): it cannot be learnt"
                 if sides["test"] == sides.total()
                 else f"{sides['train']} photos that train, {minimum_photos} are needed"
             )
@@ -437,5 +484,5 @@ def _check_heads(
         split.sides(census.labels[head][label])["test"] for head, labels in heads.items() for label in labels
     ):
         raise DatasetError(
-            f"nothing can be tested: from {split.test_from} on no product has a label of a head"
+            f"nothing can be tested: of those that test ({split.test}) no product has a label of a head"
         )

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from services.model.manifest import Identifier
 from services.shared.events import Filters, describe
@@ -31,20 +31,76 @@ class DemoData(_Settings):
     tested: int = Field(default=2_000, ge=0)
 
 
-class CatalogueData(_Settings):
+class _Data(_Settings):
+    # How often an epoch shows each photo that trains: 0.2 shows another fifth of them each time.
+    shown: float = Field(default=1.0, gt=0, le=10)
+
+
+class CatalogueData(_Data):
     """`services.training.catalogue.CatalogueSource`."""
 
     kind: Literal["catalogue"]
-    # A folder in the layout of Fashion Product Images; not given: the table `products` and the bucket.
+    # A folder or zip in the layout of Fashion Product Images; not given: the table `products` and the bucket.
     folder: Path | None = None
     # As a request's: which products. Not given: all.
     filters: Filters = Filters()
-    # Products from this year on are the test side. Not given: about the newest 15 %.
+    # Which products test: those from a year on, those of odd years, or a random share. Not given: about the
+    # newest 15 %.
     test_from: int | None = None
+    test_years: Literal["odd"] | None = None
+    test_share: float | None = Field(default=None, gt=0, lt=1)
     # A label with fewer photos in the training span is not learnt.
     minimum_photos: int = Field(default=20, ge=1)
     # Of the training span: what is chosen and calibrated by.
     validate_share: float = Field(default=0.1, gt=0, lt=1)
+    # What its photos are called in figures, which are never of several origins mixed.
+    origin: str = "photo"
+
+    @model_validator(mode="after")
+    def _one_test_side(self) -> Self:
+        given = [
+            name for name in ("test_from", "test_years", "test_share") if getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(f"{given[1]}: must not be given with {given[0]}")
+        return self
+
+
+class ClothingData(_Data):
+    """`services.training.clothing.ClothingSource`."""
+
+    kind: Literal["clothing"]
+    origin: ClassVar[str] = "snapshot"
+    # A folder or zip in the layout of clothing-dataset.
+    folder: Path
+    # clothing-dataset-small's split: a CSV file with the columns image and split.
+    official_split: Path | None = None
+    # Shares of the senders.
+    validate_share: float = Field(default=0.05, gt=0, lt=1)
+    new_sender_share: float = Field(default=0.08, ge=0, lt=1)
+
+
+class FashionMnistData(_Data):
+    """`services.training.fashion_mnist.FashionMnistSource`."""
+
+    kind: Literal["fashion_mnist"]
+    origin: ClassVar[str] = "grey_photo"
+    validate_photos: int = Field(default=1_000, ge=1)
+    # Labels that the first part does not have: head -> labels.
+    adds: dict[str, tuple[str, ...]] = {}
+
+
+class MixtureData(_Settings):
+    """`services.training.mixture.Mixture`: the first part has the labels that the others are told in."""
+
+    kind: Literal["mixture"]
+    parts: dict[
+        Identifier, Annotated[CatalogueData | ClothingData | FashionMnistData, Field(discriminator="kind")]
+    ] = Field(min_length=1)
+
+    def shown_by_origin(self) -> dict[str, float]:
+        """Origin -> how often an epoch shows each of its photos."""
+        return {part.origin: part.shown for part in self.parts.values()}
 
 
 class DeepFashionData(_Settings):
@@ -58,6 +114,12 @@ class Augmentation(_Settings):
     """How far training photos are varied; each a share between 0 and 1."""
 
     mirrored: float = Field(default=0.5, ge=0, le=1)
+    # Photos whose white background gets another colour.
+    grounded: float = Field(default=0.0, ge=0, le=1)
+    # Batches that are made as blurred as photos of fewer pixels are.
+    resampled: float = Field(default=0.0, ge=0, le=1)
+    # Photos that are made narrower or a little wider.
+    stretched: float = Field(default=0.0, ge=0, le=1)
     # Photos of which a rectangle is painted over (Zhong et al., Random Erasing, AAAI 2020).
     erased: float = Field(default=0.3, ge=0, le=1)
     # Batches that are blended with themselves in another order (Zhang et al., mixup, ICLR 2018), and the
@@ -86,16 +148,28 @@ class Fitting(_Settings):
     augmentation: Augmentation = Augmentation()
 
 
+class Coarse(Fitting):
+    """Epochs on photos of fewer pixels, before all others: there an epoch takes half the time or less.
+
+    Tan and Le, "EfficientNetV2", ICML 2021, call it progressive learning.
+    """
+
+    image_size: int = Field(ge=32, le=512)
+
+
 class Config(_Settings):
     """What to train on, how, and what the result has to hold."""
 
     name: Identifier
-    data: Annotated[DemoData | CatalogueData | DeepFashionData, Field(discriminator="kind")]
+    data: Annotated[DemoData | CatalogueData | DeepFashionData | MixtureData, Field(discriminator="kind")]
     # Pixels of a side of the square that the network is given.
     image_size: int = Field(default=112, ge=32, le=512)
     # As `services.model.network.build`: for photos of few pixels.
     small_photos: bool = False
     seed: int = 0
+    # Heads of which each label of the next has one parent, the broadest first: answers never contradict it.
+    hierarchy: tuple[str, ...] = ()
+    coarse: Coarse | None = None
     fitting: Fitting
     # The epochs with the activations rounded to 8 bits, from the fitted weights on.
     rounding: Fitting
@@ -114,6 +188,10 @@ class Config(_Settings):
     held_out: str
     # For the card, in Markdown: what the data are, whose they are, and what the model cannot do.
     about: str
+
+    def shown(self) -> dict[str, float]:
+        """Origin -> how often an epoch shows each of its photos; origins that are not named: once."""
+        return self.data.shown_by_origin() if isinstance(self.data, MixtureData) else {}
 
 
 def read(name: str) -> Config:

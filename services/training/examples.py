@@ -22,6 +22,7 @@ class Example:
     labels: Mapping[str, int]  # head -> index of its label, or UNKNOWN
     origin: str  # "photo", "tinted", "drawn": figures are never mixed between them
     year: int | None  # of the collection
+    photo: int = 0  # services.model.learnt.photo_digest of its file; 0 where it comes from none
 
 
 @dataclass(frozen=True)

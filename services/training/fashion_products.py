@@ -7,12 +7,14 @@ rows are kept in memory, some 2 KB each, the photos are not.
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
+from services.shared.errors import ImageError
 from services.shared.events import Filters
+from services.shared.folders import Folder, FolderError
 from services.shared.memory import MemoryCatalogue
 from services.shared.ports import Stored
 from services.shared.styles import read_catalogue
-from services.training.catalogue import CatalogueSource
+from services.training.catalogue import CatalogueSource, TestSide
+from services.training.duplicates import Sides
 from services.training.examples import LeftOut
 
 _BUCKET = "folder"
@@ -25,9 +27,11 @@ def folder_source(
     *,
     minimum_photos: int,
     validate_share: float,
-    test_from: int | None,
+    test: TestSide,
+    origin: str = "photo",
+    sides: Sides | None = None,
 ) -> CatalogueSource:
-    """The folder's products; the arguments are as `CatalogueSource` has them.
+    """The products of a folder or zip; the arguments are those of `CatalogueSource`.
 
     Raises:
         services.shared.styles.StylesError: there is no styles.csv, or it has another header.
@@ -37,34 +41,33 @@ def folder_source(
     catalogue = read_catalogue(folder)
     return CatalogueSource(
         MemoryCatalogue(catalogue.products),
-        FolderPhotos(folder),
+        FolderPhotos(catalogue.folder),
         _BUCKET,
         filters,
         selection_id=str(folder),
         minimum_photos=minimum_photos,
         validate_share=validate_share,
-        test_from=test_from,
-        read_from={"folder": str(folder)},
+        test=test,
+        read_from={"folder": folder.name},
         left_out=[LeftOut(f"line {row.line}", 1, row.reason) for row in catalogue.bad_rows],
+        origin=origin,
+        sides=sides,
     )
 
 
 class FolderPhotos:
-    """A folder in the place of a bucket, to be read; implements `services.training.catalogue.Photos`."""
+    """A folder in place of a bucket, to be read; implements `services.training.catalogue.Photos`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         self._folder = folder
         # Listed once, where the disk would be asked a hundred times.
-        self._names = [f"{_ROOT}images/{path.name}" for path in folder.joinpath("images").glob("*.jpg")]
+        self._names = [_ROOT + name for name in folder.names("images") if name.endswith(".jpg")]
 
     def read(self, uri: str, *, generation: int | None = None, max_bytes: int | None = None) -> Stored:  # noqa: D102
-        path = self._folder / uri.removeprefix(_ROOT)
         try:
-            if max_bytes is not None and path.stat().st_size > max_bytes:
-                raise ObjectTooLargeError(f"{path} has more than {max_bytes} bytes")
-            return Stored(path.read_bytes(), 1)
-        except FileNotFoundError as error:
-            raise ObjectNotFoundError(str(path)) from error
+            return Stored(self._folder.read(uri.removeprefix(_ROOT), max_bytes), 1)
+        except FolderError as error:
+            raise ImageError("photo-corrupt") from error
 
     def names(self, prefix: str) -> Sequence[str]:  # noqa: D102
         return [name for name in self._names if name.startswith(prefix)]

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ from services.training.snapshot import Shard, Snapshot
 # Shards that are shuffled with each other.
 SHUFFLED_SHARDS = 8
 PREFETCHED_BATCHES = 8
-PREDICTED_AT_ONCE = 256
+# Of a batch: a head is weighted as if so much of it were known at least.
+KNOWN_SHARE = 0.25
 
 
 class FittingError(RuntimeError):
@@ -139,23 +141,30 @@ def fit(
     seed: int,
     checkpoint: Checkpoint,
     say: Callable[[str], None],
+    *,
+    shown: Mapping[str, float] = MappingProxyType({}),
+    after_first_epoch: Callable[[], None] = lambda: None,
 ) -> list[Epoch]:
     """Fit a network, from the checkpoint on if there is one; it ends with the best epoch's averaged weights.
 
     Args:
-        network: `services.model.network.build`'s, of either form; what is not trainable in it stays.
-        snapshot: has the network's heads and image size.
+        network: `services.model.network.build`'s, of either form; what is not trainable in it stays. Photos are
+            made smaller to the size that it takes.
+        snapshot: has the network's heads.
         settings: how.
         seed: of order and augmentation.
         checkpoint: where to begin, and what is written to on the way.
         say: is told how it goes, in lines for people.
+        shown: origin -> how often an epoch shows each of its photos; else once.
+        after_first_epoch: is called while the network has the averaged weights of the first epoch.
 
     Raises:
         FittingError: the snapshot has less than a batch to train on, or another run uses the checkpoint.
 
     """
     heads = list(snapshot.manifest.heads)
-    epoch_steps = snapshot.manifest.examples["train"] // settings.batch
+    epoch_steps = _epoch_steps(snapshot, settings.batch, shown)
+    size = network.input_shape[1]
     if not epoch_steps:
         raise FittingError(
             f"{snapshot.manifest.examples['train']} examples to train on are less than a batch of "
@@ -199,7 +208,7 @@ def fit(
 
     started, first = time.monotonic(), state.step
     if not _stopped(state.history, settings):
-        for pixels, targets in _batches(snapshot, settings, seed, state.step, steps):
+        for pixels, targets in _batches(snapshot, settings, seed, size, shown, state.step, steps):
             state.losses.append(float(step(pixels, targets)))
             state.step += 1
             if state.step % epoch_steps == 0:
@@ -212,6 +221,8 @@ def fit(
                 state.losses = []
                 if max(state.history, key=_score) is epoch:
                     state.best = network.get_weights()
+                if epoch.number == 1:
+                    after_first_epoch()
                 network.set_weights(now)
                 save()
                 pace = (time.monotonic() - started) / (state.step - first)
@@ -233,8 +244,9 @@ def fit(
 def accuracy(network: tf_keras.Model, snapshot: Snapshot) -> dict[str, float]:
     """Head -> share of the validation side's known labels that a network gives, where any is known."""
     right: dict[str, list[NDArray[np.bool_]]] = {}
+    size = network.input_shape[1]
     for shard in snapshot.shards("validate"):
-        logits = network.predict_on_batch(shard.pixels.astype(np.float32))
+        logits = network.predict_on_batch(_smaller(tf.cast(shard.pixels, tf.float32), size))
         for column, head in enumerate(snapshot.manifest.heads):
             target = shard.targets[:, column]
             known = target != UNKNOWN
@@ -243,35 +255,70 @@ def accuracy(network: tf_keras.Model, snapshot: Snapshot) -> dict[str, float]:
     return {head: float(values.mean()) for head, values in joined.items() if values.size}
 
 
-def shuffled(snapshot: Snapshot, seed: int, epoch: int, batch: int) -> Iterator[Shard]:
-    """The training side in whole batches, in another order each epoch; what is left over is dropped."""
+def shuffled(
+    snapshot: Snapshot,
+    seed: int,
+    epoch: int,
+    batch: int,
+    shown: Mapping[str, float] = MappingProxyType({}),
+) -> Iterator[Shard]:
+    """The batches of an epoch of the training side, in another order each epoch; what is left over is dropped."""
     draw = np.random.default_rng([seed, epoch])
-    names = draw.permutation(snapshot.manifest.shards["train"])
+    left = _epoch_steps(snapshot, batch, shown)
     rest: list[Shard] = []
-    for start in range(0, len(names), SHUFFLED_SHARDS):
-        group = Shard.concatenate(
-            [*rest, *(snapshot.shard(str(name)) for name in names[start : start + SHUFFLED_SHARDS])]
-        )
-        order = draw.permutation(len(group))
-        whole = len(order) // batch * batch
-        for first in range(0, whole, batch):
-            yield group.take(order[first : first + batch])
-        rest = [group.take(order[whole:])]
+    # A second pass is begun only where the draws showed a little less of the first than is expected.
+    while left:
+        names = draw.permutation(snapshot.manifest.shards["train"])
+        for start in range(0, len(names), SHUFFLED_SHARDS):
+            shards = [snapshot.shard(str(name)) for name in names[start : start + SHUFFLED_SHARDS]]
+            group = Shard.concatenate([*rest, *(shard.take(_drawn(shard, shown, draw)) for shard in shards)])
+            order = draw.permutation(len(group))
+            whole = min(len(order) // batch, left) * batch
+            for first in range(0, whole, batch):
+                yield group.take(order[first : first + batch])
+            left -= whole // batch
+            if not left:
+                return
+            rest = [group.take(order[whole:])]
+
+
+def _drawn(shard: Shard, shown: Mapping[str, float], draw: np.random.Generator) -> NDArray[np.int64]:
+    """Which examples of a shard an epoch shows, some of them repeatedly."""
+    times = np.array([shown.get(str(origin), 1.0) for origin in shard.origins])
+    whole = np.floor(times)
+    repeats = whole + (draw.random(len(shard)) < times - whole)
+    return np.repeat(np.arange(len(shard)), repeats.astype(np.int64))
+
+
+def _epoch_steps(snapshot: Snapshot, batch: int, shown: Mapping[str, float]) -> int:
+    examples = sum(count * shown.get(origin, 1.0) for origin, count in snapshot.manifest.origins.items())
+    return int(examples) // batch
+
+
+def _smaller(pixels: tf.Tensor, size: int) -> tf.Tensor:
+    """Photos [N, S, S, 3] with `size` pixels a side."""
+    return pixels if pixels.shape[1] == size else tf.image.resize(pixels, (size, size), antialias=True)
 
 
 def _batches(
-    snapshot: Snapshot, settings: Fitting, seed: int, first: int, steps: int
+    snapshot: Snapshot,
+    settings: Fitting,
+    seed: int,
+    size: int,
+    shown: Mapping[str, float],
+    first: int,
+    steps: int,
 ) -> Iterator[tuple[tf.Tensor, dict[str, tf.Tensor]]]:
-    """The augmented batches of steps `first` to `steps`."""
+    """The augmented batches of steps `first` to `steps`, of photos of `size` pixels a side."""
     heads = {head: len(labels) for head, labels in snapshot.manifest.heads.items()}
-    size, batch = snapshot.manifest.image_size, settings.batch
-    epoch_steps = snapshot.manifest.examples["train"] // batch
+    stored, batch = snapshot.manifest.image_size, settings.batch
+    epoch_steps = _epoch_steps(snapshot, batch, shown)
 
     def plain() -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.int16]]]:
         epoch, skipped = divmod(first, epoch_steps)
         step = first
         while step < steps:
-            for index, shard in enumerate(shuffled(snapshot, seed, epoch, batch)):
+            for index, shard in enumerate(shuffled(snapshot, seed, epoch, batch, shown)):
                 if index >= skipped:
                     yield step, shard.pixels, shard.targets
                     step += 1
@@ -284,12 +331,13 @@ def _batches(
             head: tf.one_hot(tf.cast(targets[:, column], tf.int32), count)
             for column, (head, count) in enumerate(heads.items())
         }
-        varied = vary(pixels, settings.augmentation, tf.stack([seed, 2 * step]))
+        smaller = _smaller(tf.cast(pixels, tf.float32), size)
+        varied = vary(smaller, settings.augmentation, tf.stack([seed, 2 * step]))
         return mix(varied, wanted, settings.augmentation, tf.stack([seed, 2 * step + 1]))
 
     signature = (
         tf.TensorSpec((), tf.int32),
-        tf.TensorSpec((batch, size, size, 3), tf.uint8),
+        tf.TensorSpec((batch, stored, stored, 3), tf.uint8),
         tf.TensorSpec((batch, len(heads)), tf.int16),
     )
     return iter(
@@ -300,12 +348,16 @@ def _batches(
 
 
 def _loss(logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, settings: Fitting) -> tf.Tensor:
-    """Mean cross-entropy over the batch; what is not known costs nothing."""
+    """Mean cross-entropy over the photos whose label is known.
+
+    Where few are known the mean is over a quarter of the batch, so that a rare head neither drowns nor shouts.
+    """
     known = tf.cast(tf.reduce_sum(targets, axis=1) > 0, tf.float32)
     labels = targets.shape[1]
     smooth = targets * (1 - settings.label_smoothing) + settings.label_smoothing / labels
     costs = tf.nn.softmax_cross_entropy_with_logits(smooth, logits)
-    return tf.reduce_mean(costs * known * tf.reduce_sum(targets * weights, axis=1))
+    counted = tf.maximum(tf.reduce_sum(known), KNOWN_SHARE * tf.cast(tf.size(known), tf.float32))
+    return tf.reduce_sum(costs * known * tf.reduce_sum(targets * weights, axis=1)) / counted
 
 
 def class_weights(snapshot: Snapshot, head: str, balance: float) -> NDArray[np.float32]:

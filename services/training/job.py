@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +28,7 @@ from services.model import network
 from services.model.calibration import fit_temperature, fit_threshold, softmax
 from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
 from services.model.manifest import MODEL_FILE, SAVED_MODEL, Manifest, digests, save_manifest
-from services.model.weights import Weights, pretrained_checkpoint, quantize
+from services.model.weights import Range, Weights, pretrained_checkpoint, quantize
 from services.shared.ports import Objects
 from services.training import exports, measures, snapshot
 from services.training.card import card
@@ -59,6 +60,7 @@ RANGE_BATCHES = 20
 # Of a side, at most so many: what exports are compared on, and what familiarity is told by.
 COMPARED_PHOTOS = 4_096
 KNOWN_PHOTOS = 16_384
+TRIED_PHOTOS = 512
 TIMED_PHOTOS = 200
 PROGRESS_SECONDS = 10.0
 # What nobody drew or tinted: what calibration may look at.
@@ -107,20 +109,64 @@ def train(
     model = network.build(heads, size, small_photos=config.small_photos)
     network.load_pretrained(model, pretrained_checkpoint())
     network.fix_large_filters(model)
+    shown = config.shown()
+
+    def trial() -> None:
+        say("a trial export, of the first epoch's weights")
+        with TemporaryDirectory() as folder:
+            _try_export(config, model, data, Path(folder))
 
     # ---- update ------------------------------------------------------------------------------------------
-    fit(model, data, config.fitting, config.seed, Checkpoint(objects, f"{root}/fitting.npz"), say)
+    if config.coarse is not None:
+        coarse = network.build(heads, config.coarse.image_size, small_photos=config.small_photos)
+        coarse.set_weights(model.get_weights())
+        network.fix_large_filters(coarse)
+        say(f"first at {config.coarse.image_size} pixels")
+
+        def coarse_trial() -> None:
+            model.set_weights(coarse.get_weights())
+            trial()
+
+        fit(
+            coarse,
+            data,
+            config.coarse,
+            config.seed + 2,
+            Checkpoint(objects, f"{root}/coarse.npz"),
+            say,
+            shown=shown,
+            after_first_epoch=coarse_trial,
+        )
+        model.set_weights(coarse.get_weights())
+        say(f"now at {size} pixels")
+    fit(
+        model,
+        data,
+        config.fitting,
+        config.seed,
+        Checkpoint(objects, f"{root}/fitting.npz"),
+        say,
+        shown=shown,
+        after_first_epoch=trial if config.coarse is None else lambda: None,
+    )
 
     # ---- quantise ----------------------------------------------------------------------------------------
     # Rounding to 8 bits moves the features. A few steps with the rounding in place move them back.
-    typical = islice(shuffled(data, config.seed, 0, config.fitting.batch), RANGE_BATCHES)
-    ranges = network.observed_ranges(model, (shard.pixels.astype(np.float32) for shard in typical))
+    ranges = _ranges(config, model, data)
     rounded = network.build_served(
         heads, size, Weights(quantize(network.layers_of(model)), ranges), small_photos=config.small_photos
     )
     network.fix_large_filters(rounded)
     say("now with activations rounded to 8 bits")
-    fit(rounded, data, config.rounding, config.seed + 1, Checkpoint(objects, f"{root}/rounding.npz"), say)
+    fit(
+        rounded,
+        data,
+        config.rounding,
+        config.seed + 1,
+        Checkpoint(objects, f"{root}/rounding.npz"),
+        say,
+        shown=shown,
+    )
     weights = Weights(quantize(network.layers_of(rounded)), ranges)
 
     # ---- export ------------------------------------------------------------------------------------------
@@ -206,8 +252,8 @@ def train(
     save_manifest(out, manifest)
     (out / "CARD.md").write_text(card(manifest, evaluation, data.manifest, config.about), encoding="utf-8")
     (out / "evaluation.json").write_text(evaluation.model_dump_json(indent=1), encoding="utf-8")
-    shown = _pixels(data, set(evaluation.shown()))
-    (out / "evaluation.html").write_text(render(evaluation, manifest, shown), encoding="utf-8")
+    pictures = _pixels(data, set(evaluation.shown()))
+    (out / "evaluation.html").write_text(render(evaluation, manifest, pictures), encoding="utf-8")
     say(f"{manifest.name} {manifest.version} is written to {out}")
     return manifest
 
@@ -272,6 +318,43 @@ def _snapshot(
     for left_out in data.manifest.left_out:
         say(f"left out: {left_out.what} ({left_out.count}): {left_out.why}")
     return data
+
+
+def _ranges(config: Config, model: tf_keras.Model, data: Snapshot) -> Mapping[str, Range]:
+    """The ranges of a trainable network's activations over typical photos."""
+    typical = islice(shuffled(data, config.seed, 0, config.fitting.batch, config.shown()), RANGE_BATCHES)
+    return network.observed_ranges(model, (shard.pixels.astype(np.float32) for shard in typical))
+
+
+def _try_export(config: Config, model: tf_keras.Model, data: Snapshot, folder: Path) -> None:
+    """Whether the 8-bit file can be made of a network and answers as it does: else hours of fitting are in vain.
+
+    Raises:
+        ExportError: the file answers otherwise.
+
+    """
+    weights = Weights(quantize(network.layers_of(model)), _ranges(config, model, data))
+    served = network.build_served(
+        data.manifest.heads, config.image_size, weights, small_photos=config.small_photos
+    )
+    photos = Shard.concatenate([*_some(data, "validate", TRIED_PHOTOS)])
+    (folder / MODEL_FILE).write_bytes(exports.integers(served))
+    said, wanted = (
+        exports.of_litert(folder / MODEL_FILE)(photos.pixels),
+        exports.of_network(served)(photos.pixels),
+    )
+    for column, head in enumerate(data.manifest.heads):
+        known = photos.targets[:, column] != UNKNOWN
+        if known.any():
+            _hold(measures.agreement(wanted[head][known], said[head][known]), head, MODEL_FILE, config)
+
+
+def _hold(same: measures.Share, head: str, name: str, config: Config) -> None:
+    if same.value < config.file_agreement:
+        raise ExportError(
+            f"{name} gives the label of its own network for {head} to {same.value:.2%} of {same.whole} held "
+            f"photos, and {config.file_agreement:.2%} are needed"
+        )
 
 
 def _some(data: Snapshot, side: Side, most: int) -> Iterator[Shard]:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ class Shard:
     targets: NDArray[np.int16]  # [N, heads]: index of the label or UNKNOWN, heads in the manifest's order
     origins: NDArray[np.str_]  # [N]
     years: NDArray[np.int16]  # [N]: 0 where it is not known
+    photos: NDArray[np.uint64]  # [N]: services.model.learnt.photo_digest of the file; 0 where there is none
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -68,6 +69,7 @@ class Shard:
             ),
             origins=np.array([example.origin for example in examples]),
             years=np.array([example.year or 0 for example in examples], np.int16),
+            photos=np.array([example.photo for example in examples], np.uint64),
         )
 
     @classmethod
@@ -94,6 +96,8 @@ class Manifest(BaseModel):
     # Side -> names of its shards, in order, and how many examples they hold.
     shards: dict[Side, tuple[str, ...]]
     examples: dict[Side, int]
+    # Origin -> examples of the training side.
+    origins: dict[str, int]
     # Head -> label -> examples of the training side.
     labels: dict[str, dict[str, int]]
     left_out: tuple[LeftOut, ...]
@@ -135,6 +139,23 @@ class Snapshot:
             SnapshotError: it is missing or damaged.
 
         """
+        return Shard.from_bytes(self._data(name))
+
+    def shards(self, side: Side) -> Iterator[Shard]:
+        """The shards of a side, in order, one at a time in memory."""
+        return (self.shard(name) for name in self.manifest.shards[side])
+
+    def column(
+        self, side: Side, name: Literal["keys", "targets", "origins", "years", "photos"]
+    ) -> NDArray[Any]:
+        """One array of `Shard` over all examples of a side; pixels are not read into memory."""
+        parts = []
+        for shard in self.manifest.shards[side]:
+            with np.load(io.BytesIO(self._data(shard)), allow_pickle=False) as arrays:
+                parts.append(arrays[name])
+        return np.concatenate(parts)
+
+    def _data(self, name: str) -> bytes:
         uri = f"{self._root}/shards/{name}.npz"
         try:
             data = self._objects.read(uri).data
@@ -142,11 +163,7 @@ class Snapshot:
             raise SnapshotError(f"{uri} is missing") from error
         if _digest(data) != name:
             raise SnapshotError(f"{uri} is damaged: its content is not the one that it is named by")
-        return Shard.from_bytes(data)
-
-    def shards(self, side: Side) -> Iterator[Shard]:
-        """The shards of a side, in order, one at a time in memory."""
-        return (self.shard(name) for name in self.manifest.shards[side])
+        return data
 
 
 def stands(objects: Objects, root: str) -> bool:
@@ -171,6 +188,7 @@ def write(
     waiting: dict[Side, list[Example]] = {"train": [], "validate": [], "test": []}
     shards: dict[Side, list[str]] = {side: [] for side in waiting}
     examples: Counter[Side] = Counter(dict.fromkeys(waiting, 0))
+    origins = Counter[str]()
     labels: dict[str, Counter[str]] = {
         head: Counter(dict.fromkeys(names, 0)) for head, names in heads.items()
     }
@@ -188,6 +206,7 @@ def write(
         waiting[side].append(example)
         examples[side] += 1
         if side == "train":
+            origins[example.origin] += 1
             for head, index in example.labels.items():
                 if index != UNKNOWN:
                     labels[head][heads[head][index]] += 1
@@ -201,6 +220,7 @@ def write(
         heads=heads,
         shards={side: tuple(names) for side, names in shards.items()},
         examples=dict(examples),
+        origins=dict(origins),
         labels={head: dict(counts) for head, counts in labels.items()},
         left_out=tuple(source.left_out),
     )

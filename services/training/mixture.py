@@ -1,0 +1,111 @@
+"""Several sources as one: in the labels of the first, with what the others add to them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from services.training.examples import UNKNOWN, Example, LeftOut, Side, Source
+
+
+class MixtureError(ValueError):
+    """Sources do not fit together; the message says where."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the sources.
+
+    Args:
+        name: unique among the parts.
+        source: its examples.
+        adds: labels that only this source has, as (head, label).
+
+    """
+
+    name: str
+    source: Source
+    adds: frozenset[tuple[str, str]] = frozenset()
+
+
+class Mixture:
+    """A `services.training.examples.Source` of several.
+
+    The heads are those of the first part. Of the others, a head that the first does not have is a head of its own,
+    and a label that the first does not have must be named by `adds`, so that a misspelt label is no new one; a part
+    in the same taxonomy as the first, which adds nothing, has its other labels masked.
+
+    Args:
+        parts: the sources.
+        same_taxonomy: names of parts whose labels are typed in as those of the first.
+
+    Raises:
+        MixtureError: a part has a label that is neither the first's nor named by `adds`.
+
+    """
+
+    def __init__(self, parts: Sequence[Part], same_taxonomy: frozenset[str] = frozenset()) -> None:
+        self._parts = parts
+        first = parts[0].source.heads
+        heads = {head: [*labels] for head, labels in first.items()}
+        for part in parts[1:]:
+            if part.name in same_taxonomy:
+                continue
+            for head, labels in part.source.heads.items():
+                if head not in first:
+                    heads.setdefault(head, []).extend(
+                        label for label in labels if label not in heads.get(head, [])
+                    )
+                    continue
+                for label in labels:
+                    if label not in heads[head] and (head, label) not in part.adds:
+                        raise MixtureError(
+                            f"{part.name}: {head}: {label!r} is a label of no other source; "
+                            "correct the label map, or list it under `adds`"
+                        )
+                    if label not in heads[head]:
+                        heads[head].append(label)
+            for head, label in sorted(part.adds):
+                if label not in part.source.heads.get(head, ()):
+                    raise MixtureError(f"{part.name}: adds: no photo has the {head} {label!r}")
+        self.heads: Mapping[str, Sequence[str]] = heads
+        self.description = {
+            f"{part.name}: {key}": value for part in parts for key, value in part.source.description.items()
+        }
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """What takes no part; complete when `examples` has been read to its end."""
+        return [
+            LeftOut(f"{part.name}: {each.what}", each.count, each.why)
+            for part in self._parts
+            for each in part.source.left_out
+        ]
+
+    def examples(self, image_size: int) -> Iterator[tuple[Side, Example]]:
+        """The examples of each part in turn; keys begin with the part's name."""
+        for part in self._parts:
+            places = {
+                head: [
+                    self.heads[head].index(label) if label in self.heads.get(head, ()) else UNKNOWN
+                    for label in labels
+                ]
+                for head, labels in part.source.heads.items()
+            }
+            for side, example in part.source.examples(image_size):
+                targets = {
+                    head: places[head][index] if index != UNKNOWN else UNKNOWN
+                    for head, index in example.labels.items()
+                    if head in self.heads
+                }
+                # Photos of nothing that is known are kept on the test side alone: there they show doubt.
+                if side == "test" or any(index != UNKNOWN for index in targets.values()):
+                    yield (
+                        side,
+                        Example(
+                            f"{part.name}/{example.key}",
+                            example.pixels,
+                            targets,
+                            example.origin,
+                            example.year,
+                            example.photo,
+                        ),
+                    )
