@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.inference.stage import Answer
-from services.model.calibration import softmax
+from services.model.decoding import Decoder
 from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
+from services.model.hierarchy import HierarchyError
 from services.model.manifest import (
     DEFAULT_DIRECTORY,
+    MANIFEST,
     MODEL_FILE,
     SAVED_MODEL,
     Manifest,
@@ -122,6 +124,10 @@ class _Described:
 
     def __init__(self, directory: Path) -> None:
         self._manifest: Manifest = load_manifest(directory)
+        try:
+            self._decode = Decoder.of(self._manifest)
+        except HierarchyError as error:
+            raise ModelError(f"{directory / MANIFEST}: {error}") from error
         known = FAMILIARITY_FILE in self._manifest.files
         self._familiarity = Familiarity.load(directory / FAMILIARITY_FILE) if known else None
 
@@ -154,10 +160,9 @@ class _Described:
         def joined(name: str, width: int) -> NDArray[np.float32]:
             return np.concatenate([np.empty((0, width), np.float32), *(part[name] for part in outputs)])
 
-        probabilities = {
-            head: softmax(joined(head, len(labels)), self._manifest.temperatures[head])
-            for head, labels in self.labels.items()
-        }
+        probabilities = self._decode(
+            {head: joined(head, len(labels)) for head, labels in self.labels.items()}
+        )
         if self._familiarity is None:
             return Answers(probabilities)
         embeddings = joined(EMBEDDING, self._familiarity.centres.shape[1])

@@ -64,9 +64,16 @@ class Manifest(BaseModel):
     # Head -> its labels, in the order of the logits.
     heads: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = Field(min_length=1)
     # Head -> what its logits are divided by before the softmax, fitted so that probabilities are calibrated.
+    # The heads of the hierarchy share one.
     temperatures: dict[str, PositiveFloat]
+    # Heads that form a tree, the broadest first: they are decoded jointly.
+    hierarchy: tuple[str, ...] = ()
+    # Head of the hierarchy, but not the broadest -> its label -> the label of the broader head.
+    parents: dict[str, dict[str, str]] = {}
     # Head -> the probability under which the model abstains; a head without one always answers.
     thresholds: dict[str, PositiveFloat] = {}
+    # Head -> why its answers are not to be relied on, in one sentence for people.
+    unreliable: dict[str, str] = {}
     # Figure -> value, as measured by the run that made the model; the card explains them.
     figures: dict[str, float]
     # Path within the directory -> SHA-256.

@@ -21,7 +21,7 @@ COLUMNS = ("image", "sender_id", "label", "kids")
 LABEL_MAPS = Path(__file__).parent / "label_maps"
 
 type LabelMap = Mapping[str, Mapping[str, str]]
-"""A data set's label -> column of the catalogue -> its value there; columns that it says nothing of are absent."""
+"""A data set's label -> column of the catalogue -> its value; columns that it says nothing of are absent."""
 
 
 class ClothingError(Exception):

@@ -25,7 +25,7 @@ from services.shared.parallel import in_parallel
 from services.shared.ports import Catalogue, Stored
 from services.shared.styles import MAX_ID
 from services.training.duplicates import Sides, Signature, signature
-from services.training.examples import UNKNOWN, Example, LeftOut, Side
+from services.training.examples import UNKNOWN, UNLEARNT, Example, LeftOut, Side
 
 TEST_SHARE = 0.15  # of the products with a year, where `test_from` is not given
 PHOTOS_AT_ONCE = 128  # in memory, decoded
@@ -95,7 +95,7 @@ class CatalogueSource:
     only a near-duplicate of a photo that is on another side goes there, and is left out if there are two.
 
     A head has the labels with at least `minimum_photos` photos that train: the other sides have no say in
-    what is learnt. Other labels are UNKNOWN, as are those that the catalogue does not give. A column that is
+    what is learnt. Other labels are UNLEARNT; where the catalogue gives none it is UNKNOWN. A column that is
     left with fewer than two labels is no head, and a product without a known label of any head no example.
     """
 
@@ -248,8 +248,12 @@ class CatalogueSource:
         for product in self._rows():
             if self._split.side(self._kind(product)) != side or not self._has_photo(product):
                 continue
-            labels = {head: index.get(getattr(product, head), UNKNOWN) for head, index in indices.items()}
-            if set(labels.values()) == {UNKNOWN}:
+            labels = {
+                head: index.get(label, UNLEARNT) if (label := getattr(product, head)) else UNKNOWN
+                for head, index in indices.items()
+            }
+            # A product that tests counts even so: the model cannot be right.
+            if max(labels.values()) < 0 and not (side == "test" and UNLEARNT in labels.values()):
                 findings.unlabelled.add(product)
             else:
                 yield product, labels

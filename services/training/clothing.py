@@ -41,8 +41,8 @@ class ClothingSource:
     Args:
         path: the folder or zip.
         labels: what its labels mean.
-        official_split: clothing-dataset-small's, as a CSV file with the columns image and split; without it no
-            photo has the origin `snapshot` on the test side.
+        official_split: clothing-dataset-small's, as a CSV file with the columns image and split; without it
+            the test side has no photo of the origin `snapshot`.
         validate_share: of the senders.
         new_sender_share: of the senders.
         sides: where the pictures of other sources are.

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from services.model.manifest import Identifier
 from services.shared.events import Filters, describe
 
+ANSWERED_ACCURACY = 0.95
 CONFIGS = Path(__file__).parent / "configs"
 
 
@@ -173,11 +174,12 @@ class Config(_Settings):
     fitting: Fitting
     # The epochs with the activations rounded to 8 bits, from the fitted weights on.
     rounding: Fitting
-    # Accuracy that answers shall have; the less sure ones abstain.
-    answered_accuracy: float = Field(default=0.98, gt=0, lt=1)
-    # Least shares of held photos to which an export gives the same label as the network it was made of: the
-    # 8-bit network beside the fitted one, and the files beside their network.
-    rounded_agreement: float = Field(default=0.95, ge=0, le=1)
+    # Accuracy that answers shall have; the less sure ones abstain. By head where heads are named: what is
+    # easy to tell of photos may be held to more than what is hard.
+    answered_accuracy: float | dict[str, float] = ANSWERED_ACCURACY
+    # Of a head's accuracy on held photos, as much may be lost by rounding to 8 bits.
+    rounding_loss: float = Field(default=0.01, ge=0, le=1)
+    # Least share of held photos to which an exported file gives the same label as the network it was made of.
     file_agreement: float = Field(default=0.99, ge=0, le=1)
     # Exports that are published beside the 8-bit file.
     ships: tuple[Literal["model_float16.tflite", "saved_model"], ...] = (
@@ -188,6 +190,20 @@ class Config(_Settings):
     held_out: str
     # For the card, in Markdown: what the data are, whose they are, and what the model cannot do.
     about: str
+
+    @field_validator("answered_accuracy")
+    @classmethod
+    def _accuracies_are_shares(cls, given: float | dict[str, float]) -> float | dict[str, float]:
+        for head, accuracy in given.items() if isinstance(given, dict) else [("", given)]:
+            if not 0 < accuracy < 1:
+                raise ValueError(f"{head or 'accuracy'}: must be between 0 and 1, not {accuracy}")
+        return given
+
+    def accuracy_of(self, head: str) -> float:
+        """The accuracy that a head's answers shall have."""
+        if isinstance(self.answered_accuracy, float):
+            return self.answered_accuracy
+        return self.answered_accuracy.get(head, ANSWERED_ACCURACY)
 
     def shown(self) -> dict[str, float]:
         """Origin -> how often an epoch shows each of its photos; origins that are not named: once."""

@@ -11,6 +11,8 @@ type Side = Literal["train", "validate", "test"]
 
 # The target of a head of which nothing is known: it takes no part in the loss.
 UNKNOWN = -1
+# The label is known, but too few photos have it: nothing is learnt of it, and no answer is right.
+UNLEARNT = -2
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Example:
 
     key: str  # the product's id, or what else names the photo
     pixels: NDArray[np.uint8]  # [S, S, 3], by services.model.preprocessing.to_array
-    labels: Mapping[str, int]  # head -> index of its label, or UNKNOWN
+    labels: Mapping[str, int]  # head -> index of its label, UNKNOWN or UNLEARNT
     origin: str  # "photo", "tinted", "drawn": figures are never mixed between them
     year: int | None  # of the collection
     photo: int = 0  # services.model.learnt.photo_digest of its file; 0 where it comes from none

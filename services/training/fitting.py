@@ -22,7 +22,6 @@ from services.shared.errors import ObjectNotFoundError
 from services.shared.ports import Objects
 from services.training.augmentation import mix, vary
 from services.training.config import Fitting
-from services.training.examples import UNKNOWN
 from services.training.snapshot import Shard, Snapshot
 
 # Shards that are shuffled with each other.
@@ -148,8 +147,8 @@ def fit(
     """Fit a network, from the checkpoint on if there is one; it ends with the best epoch's averaged weights.
 
     Args:
-        network: `services.model.network.build`'s, of either form; what is not trainable in it stays. Photos are
-            made smaller to the size that it takes.
+        network: `services.model.network.build`'s, of either form; what is not trainable in it stays. Photos
+            are made smaller to the size that it takes.
         snapshot: has the network's heads.
         settings: how.
         seed: of order and augmentation.
@@ -249,7 +248,7 @@ def accuracy(network: tf_keras.Model, snapshot: Snapshot) -> dict[str, float]:
         logits = network.predict_on_batch(_smaller(tf.cast(shard.pixels, tf.float32), size))
         for column, head in enumerate(snapshot.manifest.heads):
             target = shard.targets[:, column]
-            known = target != UNKNOWN
+            known = target >= 0
             right.setdefault(head, []).append(logits[head].argmax(axis=1)[known] == target[known])
     joined = {head: np.concatenate(parts) for head, parts in right.items()}
     return {head: float(values.mean()) for head, values in joined.items() if values.size}
@@ -262,7 +261,7 @@ def shuffled(
     batch: int,
     shown: Mapping[str, float] = MappingProxyType({}),
 ) -> Iterator[Shard]:
-    """The batches of an epoch of the training side, in another order each epoch; what is left over is dropped."""
+    """The whole batches of an epoch of the training side, in another order each epoch."""
     draw = np.random.default_rng([seed, epoch])
     left = _epoch_steps(snapshot, batch, shown)
     rest: list[Shard] = []
@@ -350,7 +349,7 @@ def _batches(
 def _loss(logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, settings: Fitting) -> tf.Tensor:
     """Mean cross-entropy over the photos whose label is known.
 
-    Where few are known the mean is over a quarter of the batch, so that a rare head neither drowns nor shouts.
+    Where few are known the mean is over a quarter of the batch, so that a rare label does not shout.
     """
     known = tf.cast(tf.reduce_sum(targets, axis=1) > 0, tf.float32)
     labels = targets.shape[1]

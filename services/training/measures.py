@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
 from services.model.calibration import expected_calibration_error, softmax
-from services.training.examples import UNKNOWN, LeftOut
+from services.training.examples import UNKNOWN, UNLEARNT, LeftOut
 
 PHOTO = "photo"  # the origin of images that nobody drew or tinted
 
@@ -34,7 +34,7 @@ class Answers:
 
     labels: Sequence[str]
     probabilities: NDArray[np.float32]  # [N, labels], calibrated
-    targets: NDArray[np.int64]  # [N], indices into labels, or UNKNOWN
+    targets: NDArray[np.int64]  # [N], indices into labels, UNKNOWN or UNLEARNT
     temperature: float  # what the logits were divided by
     threshold: float  # the head abstains where its largest probability is below
 
@@ -188,6 +188,8 @@ class HeadFigures(_Figures):
     """One head on images of one origin whose label is known; there is at least one."""
 
     accuracy: Share
+    # Also over photos with a label that is not learnt, of which no answer is right.
+    accuracy_of_labelled: Share
     top_3_accuracy: float | None  # None for a head of three labels or fewer
     macro_f1: float  # the mean over classes that have photos
     classes: tuple[ClassFigures, ...]
@@ -275,6 +277,7 @@ class Evaluation(_Figures):
                     not_photos[f"{name}.{origin}.accuracy"] = figures.accuracy.value
                     continue
                 accuracies[f"{name}.accuracy"] = figures.accuracy.value
+                accuracies[f"{name}.accuracy_of_labelled"] = figures.accuracy_of_labelled.value
                 others[f"{name}.macro_f1"] = figures.macro_f1
                 others[f"{name}.calibration_error"] = figures.calibration_error
                 others[f"{name}.coverage"] = figures.abstention.answered.value
@@ -386,6 +389,7 @@ class _Judged:
     declared: NDArray[np.int64]
     said: NDArray[np.intp]
     confidence: NDArray[np.float32]
+    unlearnt: int  # photos of the origin beside these, with a label that is not learnt
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -421,9 +425,9 @@ def _check(head: str, answers: Answers, photos: int) -> None:
         raise ValueError(f"{head}: probabilities must be from 0 to 1 and sum to 1 per photo")
     if answers.targets.shape != (photos,):
         raise ValueError(f"{head}: targets must be {(photos,)}, not {answers.targets.shape}")
-    allowed = (answers.targets == UNKNOWN) | (answers.targets >= 0) & (answers.targets < expected[1])
+    allowed = (answers.targets >= UNLEARNT) & (answers.targets < expected[1])
     if not allowed.all():
-        raise ValueError(f"{head}: targets must be indices of {expected[1]} labels, or {UNKNOWN}")
+        raise ValueError(f"{head}: targets must be indices of {expected[1]} labels, {UNKNOWN} or {UNLEARNT}")
     if not answers.temperature > 0:
         raise ValueError(f"{head}: the temperature must be above 0, not {answers.temperature}")
     if not 0 <= answers.threshold <= 1:
@@ -432,7 +436,7 @@ def _check(head: str, answers: Answers, photos: int) -> None:
 
 def _head(head: str, test: AnsweredPhotos, validation: AnsweredPhotos | None) -> Head:
     answers = test.heads[head]
-    known = answers.targets != UNKNOWN
+    known = answers.targets >= 0
     origins = np.array(test.origins, dtype=object)
     return Head(
         labels=tuple(answers.labels),
@@ -440,14 +444,14 @@ def _head(head: str, test: AnsweredPhotos, validation: AnsweredPhotos | None) ->
             origin: _figures(head, test, _judge(test, head, origin), _accuracy(validation, head, origin))
             for origin in sorted(set(origins[known]), key=lambda origin: (origin != PHOTO, origin))
         },
-        unknown=dict(sorted(Counter(origins[~known]).items())),
+        unknown=dict(sorted(Counter(origins[answers.targets == UNKNOWN]).items())),
     )
 
 
 def _judge(photos: AnsweredPhotos, head: str, origin: str) -> _Judged:
     answers = photos.heads[head]
     of_origin = np.array([each == origin for each in photos.origins], dtype=bool)
-    rows = np.flatnonzero(of_origin & (answers.targets != UNKNOWN))
+    rows = np.flatnonzero(of_origin & (answers.targets >= 0))
     probabilities = answers.probabilities[rows]
     return _Judged(
         labels=answers.labels,
@@ -456,6 +460,7 @@ def _judge(photos: AnsweredPhotos, head: str, origin: str) -> _Judged:
         declared=answers.targets[rows],
         said=probabilities.argmax(axis=1),
         confidence=probabilities.max(axis=1),
+        unlearnt=int((of_origin & (answers.targets == UNLEARNT)).sum()),
     )
 
 
@@ -482,6 +487,7 @@ def _figures(head: str, test: AnsweredPhotos, judged: _Judged, validation: Share
         confusion.setdefault(answers.labels[declared], {})[answers.labels[said]] = count
     return HeadFigures(
         accuracy=accuracy,
+        accuracy_of_labelled=Share.of(accuracy.part, photos + judged.unlearnt),
         top_3_accuracy=_top_accuracy(probabilities, judged.declared),
         macro_f1=float(np.mean([each.f1 for each in classes if each.f1 is not None])),
         classes=classes,

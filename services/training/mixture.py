@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from services.training.examples import UNKNOWN, Example, LeftOut, Side, Source
+from services.training.examples import UNLEARNT, Example, LeftOut, Side, Source
 
 
 class MixtureError(ValueError):
@@ -29,9 +29,9 @@ class Part:
 class Mixture:
     """A `services.training.examples.Source` of several.
 
-    The heads are those of the first part. Of the others, a head that the first does not have is a head of its own,
-    and a label that the first does not have must be named by `adds`, so that a misspelt label is no new one; a part
-    in the same taxonomy as the first, which adds nothing, has its other labels masked.
+    The heads are those of the first part. Of the others, a head that the first does not have is a head of its
+    own, and a label that the first does not have must be named by `adds`, so that a misspelt label is no new
+    one; a part in the same taxonomy as the first, which adds nothing, has its other labels masked.
 
     Args:
         parts: the sources.
@@ -85,19 +85,19 @@ class Mixture:
         for part in self._parts:
             places = {
                 head: [
-                    self.heads[head].index(label) if label in self.heads.get(head, ()) else UNKNOWN
+                    self.heads[head].index(label) if label in self.heads.get(head, ()) else UNLEARNT
                     for label in labels
                 ]
                 for head, labels in part.source.heads.items()
             }
             for side, example in part.source.examples(image_size):
                 targets = {
-                    head: places[head][index] if index != UNKNOWN else UNKNOWN
+                    head: places[head][index] if index >= 0 else index
                     for head, index in example.labels.items()
                     if head in self.heads
                 }
                 # Photos of nothing that is known are kept on the test side alone: there they show doubt.
-                if side == "test" or any(index != UNKNOWN for index in targets.values()):
+                if side == "test" or any(index >= 0 for index in targets.values()):
                     yield (
                         side,
                         Example(

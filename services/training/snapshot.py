@@ -38,7 +38,9 @@ class Shard:
 
     keys: NDArray[np.str_]  # [N]
     pixels: NDArray[np.uint8]  # [N, S, S, 3]
-    targets: NDArray[np.int16]  # [N, heads]: index of the label or UNKNOWN, heads in the manifest's order
+    targets: NDArray[
+        np.int16
+    ]  # [N, heads]: index of the label, UNKNOWN or UNLEARNT, heads in the manifest's order
     origins: NDArray[np.str_]  # [N]
     years: NDArray[np.int16]  # [N]: 0 where it is not known
     photos: NDArray[np.uint64]  # [N]: services.model.learnt.photo_digest of the file; 0 where there is none
@@ -208,7 +210,7 @@ def write(
         if side == "train":
             origins[example.origin] += 1
             for head, index in example.labels.items():
-                if index != UNKNOWN:
+                if index >= 0:
                     labels[head][heads[head][index]] += 1
         if len(waiting[side]) == SHARD_EXAMPLES:
             flush(side)
