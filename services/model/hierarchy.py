@@ -9,6 +9,7 @@ the tree; a path is as likely as all its labels together (a product of experts: 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class Hierarchy:
         narrowest = self.heads[-1]
         path = [*self.labels[narrowest]]
         paths = {narrowest: np.arange(len(path))}
-        for head, broader in reversed([*zip(self.heads[1:], self.heads[:-1], strict=True)]):
+        for broader, head in reversed([*pairwise(self.heads)]):
             known = {label: index for index, label in enumerate(self.labels[broader])}
             for place, label in enumerate(path):
                 parent = self.parents.get(head, {}).get(label)
@@ -74,41 +75,45 @@ class Hierarchy:
             temperature: what the paths' logits are divided by.
 
         """
-        paths = softmax(self.path_logits(logits), temperature).astype(np.float64)
-        probabilities = {head: paths @ self._members[head] for head in self.heads}
-        return {head: values.astype(np.float32) for head, values in self._consistent(probabilities).items()}
+        paths = softmax(self.path_logits(logits), temperature)
+        return self._consistent({head: paths @ self._members[head] for head in self.heads})
 
     def path_logits(self, logits: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Logits [N, paths] of the paths, which are in the order of the narrowest head's labels."""
         parts = [_log_softmax(logits[head])[:, self._paths[head]] for head in self.heads]
         return np.sum(parts, axis=0).astype(np.float32)
 
-    def _consistent(self, probabilities: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    def _consistent(self, probabilities: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """With the likeliest labels on one path.
 
         A broad label may be the likeliest because many of its children are a little likely, while the
         likeliest child is another's. Then its own likeliest child changes places with that one.
         """
-        for broader, head in zip(self.heads[:-1], self.heads[1:], strict=True):
-            rows = np.arange(len(probabilities[head]))
+        for broader, head in pairwise(self.heads):
+            values, rows = probabilities[head], np.arange(len(probabilities[head]))
             chosen = probabilities[broader].argmax(axis=1)
-            values = probabilities[head]
             best = values.argmax(axis=1)
-            within = np.where(self._children[head][chosen], values, -1.0).argmax(axis=1)
-            values[rows, best], values[rows, within] = values[rows, within], values[rows, best]
+            child = np.where(self._children[head][chosen], values, -1).argmax(axis=1)
+            values[rows, best], values[rows, child] = values[rows, child], values[rows, best]
+            # Of equal ones the first would count as the likeliest.
+            tied = rows[values.argmax(axis=1) != child]
+            values[tied, child[tied]] = np.nextafter(values[tied, child[tied]], np.float32(2))
         return probabilities
 
     @cached_property
-    def _members(self) -> Mapping[str, NDArray[np.float64]]:
+    def _members(self) -> Mapping[str, NDArray[np.float32]]:
         """Head -> [paths, labels], 1 where a path has a label."""
-        return {head: np.eye(len(self.labels[head]))[paths] for head, paths in self._paths.items()}
+        return {
+            head: np.eye(len(self.labels[head]), dtype=np.float32)[paths]
+            for head, paths in self._paths.items()
+        }
 
     @cached_property
     def _children(self) -> Mapping[str, NDArray[np.bool_]]:
         """Head -> [labels of the broader head, labels], whether one is a child of the other."""
         return {
             head: (self._members[broader].T @ self._members[head]) > 0
-            for broader, head in zip(self.heads[:-1], self.heads[1:], strict=True)
+            for broader, head in pairwise(self.heads)
         }
 
 

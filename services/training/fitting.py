@@ -5,6 +5,7 @@ and arithmetic derive from the seed and the number of the step alone, so that a 
 again from its checkpoint ends where an uninterrupted one does.
 """
 
+import ctypes
 import io
 import json
 import time
@@ -208,6 +209,9 @@ def fit(
     started, first = time.monotonic(), state.step
     if not _stopped(state.history, settings):
         for pixels, targets in _batches(snapshot, settings, seed, size, shown, state.step, steps):
+            if state.step == first:
+                # TensorFlow's generator data set has set it to little when its first batch is there.
+                _keep_memory()
             state.losses.append(float(step(pixels, targets)))
             state.step += 1
             if state.step % epoch_steps == 0:
@@ -292,6 +296,18 @@ def _drawn(shard: Shard, shown: Mapping[str, float], draw: np.random.Generator) 
 def _epoch_steps(snapshot: Snapshot, batch: int, shown: Mapping[str, float]) -> int:
     examples = sum(count * shown.get(origin, 1.0) for origin, count in snapshot.manifest.origins.items())
     return int(examples) // batch
+
+
+def _keep_memory() -> None:
+    """Has glibc keep what is freed.
+
+    Activations are so large that it asks the kernel for each anew; to clear the pages takes longer than many an
+    operation. M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of mallopt(3).
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**29)):
+            library.mallopt(option, value)
 
 
 def _smaller(pixels: tf.Tensor, size: int) -> tf.Tensor:

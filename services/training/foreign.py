@@ -1,36 +1,53 @@
-"""Images that show no product, to measure whether a model notices; scikit-learn carries them."""
+"""Images that show no product, to measure whether a model notices; scikit-learn and scikit-image carry them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
 from services.model.preprocessing import to_array
 
-CROPS = 500
-CROP_SIDES = (64, 256)  # pixels
+CROPS = 300
+# Of the shorter side of the picture that a crop is taken from.
+PARTS = (0.2, 0.7)
+WHOLE = (0.7, 1.0)
 
 
 def foreign_images(size: int) -> dict[str, NDArray[np.uint8]]:
     """Kind -> images [N, size, size, 3].
 
-    Handwritten digits, dark on white, of the UCI repository; and square parts of two photos, of a temple and
-    of a flower.
+    digits: handwritten, dark on white, of the UCI repository. landscapes: parts of photos of a temple, a rocket,
+    a night sky. textures: parts of brick, grass and gravel. faces: of Labeled Faces in the Wild, and an astronaut.
+    things: most of a coffee cup, a cat, a motorcycle, coins and a flower.
     """
-    digits = (255 - load_digits().images * (255 / 16)).astype(np.uint8)
-    return {
-        "digits": np.stack([to_array(Image.fromarray(digit).convert("RGB"), size) for digit in digits]),
-        "photo_crops": np.stack([to_array(crop, size) for crop in _crops()]),
+    temple, flower = (Image.fromarray(photo) for photo in load_sample_images().images)
+    data = skimage.data
+    landscapes = [temple, *map(_image, (data.rocket(), data.hubble_deep_field()))]
+    textures = [*map(_image, (data.brick(), data.grass(), data.gravel()))]
+    things = [flower, *map(_image, (data.coffee(), data.chelsea(), data.stereo_motorcycle()[0], data.coins()))]
+    faces = [_image(255 * face) for face in data.lfw_subset()[:100]]
+    digits = [_image(255 - digit * (255 / 16)) for digit in load_digits().images]
+    kinds = {
+        "digits": digits,
+        "landscapes": _crops(landscapes, PARTS),
+        "textures": _crops(textures, PARTS),
+        "faces": [*faces, _image(data.astronaut())],
+        "things": _crops(things, WHOLE),
     }
+    return {kind: np.stack([to_array(image, size) for image in images]) for kind, images in kinds.items()}
 
 
-def _crops() -> Iterator[Image.Image]:
+def _image(pixels: NDArray[np.generic]) -> Image.Image:
+    return Image.fromarray(pixels.astype(np.uint8)).convert("RGB")
+
+
+def _crops(photos: Sequence[Image.Image], shares: tuple[float, float]) -> Iterator[Image.Image]:
     draw = np.random.default_rng(0)
-    photos = [Image.fromarray(photo) for photo in load_sample_images().images]
     for index in range(CROPS):
         photo = photos[index % len(photos)]
-        side = int(draw.integers(*CROP_SIDES))
-        left, top = int(draw.integers(photo.width - side)), int(draw.integers(photo.height - side))
+        side = int(min(photo.size) * draw.uniform(*shares))
+        left, top = (int(draw.integers(extent - side + 1)) for extent in photo.size)
         yield photo.crop((left, top, left + side, top + side))

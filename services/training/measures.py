@@ -277,7 +277,8 @@ class Evaluation(_Figures):
                     not_photos[f"{name}.{origin}.accuracy"] = figures.accuracy.value
                     continue
                 accuracies[f"{name}.accuracy"] = figures.accuracy.value
-                accuracies[f"{name}.accuracy_of_labelled"] = figures.accuracy_of_labelled.value
+                if figures.accuracy_of_labelled.whole > figures.accuracy.whole:
+                    accuracies[f"{name}.accuracy_of_labelled"] = figures.accuracy_of_labelled.value
                 others[f"{name}.macro_f1"] = figures.macro_f1
                 others[f"{name}.calibration_error"] = figures.calibration_error
                 others[f"{name}.coverage"] = figures.abstention.answered.value
