@@ -1,5 +1,6 @@
 """`vitrine models`: what is published, what is in production, and how that is changed."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,8 +15,15 @@ from rich.table import Table
 
 from services.client.errors import ClientError
 from services.client.options import Options
-from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, load_manifest
+from services.model.manifest import DEFAULT_DIRECTORY, MANIFEST, Manifest, ModelError, load_manifest
 from services.model.registry import Pointer, Registry, UnknownVersionError
+
+# Models beside the bundled one, by name.
+ALTERNATIVES = {
+    path.parent.name: path.parent
+    for path in sorted(DEFAULT_DIRECTORY.parent.glob(f"*/{MANIFEST}"))
+    if path.parent != DEFAULT_DIRECTORY
+}
 
 app = typer.Typer(
     help="The versions of the model: publish, compare, promote, roll back.", no_args_is_help=True
@@ -114,6 +122,37 @@ def compare(ctx: typer.Context, one: Version, other: Version) -> None:
             figure, *("-" if value is None else f"{value:.4f}" for value in (before, after)), change
         )
     out.print(table)
+
+
+@app.command()
+def bundle(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help=f"A version's directory, or one of this installation: {', '.join(ALTERNATIVES)}."
+        ),
+    ],
+) -> None:
+    """Make a version the bundled one, with which services answer until another is promoted.
+
+    It replaces the model in this installation; images that are built from it have it from then on.
+    """
+    directory = ALTERNATIVES.get(source, Path(source))
+    if directory.resolve() == DEFAULT_DIRECTORY.resolve():
+        raise ClientError(f"{source} is the bundled model already")
+    try:
+        manifest = load_manifest(directory)
+    except ModelError as error:
+        raise ClientError(str(error)) from error
+    # Replaced when the copy is whole, so that an interruption never leaves half a model.
+    copy, old = DEFAULT_DIRECTORY.with_name("default.new"), DEFAULT_DIRECTORY.with_name("default.old")
+    for leftover in (copy, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(directory, copy)
+    DEFAULT_DIRECTORY.rename(old)
+    copy.rename(DEFAULT_DIRECTORY)
+    shutil.rmtree(old)
+    out.print(f"{manifest.name} {manifest.version} is the bundled model; restart services that run")
 
 
 @contextmanager

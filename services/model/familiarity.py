@@ -8,6 +8,7 @@ The training photos are represented by the centres of clusters, in 8-bit integer
 one of 100 MB, by which strange pictures are told apart as well as by the 15 nearest of all embeddings.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +51,7 @@ class Familiarity:
         held_out: NDArray[np.float32],
         *,
         centres: int = CENTRES,
+        groups: Sequence[str] | None = None,
         share: float = HELD_OUT_SHARE,
         seed: int = 0,
     ) -> Self:
@@ -62,7 +64,8 @@ class Familiarity:
             training: [N, E].
             held_out: [M, E], embeddings of photos that the network was not trained on.
             centres: at most so many clusters.
-            share: of the held-out photos, the share that is to be familiar.
+            groups: [M], what the held-out photos belong to; else all are one group.
+            share: of the held-out photos of each group, the share that is to be familiar.
             seed: the same seed and embeddings give the same centres.
 
         Raises:
@@ -75,7 +78,11 @@ class Familiarity:
         found = _cluster(_directions(training), min(centres, len(training)), np.random.default_rng(seed))
         largest = np.maximum(np.abs(found).max(axis=1, keepdims=True), _TINY)
         rounded = np.round(127 * found / largest).astype(np.int8)
-        return cls(rounded, float(np.quantile(cls(rounded, 0.0).distance(held_out), share)))
+        distances = cls(rounded, 0.0).distance(held_out)
+        names = np.array(groups if groups is not None else [""] * len(held_out))
+        # A few photos of another kind would else be the share that need not be familiar.
+        furthest = max(np.quantile(distances[names == name], share) for name in np.unique(names))
+        return cls(rounded, float(furthest))
 
     def distance(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Cosine distances [N], 0 to 2, of embeddings [N, E] to the nearest centre."""

@@ -4,52 +4,59 @@ from collections.abc import Iterator
 
 from services.model.manifest import Manifest
 from services.training import snapshot
-from services.training.measures import PHOTO, Evaluation, HeadFigures
+from services.training.measures import MADE_BY_A_PROGRAM, PHOTO, Evaluation, HeadFigures
 
 _CARD = """\
 # {name} {version}
 
-Written by the command that made the model:
+{unreliable}{about}
+## How good it is
 
-    {command}
+{held_out}
+`evaluation.html` beside this card has every label, the confusion matrices, calibration and the mistakes.
 
-{about}
+| attribute | photos | number | accuracy (95 % interval) | of labelled | macro F1 | ECE | answered | right |
+|---|---|---|---|---|---|---|---|---|
+{heads}
+
+*Accuracy* counts the first answer among all labels of the attribute, over photos whose label the model knows.
+*Of labelled* also counts photos with a label that it does not know, of which no answer is right. *ECE* is
+the expected calibration error. The model abstains where it is less sure than its threshold: *answered* is the
+share that remains, *right* their accuracy.
+{programs}
+## What it does with each kind of photo
+
+| photos | number | called unfamiliar | {abstained_heads} |
+|---|---|---|{abstained_rule}
+{origins}
+
+The columns after *called unfamiliar* are the shares of photos on which the model abstains.
+
+How well the model tells other images from test photos by their distance (AUROC; 1 is always):
+
+{unfamiliar}
+
 ## What it was trained on
 
-| side | images |
+| split | images |
 |---|---|
 {sides}
 
 {left_out}
-## How good it is
-
-{held_out}
-`evaluation.html` beside this card has every class, the confusion matrices, calibration and the mistakes.
-
-| head | images | number | right | F1, mean over classes | calibration error | answered | right of these |
-|---|---|---|---|---|---|---|---|
-{heads}
-
-Right is only the first answer among *all* labels of a head. A head abstains where it is less sure than
-its threshold, and the last two columns are about that.
-
-Images that are no photos say that labels can be told apart in such images. **They are not accuracy on
-photos.**
 {classes}
 ## Exports
 
 {exports}
 
-| | | head | the same label |
+| file | its own network | attribute | the same label |
 |---|---|---|---|
 {agreements}
 
-## Photos unlike those that it was trained on
+## How to make it again
 
-A distance to what it was trained on marks them as unfamiliar. How well that tells them from test photos
-(AUROC, 1 is always):
+    {command}
 
-{unfamiliar}
+Code {revision}, data snapshot {snapshot}.
 """
 
 
@@ -63,15 +70,39 @@ def card(manifest: Manifest, evaluation: Evaluation, data: snapshot.Manifest, ab
         about: what the run's configuration says of the data and of the model's limits.
 
     """
+    heads = [*evaluation.heads]
+    programs = any(
+        origin in MADE_BY_A_PROGRAM for head in evaluation.heads.values() for origin in head.origins
+    )
     return _CARD.format(
         name=manifest.name,
         version=manifest.version,
         command=evaluation.made.command,
+        revision=evaluation.made.revision,
+        snapshot=evaluation.made.snapshot,
+        unreliable="".join(
+            f"> **Do not rely on `{head}` for new products.** {why}\n\n"
+            for head, why in evaluation.unreliable.items()
+        ),
         about=about,
         sides=_rows((side, count) for side, count in data.examples.items()),
         left_out="".join(f"- Left out: {each.what} ({each.count}): {each.why}\n" for each in data.left_out),
         held_out=evaluation.made.held_out,
         heads=_rows(_head_rows(evaluation)),
+        programs="\nFigures on images that a program drew or tinted are not accuracy on photos.\n"
+        if programs
+        else "",
+        abstained_heads=" | ".join(heads),
+        abstained_rule="---|" * len(heads),
+        origins=_rows(
+            (
+                origin,
+                figures.unfamiliar.whole,
+                f"{figures.unfamiliar.value:.1%}",
+                *(f"{figures.abstained[head].value:.1%}" for head in heads),
+            )
+            for origin, figures in evaluation.origins.items()
+        ),
         classes="".join(
             f"\n### {name}\n\n| label | photos | precision | recall | F1 |\n|---|---|---|---|---|\n"
             + _rows(_class_rows(head.origins[PHOTO]))
@@ -83,7 +114,7 @@ def card(manifest: Manifest, evaluation: Evaluation, data: snapshot.Manifest, ab
             f"- `{name}`: {export.size / 1e6:.1f} MB" for name, export in evaluation.exports.items()
         ),
         agreements=_rows(
-            (each.one, each.other, each.head, f"{each.same.value:.2%}") for each in evaluation.agreements
+            (each.other, each.one, each.head, f"{each.same.value:.2%}") for each in evaluation.agreements
         ),
         unfamiliar="\n".join(
             f"- {kind.kind}, {kind.images} images: {kind.auroc:.3f}" for kind in evaluation.unfamiliar
@@ -94,16 +125,17 @@ def card(manifest: Manifest, evaluation: Evaluation, data: snapshot.Manifest, ab
 def _head_rows(evaluation: Evaluation) -> Iterator[tuple[object, ...]]:
     for name, head in evaluation.heads.items():
         for origin, figures in head.origins.items():
-            answered = figures.abstention.accuracy
+            answered, accuracy = figures.abstention.accuracy, figures.accuracy
             yield (
                 name,
                 origin,
-                figures.accuracy.whole,
-                f"**{figures.accuracy.value:.2%}**" if origin == PHOTO else f"{figures.accuracy.value:.2%}",
+                accuracy.whole,
+                f"**{accuracy.value:.1%}** ({accuracy.low:.1%} to {accuracy.high:.1%})",
+                f"{figures.accuracy_of_labelled.value:.1%}",
                 f"{figures.macro_f1:.3f}",
                 f"{figures.calibration_error:.3f}",
                 f"{figures.abstention.answered.value:.1%}",
-                f"{answered.value:.2%}" if answered else "",
+                f"{answered.value:.1%}" if answered else "",
             )
 
 

@@ -186,6 +186,8 @@ class Config(_Settings):
         "model_float16.tflite",
         "saved_model",
     )
+    # Whether the report shows photos. Where they may not be passed on, its figures stand alone.
+    photos_in_report: bool = True
     # For the report: which photos the figures are of, and why training has not seen them.
     held_out: str
     # For the card, in Markdown: what the data are, whose they are, and what the model cannot do.

@@ -9,6 +9,7 @@ import ctypes
 import io
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -28,6 +29,7 @@ from services.training.snapshot import Shard, Snapshot
 # Shards that are shuffled with each other.
 SHUFFLED_SHARDS = 8
 PREFETCHED_BATCHES = 8
+PACE_STEPS = 200
 # Of a batch: a head is weighted as if so much of it were known at least.
 KNOWN_SHARE = 0.25
 
@@ -144,6 +146,7 @@ def fit(
     *,
     shown: Mapping[str, float] = MappingProxyType({}),
     after_first_epoch: Callable[[], None] = lambda: None,
+    later: float = 0.0,
 ) -> list[Epoch]:
     """Fit a network, from the checkpoint on if there is one; it ends with the best epoch's averaged weights.
 
@@ -157,6 +160,7 @@ def fit(
         say: is told how it goes, in lines for people.
         shown: origin -> how often an epoch shows each of its photos; else once.
         after_first_epoch: is called while the network has the averaged weights of the first epoch.
+        later: how long what comes after this takes, in multiples of this; for the time that is left.
 
     Raises:
         FittingError: the snapshot has less than a batch to train on, or another run uses the checkpoint.
@@ -206,7 +210,8 @@ def fit(
         state.variables = [variable.numpy() for variable in variables]
         checkpoint.write(state.to_bytes())
 
-    started, first = time.monotonic(), state.step
+    clock = _Clock(state.step, steps, later)
+    first = state.step
     if not _stopped(state.history, settings):
         for pixels, targets in _batches(snapshot, settings, seed, size, shown, state.step, steps):
             if state.step == first:
@@ -214,6 +219,7 @@ def fit(
                 _keep_memory()
             state.losses.append(float(step(pixels, targets)))
             state.step += 1
+            clock.passed(state.step)
             if state.step % epoch_steps == 0:
                 now = network.get_weights()
                 network.set_weights([mean.numpy() for mean in average])
@@ -228,20 +234,44 @@ def fit(
                     after_first_epoch()
                 network.set_weights(now)
                 save()
-                pace = (time.monotonic() - started) / (state.step - first)
                 say(
                     f"epoch {epoch.number} of {settings.epochs}: loss {epoch.loss:.4f}, right on held photos "
                     + ", ".join(f"{head} {value:.4f}" for head, value in epoch.accuracy.items())
-                    + f"; {pace * (steps - state.step) / 60:.0f} minutes to go"
+                    + f"; {clock.left()}"
                 )
                 if _stopped(state.history, settings) and state.step < steps:
                     say(f"no better for {settings.patience} epochs: stops early")
                     break
             elif checkpoint.due:
                 save()
-                say(f"step {state.step} of {steps}: loss {np.mean(state.losses):.4f}, checkpoint written")
+                say(
+                    f"step {state.step} of {steps}: loss {np.mean(state.losses):.4f}, checkpoint written; "
+                    f"{clock.left()}"
+                )
     network.set_weights(state.best)
     return state.history
+
+
+class _Clock:
+    """How long a run will still take, by the pace of its last steps."""
+
+    def __init__(self, first: int, steps: int, later: float) -> None:
+        self._steps, self._later = steps, later
+        # When a step was done; the first of a process also compiles, and does not count.
+        self._done: deque[tuple[int, float]] = deque(maxlen=PACE_STEPS)
+        self._step = first
+
+    def passed(self, step: int) -> None:
+        self._step = step
+        self._done.append((step, time.monotonic()))
+
+    def left(self) -> str:
+        """The time that is left, for people."""
+        (one, then), (other, now) = self._done[0], self._done[-1]
+        if one == other:
+            return "the time left is not known yet"
+        minutes = (now - then) / (other - one) * (self._steps * (1 + self._later) - self._step) / 60
+        return f"about {minutes // 60:.0f} h {minutes % 60:02.0f} min left"
 
 
 def accuracy(network: tf_keras.Model, snapshot: Snapshot) -> dict[str, float]:
@@ -301,8 +331,8 @@ def _epoch_steps(snapshot: Snapshot, batch: int, shown: Mapping[str, float]) -> 
 def _keep_memory() -> None:
     """Has glibc keep what is freed.
 
-    Activations are so large that it asks the kernel for each anew; to clear the pages takes longer than many an
-    operation. M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of mallopt(3).
+    Activations are so large that it asks the kernel for each anew, and to clear the pages takes longer than
+    many an operation. M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of mallopt(3).
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):

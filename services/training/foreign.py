@@ -1,4 +1,4 @@
-"""Images that show no product, to measure whether a model notices; scikit-learn and scikit-image carry them."""
+"""Images that show no product, of scikit-learn and scikit-image: to measure whether a model notices."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,15 +19,16 @@ WHOLE = (0.7, 1.0)
 def foreign_images(size: int) -> dict[str, NDArray[np.uint8]]:
     """Kind -> images [N, size, size, 3].
 
-    digits: handwritten, dark on white, of the UCI repository. landscapes: parts of photos of a temple, a rocket,
-    a night sky. textures: parts of brick, grass and gravel. faces: of Labeled Faces in the Wild, and an astronaut.
-    things: most of a coffee cup, a cat, a motorcycle, coins and a flower.
+    digits: handwritten, dark on white, of the UCI repository. landscapes: parts of photos of a temple, a
+    rocket and the night sky. textures: parts of brick, grass and gravel. faces: of Labeled Faces in the Wild,
+    and an astronaut. things: most of a coffee cup, a cat, a motorcycle, coins and a flower.
     """
     temple, flower = (Image.fromarray(photo) for photo in load_sample_images().images)
     data = skimage.data
     landscapes = [temple, *map(_image, (data.rocket(), data.hubble_deep_field()))]
     textures = [*map(_image, (data.brick(), data.grass(), data.gravel()))]
-    things = [flower, *map(_image, (data.coffee(), data.chelsea(), data.stereo_motorcycle()[0], data.coins()))]
+    motorcycle, _, _ = data.stereo_motorcycle()
+    things = [flower, *map(_image, (data.coffee(), data.chelsea(), motorcycle, data.coins()))]
     faces = [_image(255 * face) for face in data.lfw_subset()[:100]]
     digits = [_image(255 - digit * (255 / 16)) for digit in load_digits().images]
     kinds = {

@@ -11,7 +11,7 @@ needs to go on after an interruption stands under the run's root in Cloud Storag
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -33,9 +33,9 @@ from services.model.learnt import LEARNT_FILE, Learnt
 from services.model.manifest import MODEL_FILE, SAVED_MODEL, Manifest, digests, save_manifest
 from services.model.weights import Range, Weights, pretrained_checkpoint, quantize
 from services.shared.ports import Objects
-from services.training import exports, measures, snapshot
+from services.training import exports, measures, snapshot, temporal
 from services.training.card import card
-from services.training.config import Config
+from services.training.config import Config, Fitting
 from services.training.examples import Side, Source
 from services.training.exports import (
     EXPORTS,
@@ -47,6 +47,8 @@ from services.training.exports import (
 from services.training.fitting import Checkpoint, fit, shuffled
 from services.training.foreign import foreign_images
 from services.training.measures import (
+    MADE_BY_A_PROGRAM,
+    PHOTO,
     Agreement,
     AnsweredPhotos,
     Answers,
@@ -60,14 +62,16 @@ from services.training.snapshot import Shard, Snapshot, SnapshotError
 
 # Batches of training photos on which the ranges of activations are observed.
 RANGE_BATCHES = 20
-# Of a side, at most so many: what exports are compared on, and what familiarity is told by.
+# What exports are compared on, and what familiarity is told by: at most so many photos.
 COMPARED_PHOTOS = 4_096
-KNOWN_PHOTOS = 16_384
+KNOWN_BATCH, KNOWN_BATCHES = 256, 64
+# Of each origin's held photos, as many are to be familiar.
+FAMILIAR_SHARE = 0.97
 TRIED_PHOTOS = 512
+# An epoch with rounded activations takes so many times as long as one without.
+ROUNDING_COST = 1.5
 TIMED_PHOTOS = 200
 PROGRESS_SECONDS = 10.0
-# Drawn and tinted images are hardly ever mistaken: how sure to be of photos, they do not say.
-MADE_BY_A_PROGRAM = ("drawn", "tinted")
 
 
 def train(
@@ -116,6 +120,9 @@ def train(
     network.fix_large_filters(model)
     shown = config.shown()
 
+    def cost(fitting: Fitting, pixels: int, factor: float = 1.0) -> float:
+        return factor * fitting.epochs * pixels**2
+
     def trial() -> None:
         say("a trial export, of the first epoch's weights")
         with TemporaryDirectory() as folder:
@@ -141,6 +148,8 @@ def train(
             say,
             shown=shown,
             after_first_epoch=coarse_trial,
+            later=(cost(config.fitting, size) + cost(config.rounding, size, ROUNDING_COST))
+            / cost(config.coarse, config.coarse.image_size),
         )
         model.set_weights(coarse.get_weights())
         say(f"now at {size} pixels")
@@ -153,6 +162,7 @@ def train(
         say,
         shown=shown,
         after_first_epoch=trial if config.coarse is None else lambda: None,
+        later=cost(config.rounding, size, ROUNDING_COST) / cost(config.fitting, size),
     )
 
     # ---- quantise ----------------------------------------------------------------------------------------
@@ -186,19 +196,31 @@ def train(
     held = _answered(data, "validate", integers)
     decoder = _calibrated(heads, tree, held)
     thresholds = _thresholds(config, decoder, held)
-    trained = np.concatenate(
-        [integers(shard.pixels)[EMBEDDING] for shard in _some(data, "train", KNOWN_PHOTOS)]
+    trained = _seen(islice(shuffled(data, config.seed, 0, KNOWN_BATCH, shown), KNOWN_BATCHES), integers)
+    familiarity = Familiarity.fit(
+        trained.outputs[EMBEDDING],
+        held.outputs[EMBEDDING],
+        groups=held.origins.tolist(),
+        share=FAMILIAR_SHARE,
+        seed=config.seed,
     )
-    familiarity = Familiarity.fit(trained, held.outputs[EMBEDDING], seed=config.seed)
     familiarity.save(out / FAMILIARITY_FILE)
     Learnt.of(photo for photo in data.column("train", "photos").tolist() if photo).save(out / LEARNT_FILE)
 
     # ---- evaluate ----------------------------------------------------------------------------------------
     say("measures on the test side")
     tested = _answered(data, "test", integers)
-    known_distances = familiarity.distance(
-        tested.outputs[EMBEDDING][~np.isin(tested.origins, MADE_BY_A_PROGRAM)]
-    )
+    photos = tested.photos(decoder, thresholds)
+    distances = familiarity.distance(tested.outputs[EMBEDDING])
+    strange = {
+        kind: familiarity.distance(integers(images)[EMBEDDING])
+        for kind, images in foreign_images(size).items()
+    }
+    nothing_known = (tested.targets < 0).all(axis=1)
+    if nothing_known.any():
+        strange["products that are not learnt"] = distances[nothing_known]
+    known_distances = distances[~nothing_known & ~np.isin(tested.origins, MADE_BY_A_PROGRAM)]
+    aged = temporal.probe(trained.dated(), held.dated().joined(tested.dated()), [*heads], config.seed)
     evaluation = Evaluation(
         made=Made(
             command=command,
@@ -208,7 +230,7 @@ def train(
             machine=f"{platform.machine()}, {os.cpu_count()} cores",
             held_out=config.held_out,
         ),
-        heads=measures.measure(tested.photos(decoder, thresholds), held.photos(decoder, thresholds)),
+        heads=measures.measure(photos, held.photos(decoder, thresholds)),
         exports={
             name: Export(
                 size=size,
@@ -222,13 +244,11 @@ def train(
         },
         agreements=agreements,
         unfamiliar=tuple(
-            Unfamiliar(
-                kind=kind,
-                images=len(images),
-                auroc=measures.auroc(known_distances, familiarity.distance(integers(images)[EMBEDDING])),
-            )
-            for kind, images in foreign_images(size).items()
+            Unfamiliar(kind=kind, images=len(far), auroc=measures.auroc(known_distances, far))
+            for kind, far in strange.items()
         ),
+        origins=measures.by_origin(photos, distances > familiarity.threshold),
+        unreliable={head: str(each) for head, each in aged.items() if each.unreliable},
         left_out=data.manifest.left_out,
     )
 
@@ -248,13 +268,14 @@ def train(
         hierarchy=config.hierarchy,
         parents=parents,
         thresholds=thresholds,
+        unreliable=evaluation.unreliable,
         figures=evaluation.figures(),
         files=files,
     )
     save_manifest(out, manifest)
     (out / "CARD.md").write_text(card(manifest, evaluation, data.manifest, config.about), encoding="utf-8")
     (out / "evaluation.json").write_text(evaluation.model_dump_json(indent=1), encoding="utf-8")
-    pictures = _pixels(data, set(evaluation.shown()))
+    pictures = _pixels(data, set(evaluation.shown())) if config.photos_in_report else {}
     (out / "evaluation.html").write_text(render(evaluation, manifest, pictures), encoding="utf-8")
     say(f"{manifest.name} {manifest.version} is written to {out}")
     return manifest
@@ -269,6 +290,10 @@ class _Answered:
     years: NDArray[np.int16]  # [N]; 0 where it is not known
     targets: NDArray[np.int16]  # [N, heads]
     outputs: Mapping[str, NDArray[np.float32]]
+
+    def dated(self) -> temporal.Photos:
+        """As the probe of newer photos wants it."""
+        return temporal.Photos(self.outputs[EMBEDDING], self.targets, self.years)
 
     def photos(self, decoder: Decoder, thresholds: Mapping[str, float]) -> AnsweredPhotos:
         """As the measures want it; slices are by what the other heads' labels are."""
@@ -319,10 +344,9 @@ def _parents(hierarchy: Sequence[str], data: Snapshot) -> dict[str, dict[str, st
 
 def _calibrated(heads: Mapping[str, Sequence[str]], tree: Hierarchy | None, held: "_Answered") -> Decoder:
     """With the temperatures at which held labels are likeliest; the heads of a tree have one together."""
-    photographed = ~np.isin(held.origins, MADE_BY_A_PROGRAM)
     temperatures: dict[str, float] = {}
     for column, head in enumerate(heads):
-        known = photographed & (held.targets[:, column] >= 0)
+        known = _telling(held, column)
         logits = {name: outputs[known] for name, outputs in held.outputs.items()}
         if tree is not None and head in tree.heads:
             if head == tree.heads[-1]:
@@ -335,12 +359,21 @@ def _calibrated(heads: Mapping[str, Sequence[str]], tree: Hierarchy | None, held
     return Decoder(heads, {head: temperatures[head] for head in heads}, tree)
 
 
+def _telling(held: "_Answered", column: int) -> NDArray[np.bool_]:
+    """Of held photos, those that tell how sure to be of a head.
+
+    The photos that the model is for, where their labels are known; else those of all other origins.
+    """
+    known = (held.targets[:, column] >= 0) & ~np.isin(held.origins, MADE_BY_A_PROGRAM)
+    own = known & (held.origins == PHOTO)
+    return own if own.any() else known
+
+
 def _thresholds(config: Config, decoder: Decoder, held: "_Answered") -> dict[str, float]:
     """Head -> the probability from which on its answers are as accurate as asked for."""
-    photographed = ~np.isin(held.origins, MADE_BY_A_PROGRAM)
     probabilities, thresholds = decoder(held.outputs), {}
     for column, head in enumerate(decoder.labels):
-        known = photographed & (held.targets[:, column] >= 0)
+        known = _telling(held, column)
         if known.any():
             thresholds[head] = fit_threshold(
                 probabilities[head][known], held.targets[known, column], config.accuracy_of(head)
@@ -419,9 +452,14 @@ def _some(data: Snapshot, side: Side, most: int) -> Iterator[Shard]:
 
 
 def _answered(data: Snapshot, side: Side, run: Run) -> _Answered:
-    """Runs a side through a network; of the photos only what is said of them is kept."""
+    """Runs a side through a network."""
+    return _seen(data.shards(side), run)
+
+
+def _seen(shards: Iterable[Shard], run: Run) -> _Answered:
+    """Runs photos through a network; only what is said of them is kept."""
     known, said = [], []
-    for shard in data.shards(side):
+    for shard in shards:
         said.append(run(shard.pixels))
         known.append((shard.keys, shard.origins, shard.years, shard.targets))
     keys, origins, years, targets = (np.concatenate(arrays) for arrays in zip(*known, strict=True))

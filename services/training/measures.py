@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 from services.model.calibration import expected_calibration_error, softmax
 from services.training.examples import UNKNOWN, UNLEARNT, LeftOut
 
+# Drawn and tinted images are hardly ever mistaken: how sure to be of photos, they do not say.
+MADE_BY_A_PROGRAM = ("drawn", "tinted")
 PHOTO = "photo"  # the origin of images that nobody drew or tinted
 
 TOP = 3
@@ -245,6 +247,13 @@ class Unfamiliar(_Figures):
     auroc: float
 
 
+class OriginFigures(_Figures):
+    """What a model does with all test images of one origin, whether or not their labels are known."""
+
+    unfamiliar: Share
+    abstained: dict[str, Share]  # by head
+
+
 class Made(_Figures):
     """How the model was made and measured."""
 
@@ -264,6 +273,9 @@ class Evaluation(_Figures):
     exports: dict[str, Export] = {}
     agreements: tuple[Agreement, ...] = ()
     unfamiliar: tuple[Unfamiliar, ...] = ()
+    origins: dict[str, OriginFigures] = {}
+    # Heads that lose much on newer photos -> what, in a sentence.
+    unreliable: dict[str, str] = {}
     left_out: tuple[LeftOut, ...] = ()
 
     def figures(self) -> dict[str, float]:
@@ -319,6 +331,31 @@ def measure(test: AnsweredPhotos, validation: AnsweredPhotos | None = None) -> d
         raise ValueError(f"heads: validation has {[*validation.heads]}, test has {[*test.heads]}")
     test = test.sorted()
     return {head: _head(head, test, validation) for head in test.heads}
+
+
+def by_origin(photos: AnsweredPhotos, unfamiliar: NDArray[np.bool_]) -> dict[str, OriginFigures]:
+    """What a model does with the images of each origin.
+
+    Args:
+        photos: the images and the answers.
+        unfamiliar: [N], which of them the model calls so.
+
+    """
+    origins = np.array(photos.origins)
+    figures = {}
+    for origin in sorted(set(photos.origins)):
+        rows = origins == origin
+        whole = int(rows.sum())
+        figures[origin] = OriginFigures(
+            unfamiliar=Share.of(int(unfamiliar[rows].sum()), whole),
+            abstained={
+                head: Share.of(
+                    int((answers.probabilities[rows].max(axis=1) < answers.threshold).sum()), whole
+                )
+                for head, answers in photos.heads.items()
+            },
+        )
+    return figures
 
 
 def latency(

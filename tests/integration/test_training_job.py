@@ -23,12 +23,14 @@ CONFIG = Config.model_validate(
     {
         "name": "small",
         "data": {"kind": "demo"},
-        "image_size": 32,
+        "image_size": 40,
         "small_photos": True,
+        "coarse": {"image_size": 32, "epochs": 1, "batch": 16},
         "fitting": {"epochs": 1, "batch": 16},
         "rounding": {"epochs": 1, "batch": 16},
-        "rounded_agreement": 0,  # ten steps teach nothing that would survive rounding
+        "rounding_loss": 1,  # ten steps teach nothing that would survive rounding
         "file_agreement": 0,
+        "photos_in_report": False,
         "held_out": "The test split.",
         "about": "Bars of ten heights.",
     }
@@ -61,26 +63,41 @@ def test_a_version_is_written_that_loads_describes_itself_and_can_be_published(t
     assert manifest.heads == {head: tuple(labels) for head, labels in demo.HEADS.items()}
     assert manifest.temperatures["base_colour"] == 1  # no photo says how sure to be of colours
     assert manifest.thresholds.keys() == {"article_type"}
-    assert manifest.files.keys() > {"model.tflite", "model_float16.tflite", "weights.npz", "familiarity.npz"}
+    assert manifest.files.keys() > {
+        "model.tflite",
+        "model_float16.tflite",
+        "weights.npz",
+        "familiarity.npz",
+        "learnt.npz",
+    }
     assert manifest.figures.keys() >= {"article_type.accuracy", "base_colour.drawn.accuracy"}
     assert any("left out: article_type Jackets" in line for line in lines)
 
     evaluation = Evaluation.model_validate_json((out / "evaluation.json").read_text())
     assert evaluation.heads["article_type"].origins["photo"].accuracy.whole == 40
-    assert {each.kind for each in evaluation.unfamiliar} == {"digits", "photo_crops"}
+    assert {each.kind for each in evaluation.unfamiliar} == {
+        "digits",
+        "faces",
+        "landscapes",
+        "textures",
+        "things",
+    }
+    assert evaluation.origins["drawn"].abstained.keys() == manifest.heads.keys()
     assert {(each.one, each.other) for each in evaluation.agreements} == {
-        ("fitted", "rounded"),
         ("rounded", "model.tflite"),
         ("rounded", "saved_model"),
         ("fitted", "model_float16.tflite"),
     }
     card = (out / "CARD.md").read_text()
     assert "    vitrine train small.yaml" in card
-    assert f"**{manifest.figures['article_type.accuracy']:.2%}**" in card
+    assert f"**{manifest.figures['article_type.accuracy']:.1%}** (" in card
     assert "not accuracy on photos" in " ".join(card.split())
-    html.parser.HTMLParser().feed((out / "evaluation.html").read_text())
+    page = (out / "evaluation.html").read_text()
+    html.parser.HTMLParser().feed(page)
+    assert "data:image" not in page
+    assert sum("a trial export" in line for line in lines) == 1
 
-    photos = np.zeros((2, 32, 32, 3), np.uint8)
+    photos = np.zeros((2, 40, 40, 3), np.uint8)
     (tmp_path / "gpu").mkdir()
     export_saved_model(out, tmp_path / "gpu")
     for directory in (out, tmp_path / "gpu"):
@@ -99,8 +116,10 @@ def test_a_version_is_written_that_loads_describes_itself_and_can_be_published(t
     assert not any(line.startswith("epoch") for line in again)
     assert load_manifest(tmp_path / "again").version == manifest.version
 
-    strict = CONFIG.model_copy(update={"rounded_agreement": 1.0})
-    with pytest.raises(ExportError, match=r"rounded gives the label of fitted .* and 100\.00% are needed"):
+    strict = CONFIG.model_copy(update={"rounding_loss": -1.0})
+    with pytest.raises(
+        ExportError, match=r"article_type: rounded to 8 bits the network is right on .* allows"
+    ):
         run(strict, objects, tmp_path / "strict")
 
 

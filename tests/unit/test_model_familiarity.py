@@ -42,6 +42,15 @@ def test_the_threshold_leaves_the_chosen_share_of_held_out_photos_familiar(share
     assert (fitted.distance(held_out) <= fitted.threshold).mean() == pytest.approx(share, abs=0.002)
 
 
+def test_the_share_holds_for_each_group_of_held_out_photos() -> None:
+    near, far = kinds(1_000, 2), strange(20)
+    groups = ["near"] * len(near) + ["far"] * len(far)
+    fitted = Familiarity.fit(
+        kinds(2_000, 1), np.concatenate([near, far]), centres=50, groups=groups, share=0.9
+    )
+    assert (fitted.distance(far) <= fitted.threshold).mean() == pytest.approx(0.9)
+
+
 def test_the_same_seed_gives_the_same_file_and_another_gives_another(tmp_path: Path) -> None:
     written = []
     for seed in (0, 0, 1):

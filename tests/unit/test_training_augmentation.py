@@ -81,3 +81,38 @@ def test_what_is_not_mixed_stays() -> None:
 
     np.testing.assert_array_equal(blended, photos(2))
     np.testing.assert_array_equal(wanted["colour"], targets["colour"])
+
+
+def test_a_white_background_gets_another_colour_and_the_garment_stays() -> None:
+    plain, grounded = varied(NONE), varied(NONE.model_copy(update={"grounded": 0.5}))
+
+    corners = grounded[:, 0, 0]
+    changed = np.abs(corners - plain[:, 0, 0]).max(axis=1) > 4
+    assert 0.25 < changed.mean() < 0.75
+    assert len(np.unique(corners[changed].round(), axis=0)) > 20
+    garment = plain.max(axis=3) < 130
+    np.testing.assert_allclose(grounded[garment], plain[garment], atol=1)
+
+
+def test_photos_are_blurred_as_those_of_fewer_pixels_are() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 3)).astype(np.uint8)
+    contrast = [
+        float(
+            np.asarray(
+                vary(noise, NONE.model_copy(update={"resampled": share}), tf.constant((7, step)))
+            ).std()
+        )
+        for share in (0, 1)
+        for step in range(4)
+    ]
+    assert max(contrast[4:]) < min(contrast[:4])
+
+
+def test_photos_are_made_narrower_or_a_little_wider() -> None:
+    def widths(settings: Augmentation) -> NDArray[np.float64]:
+        return np.asarray((varied(settings)[..., 0] < 200).any(axis=1).sum(axis=1), np.float64)
+
+    relative = widths(NONE.model_copy(update={"stretched": 1.0})) / widths(NONE)
+    assert relative.min() < 0.9
+    assert relative.min() > 0.7
+    assert relative.max() < 1.25

@@ -42,6 +42,13 @@ def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
             "fitting: {augmentation: {mirrored: 2}}",
             r"fitting\.augmentation\.mirrored.*less than or equal to 1",
         ),
+        (
+            "data: {kind: catalogue, test_from: 2017, test_share: 0.1}",
+            "test_share: must not be given with test_from",
+        ),
+        ("data: {kind: mixture, parts: {}}", r"data\.mixture\.parts.*at least 1"),
+        ("data: {kind: mixture, parts: {a: {kind: demo}}}", r"parts\.a.*'catalogue', 'clothing'"),
+        ("answered_accuracy: {season: 1.5}", "season: must be between 0 and 1, not 1.5"),
         ("learning_rat: 1", "learning_rat: no such field"),
         ("image_size: 20", "image_size.*greater than or equal to 32"),
         ("[", "no YAML"),
@@ -53,6 +60,18 @@ def test_what_is_wrong_is_named(content: str, complaint: str, tmp_path: Path) ->
 
     with pytest.raises(ConfigError, match=complaint):
         read(str(path))
+
+
+def test_the_accuracy_of_answers_is_asked_for_by_attribute() -> None:
+    same = Config.model_validate(SHORTEST | {"answered_accuracy": 0.9})
+    each = Config.model_validate(SHORTEST | {"answered_accuracy": {"season": 0.8}})
+
+    assert (same.accuracy_of("season"), same.accuracy_of("gender")) == (0.9, 0.9)
+    assert (each.accuracy_of("season"), each.accuracy_of("gender")) == (0.8, 0.95)
+
+
+def test_parts_of_a_mixture_say_how_often_their_photos_are_shown() -> None:
+    assert read("bundled").shown() == {"photo": 1, "photo_224": 0.4, "snapshot": 1.5, "grey_photo": 0.2}
 
 
 def test_an_unknown_name_is_answered_with_those_that_ship() -> None:

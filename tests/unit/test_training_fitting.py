@@ -1,5 +1,5 @@
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,10 +8,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from services.shared.memory import MemoryObjects
+from services.training import snapshot as snapshots
 from services.training.config import Augmentation, Fitting
 from services.training.examples import UNKNOWN, Example, Side
 from services.training.fitting import Checkpoint, FittingError, class_weights, fit, shuffled
-from tests.unit.training_world import HEADS, Squares, frozen, small_network
+from tests.unit.training_world import HEADS, SIZE, Squares, frozen, small_network
 
 STATE = "gs://bucket/run/fitting.npz"
 # Photos whose sides carry the label are not to be mirrored.
@@ -60,7 +61,7 @@ def test_it_learns_and_says_how_it_goes() -> None:
     assert history[-1].loss < history[0].loss
     assert history[-1].accuracy == {"shade": 1.0, "half": 1.0}
     assert "epoch 4 of 4" in lines[-1]
-    assert "minutes to go" in lines[0]
+    assert " min left" in lines[0]
 
 
 @pytest.mark.parametrize("steps", [1, 7, 13])
@@ -170,3 +171,55 @@ def test_rare_labels_count_more_the_more_balance_is_asked_for() -> None:
     dark, light = class_weights(snapshot, "shade", 1.0)  # of 200 and 100
     assert light / dark == pytest.approx(2)
     assert (200 * dark + 100 * light) / 300 == pytest.approx(1)
+
+
+@dataclass
+class TwoOrigins(Squares):
+    """Squares of which every third training photo is of another origin."""
+
+    def examples(self, image_size: int) -> Iterator[tuple[Side, Example]]:
+        for index, (side, example) in enumerate(super().examples(image_size)):
+            yield side, replace(example, origin="rare" if index % 3 == 0 else "photo")
+
+
+def test_an_epoch_shows_photos_as_often_as_their_origin_is_to_be() -> None:
+    snapshot = frozen(TwoOrigins(train=3_000))
+    shown = {"rare": 2.5, "photo": 0.5}
+
+    batches = [*shuffled(snapshot, 0, 0, 16, shown)]
+
+    origins = np.concatenate([batch.origins for batch in batches])
+    assert len(origins) == (1_000 * 2.5 + 2_000 * 0.5) // 16 * 16
+    assert (origins == "rare").sum() == pytest.approx(2_500, rel=0.03)
+    keys, times = np.unique(np.concatenate([batch.keys for batch in batches]), return_counts=True)
+    assert times.max() <= 3
+    assert len(keys) < 3_000
+    again = np.concatenate([batch.keys for batch in shuffled(snapshot, 0, 0, 16, shown)])
+    assert (again == np.concatenate([batch.keys for batch in batches])).all()
+
+
+def test_a_network_for_fewer_pixels_is_fitted_to_photos_made_smaller() -> None:
+    larger = snapshots.write(
+        MemoryObjects(), "gs://bucket/run/snapshot", Squares(), 2 * SIZE, lambda count: None
+    )
+
+    history = fit(small_network(), larger, SETTINGS, 7, Checkpoint(MemoryObjects(), STATE), lambda line: None)
+
+    assert history[-1].accuracy["half"] > 0.9
+
+
+def test_what_is_to_be_tried_is_tried_once_with_the_first_epochs_weights() -> None:
+    network, seen = small_network(), list[NDArray[np.float32]]()
+
+    fit(
+        network,
+        frozen(),
+        SETTINGS,
+        7,
+        Checkpoint(MemoryObjects(), STATE),
+        lambda line: None,
+        after_first_epoch=lambda: seen.append(network.get_weights()[0]),
+    )
+
+    assert len(seen) == 1
+    assert not np.array_equal(seen[0], network.get_weights()[0])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from services.model.calibration import softmax
-from services.training.examples import UNKNOWN, LeftOut
+from services.training.examples import UNKNOWN, UNLEARNT, LeftOut
 from services.training.measures import (
     MINIMUM_SLICE,
     PHOTO,
@@ -24,6 +24,7 @@ from services.training.measures import (
     Unfamiliar,
     agreement,
     auroc,
+    by_origin,
     latency,
     measure,
 )
@@ -475,8 +476,8 @@ GOOD = answers([0, 1], [0, 1])
         (replace(GOOD, probabilities=np.full((2, 4), 0.5, np.float32)), "kind: .* sum to 1"),
         (replace(GOOD, probabilities=np.full((2, 4), np.nan, np.float32)), "kind: .* from 0 to 1"),
         (replace(GOOD, targets=np.array([0])), "kind: targets must be"),
-        (replace(GOOD, targets=np.array([0, 4])), "kind: targets must be indices of 4 labels, or -1"),
-        (replace(GOOD, targets=np.array([0, -2])), "kind: targets must be indices of 4 labels, or -1"),
+        (replace(GOOD, targets=np.array([0, 4])), "kind: targets must be indices of 4 labels, -1 or -2"),
+        (replace(GOOD, targets=np.array([0, -3])), "kind: targets must be indices of 4 labels, -1 or -2"),
         (replace(GOOD, temperature=0.0), "kind: the temperature must be above 0"),
         (replace(GOOD, threshold=1.5), "kind: the threshold must be from 0 to 1"),
     ],
@@ -500,3 +501,25 @@ def test_what_is_not_of_all_photos_is_refused_by_its_name() -> None:
 def test_validation_is_of_the_same_heads() -> None:
     with pytest.raises(ValueError, match=r"heads: validation has \['colour'\], test has \['kind'\]"):
         measure(photos({"kind": GOOD}), photos({"colour": GOOD}))
+
+
+def test_a_label_that_is_not_learnt_counts_as_wrong_among_the_labelled() -> None:
+    test = photos({"kind": answers([0, 1, UNLEARNT, UNKNOWN], [0, 0, 0, 0])})
+
+    figures = measure(test)["kind"].origins[PHOTO]
+
+    assert (figures.accuracy.part, figures.accuracy.whole) == (1, 2)
+    assert (figures.accuracy_of_labelled.part, figures.accuracy_of_labelled.whole) == (1, 3)
+    assert measure(test)["kind"].unknown == {PHOTO: 1}
+
+
+def test_what_a_model_does_with_each_origin_needs_no_labels() -> None:
+    test = photos(
+        {"kind": answers([UNKNOWN] * 4, [0, 0, 1, 1])}, origins=[PHOTO, PHOTO, "snapshot", "snapshot"]
+    )
+
+    figures = by_origin(test, np.array([False, True, False, False]))
+
+    assert figures[PHOTO].unfamiliar.value == 0.5
+    assert figures["snapshot"].unfamiliar.value == 0
+    assert figures["snapshot"].abstained.keys() == {"kind"}
