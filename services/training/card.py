@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from services.model.manifest import Manifest
 from services.training import snapshot
-from services.training.measures import MADE_BY_A_PROGRAM, PHOTO, Evaluation, HeadFigures
+from services.training.measures import FREQUENT, MADE_BY_A_PROGRAM, PHOTO, Evaluation, HeadFigures
 
 _CARD = """\
 # {name} {version}
@@ -23,7 +23,7 @@ _CARD = """\
 *Of labelled* also counts photos with a label that it does not know, of which no answer is right. *ECE* is
 the expected calibration error. The model abstains where it is less sure than its threshold: *answered* is the
 share that remains, *right* their accuracy.
-{programs}
+{rare}{programs}
 ## What it does with each kind of photo
 
 | photos | number | called unfamiliar | {abstained_heads} |
@@ -89,6 +89,12 @@ def card(manifest: Manifest, evaluation: Evaluation, data: snapshot.Manifest, ab
         left_out="".join(f"- Left out: {each.what} ({each.count}): {each.why}\n" for each in data.left_out),
         held_out=evaluation.made.held_out,
         heads=_rows(_head_rows(evaluation)),
+        rare="".join(
+            f"\n{name}: the accuracy is {figures.frequent.value:.1%} over the {FREQUENT} most frequent labels, "
+            f"{figures.rare.value:.1%} over all others.\n"
+            for name, head in evaluation.heads.items()
+            if (figures := head.origins.get(PHOTO)) and figures.frequent and figures.rare
+        ),
         programs="\nFigures on images that a program drew or tinted are not accuracy on photos.\n"
         if programs
         else "",

@@ -68,6 +68,7 @@ KNOWN_BATCH, KNOWN_BATCHES = 256, 64
 # Of each origin's held photos, as many are to be familiar.
 FAMILIAR_SHARE = 0.97
 TRIED_PHOTOS = 512
+NOT_LEARNT = "test photos without a label that is learnt"
 # An epoch with rounded activations takes so many times as long as one without.
 ROUNDING_COST = 1.5
 TIMED_PHOTOS = 200
@@ -218,7 +219,7 @@ def train(
     }
     nothing_known = (tested.targets < 0).all(axis=1)
     if nothing_known.any():
-        strange["products that are not learnt"] = distances[nothing_known]
+        strange[NOT_LEARNT] = distances[nothing_known]
     known_distances = distances[~nothing_known & ~np.isin(tested.origins, MADE_BY_A_PROGRAM)]
     aged = temporal.probe(trained.dated(), held.dated().joined(tested.dated()), [*heads], config.seed)
     evaluation = Evaluation(
@@ -244,7 +245,12 @@ def train(
         },
         agreements=agreements,
         unfamiliar=tuple(
-            Unfamiliar(kind=kind, images=len(far), auroc=measures.auroc(known_distances, far))
+            Unfamiliar(
+                kind=kind,
+                images=len(far),
+                auroc=measures.auroc(known_distances, far),
+                near=kind == NOT_LEARNT,
+            )
             for kind, far in strange.items()
         ),
         origins=measures.by_origin(photos, distances > familiarity.threshold),

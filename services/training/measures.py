@@ -21,6 +21,7 @@ MADE_BY_A_PROGRAM = ("drawn", "tinted")
 PHOTO = "photo"  # the origin of images that nobody drew or tinted
 
 TOP = 3
+FREQUENT = 20  # labels
 BINS = 15
 CURVE_POINTS = 100
 MISTAKES = 24
@@ -192,6 +193,10 @@ class HeadFigures(_Figures):
     accuracy: Share
     # Also over photos with a label that is not learnt, of which no answer is right.
     accuracy_of_labelled: Share
+    # Over photos with one of the FREQUENT labels that most photos have, and over all others that are
+    # labelled. None where the head has no more labels.
+    frequent: Share | None = None
+    rare: Share | None = None
     top_3_accuracy: float | None  # None for a head of three labels or fewer
     macro_f1: float  # the mean over classes that have photos
     classes: tuple[ClassFigures, ...]
@@ -245,6 +250,7 @@ class Unfamiliar(_Figures):
     kind: str
     images: PositiveInt
     auroc: float
+    near: bool = False  # products too, but of kinds that are not learnt
 
 
 class OriginFigures(_Figures):
@@ -292,6 +298,9 @@ class Evaluation(_Figures):
                 if figures.accuracy_of_labelled.whole > figures.accuracy.whole:
                     accuracies[f"{name}.accuracy_of_labelled"] = figures.accuracy_of_labelled.value
                 others[f"{name}.macro_f1"] = figures.macro_f1
+                if figures.frequent and figures.rare:
+                    others[f"{name}.frequent.accuracy"] = figures.frequent.value
+                    others[f"{name}.rare.accuracy"] = figures.rare.value
                 others[f"{name}.calibration_error"] = figures.calibration_error
                 others[f"{name}.coverage"] = figures.abstention.answered.value
                 if answered := figures.abstention.accuracy:
@@ -523,9 +532,14 @@ def _figures(head: str, test: AnsweredPhotos, judged: _Judged, validation: Share
     confusion: dict[str, dict[str, int]] = {}
     for (declared, said), count in sorted(counts.items()):
         confusion.setdefault(answers.labels[declared], {})[answers.labels[said]] = count
+    frequent = Counter(judged.declared.tolist()).most_common(FREQUENT)
+    often = np.isin(judged.declared, [label for label, _ in frequent])
+    tail = photos - int(often.sum()) + judged.unlearnt if len(answers.labels) > FREQUENT else 0
     return HeadFigures(
         accuracy=accuracy,
         accuracy_of_labelled=Share.of(accuracy.part, photos + judged.unlearnt),
+        frequent=judged.accuracy(often) if tail else None,
+        rare=Share.of(int(judged.right[~often].sum()), tail) if tail else None,
         top_3_accuracy=_top_accuracy(probabilities, judged.declared),
         macro_f1=float(np.mean([each.f1 for each in classes if each.f1 is not None])),
         classes=classes,

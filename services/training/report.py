@@ -16,7 +16,7 @@ from PIL import Image
 from services.model.manifest import Manifest
 from services.shared.errors import ImageError
 from services.shared.images import decode
-from services.training.measures import PHOTO, ClassFigures, Evaluation, HeadFigures, Share
+from services.training.measures import MADE_BY_A_PROGRAM, PHOTO, ClassFigures, Evaluation, HeadFigures, Share
 
 SIDE = 160  # pixels, the longest side of a photo in the page
 QUALITY = 80
@@ -216,6 +216,7 @@ def _environment() -> Environment:
         "number": _number,
     }
     environment.globals |= {
+        "MADE_BY_A_PROGRAM": MADE_BY_A_PROGRAM,
         "PHOTO": PHOTO,
         "OPEN_ROWS": OPEN_ROWS,
         "LISTED": LISTED,

@@ -523,3 +523,19 @@ def test_what_a_model_does_with_each_origin_needs_no_labels() -> None:
     assert figures[PHOTO].unfamiliar.value == 0.5
     assert figures["snapshot"].unfamiliar.value == 0
     assert figures["snapshot"].abstained.keys() == {"kind"}
+
+
+def test_frequent_labels_are_told_apart_from_rare_ones() -> None:
+    labels = [f"label {index}" for index in range(22)]
+    targets = [*range(20), *range(20), 20, 21, UNLEARNT]
+    said = [*range(20), *range(20), 20, 0, 0]
+    probabilities = np.full((len(said), 22), 0.01, np.float32)
+    probabilities[np.arange(len(said)), said] = 1 - 0.01 * 21
+    test = photos({"kind": Answers(labels, probabilities, np.array(targets), 1.0, 0.0)})
+
+    figures = measure(test)["kind"].origins[PHOTO]
+
+    assert figures.frequent is not None
+    assert figures.rare is not None
+    assert (figures.frequent.part, figures.frequent.whole) == (40, 40)
+    assert (figures.rare.part, figures.rare.whole) == (1, 3)
