@@ -90,7 +90,7 @@ def card(manifest: Manifest, evaluation: Evaluation, data: snapshot.Manifest, ab
         held_out=evaluation.made.held_out,
         heads=_rows(_head_rows(evaluation)),
         rare="".join(
-            f"\n{name}: the accuracy is {figures.frequent.value:.1%} over the {FREQUENT} most frequent labels, "
+            f"\n{name}: accuracy is {figures.frequent.value:.1%} over the {FREQUENT} most frequent labels, "
             f"{figures.rare.value:.1%} over all others.\n"
             for name, head in evaluation.heads.items()
             if (figures := head.origins.get(PHOTO)) and figures.frequent and figures.rare
