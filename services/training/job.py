@@ -64,7 +64,7 @@ from services.training.snapshot import Shard, Snapshot, SnapshotError
 RANGE_BATCHES = 20
 # What exports are compared on, and what familiarity is told by: at most so many photos.
 COMPARED_PHOTOS = 4_096
-KNOWN_BATCH, KNOWN_BATCHES = 256, 64
+KNOWN_PHOTOS = 16_384
 # Of each origin's held photos, as many are to be familiar.
 FAMILIAR_SHARE = 0.97
 TRIED_PHOTOS = 512
@@ -197,7 +197,9 @@ def train(
     held = _answered(data, "validate", integers)
     decoder = _calibrated(heads, tree, held)
     thresholds = _thresholds(config, decoder, held)
-    trained = _seen(islice(shuffled(data, config.seed, 0, KNOWN_BATCH, shown), KNOWN_BATCHES), integers)
+    batch = config.fitting.batch
+    typical = islice(shuffled(data, config.seed, 0, batch, shown), KNOWN_PHOTOS // batch)
+    trained = _seen(typical, integers)
     familiarity = Familiarity.fit(
         trained.outputs[EMBEDDING],
         held.outputs[EMBEDDING],
