@@ -1,0 +1,76 @@
+"""From logits to the probabilities that are served."""
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.model.calibration import softmax
+from services.model.decoding import Decoder
+from services.model.hierarchy import HierarchyError
+from services.model.manifest import Manifest
+
+LOGITS = {
+    "kind": np.array([[2.0, 1.9]], np.float32),
+    "group": np.array([[0.0, 3.0]], np.float32),
+    "colour": np.array([[1.0, 0.0, 0.0]], np.float32),
+}
+
+
+def manifest(**changes: Any) -> Manifest:
+    content: dict[str, Any] = {
+        "name": "small",
+        "version": "abc",
+        "created": date(2026, 11, 28),
+        "image_size": 32,
+        "heads": {
+            "kind": ("Shirts", "Heels"),
+            "group": ("Topwear", "Shoes"),
+            "colour": ("Red", "Blue", "Grey"),
+        },
+        "temperatures": {"kind": 0.5, "group": 0.5, "colour": 2.0},
+        "figures": {},
+        "files": {"model.tflite": "00"},
+    }
+    return Manifest.model_validate(content | changes)
+
+
+def test_each_head_has_its_temperature() -> None:
+    probabilities = Decoder.of(manifest())(LOGITS)
+
+    assert probabilities.keys() == LOGITS.keys()
+    np.testing.assert_allclose(probabilities["kind"], softmax(LOGITS["kind"], 0.5))
+    np.testing.assert_allclose(probabilities["colour"], softmax(LOGITS["colour"], 2.0))
+
+
+def test_heads_of_a_tree_answer_together_and_others_alone() -> None:
+    tree = manifest(hierarchy=("group", "kind"), parents={"kind": {"Shirts": "Topwear", "Heels": "Shoes"}})
+
+    probabilities = Decoder.of(tree)(LOGITS)
+
+    assert [*probabilities] == [*LOGITS]
+    assert probabilities["kind"].argmax() == 1
+    assert probabilities["group"].argmax() == 1
+    np.testing.assert_allclose(probabilities["kind"], probabilities["group"], rtol=1e-5)
+    np.testing.assert_allclose(probabilities["colour"], softmax(LOGITS["colour"], 2.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"hierarchy": ("group", "size")}, "hierarchy: size is no head"),
+        ({"hierarchy": ("group", "kind")}, "kind: 'Heels' has no group|kind: 'Shirts' has no group"),
+        (
+            {
+                "hierarchy": ("group", "kind"),
+                "parents": {"kind": {"Shirts": "Topwear", "Heels": "Shoes"}},
+                "temperatures": {"kind": 0.5, "group": 0.6, "colour": 1.0},
+            },
+            "the heads of the hierarchy have one temperature together",
+        ),
+    ],
+)
+def test_labels_that_form_no_tree_are_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(HierarchyError, match=complaint):
+        Decoder.of(manifest(**changes))
