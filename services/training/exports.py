@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tensorflow.types.experimental import ConcreteFunction
 
 from services.model.familiarity import FAMILIARITY_FILE
+from services.model.learnt import LEARNT_FILE
 from services.model.manifest import MODEL_FILE, SAVED_MODEL, digests, load_manifest, save_manifest
 from services.model.network import build_served
 from services.model.weights import Weights
@@ -24,7 +25,7 @@ FLOAT16_FILE = "model_float16.tflite"
 EXPORTS = (MODEL_FILE, FLOAT16_FILE, SAVED_MODEL)
 WEIGHTS_FILE = "weights.npz"
 # What goes with each form of a model.
-BESIDE = (FAMILIARITY_FILE,)
+BESIDE = (FAMILIARITY_FILE, LEARNT_FILE)
 
 AT_ONCE = 256
 
