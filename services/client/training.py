@@ -28,7 +28,10 @@ err = Console(stderr=True, highlight=False)
 
 def train(
     ctx: typer.Context,
-    configuration: Annotated[str, typer.Argument(help="A YAML file, or one that ships: demo, catalogue.")],
+    configuration: Annotated[
+        str,
+        typer.Argument(help="A YAML file, or a configuration of the project: catalogue, bundled, open, ..."),
+    ],
     run: Annotated[
         str | None, typer.Option(help="Names the run; the same name goes on where it ended. Else of today.")
     ] = None,
@@ -83,6 +86,7 @@ def train(
         except (StylesError, ClothingError, MixtureError, DatasetError) as error:
             raise ClientError(str(error)) from error
     try:
+        from services.model.hierarchy import HierarchyError
         from services.training.deepfashion import FormatError
         from services.training.exports import ExportError
         from services.training.fitting import FittingError
@@ -106,6 +110,7 @@ def train(
         MixtureError,
         FormatError,
         DatasetError,
+        HierarchyError,
         SnapshotError,
         FittingError,
         ExportError,
