@@ -231,7 +231,7 @@ class CatalogueSource:
             if not self._has_photo(product):
                 census.missing.add(product)
                 continue
-            if product.year is None:
+            if product.year is None and self._test.share is None:
                 census.undated.add(product)
             kind = self._kind(product)
             census.kinds[kind] += 1

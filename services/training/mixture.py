@@ -29,9 +29,9 @@ class Part:
 class Mixture:
     """A `services.training.examples.Source` of several.
 
-    The heads are those of the first part. Of the others, a head that the first does not have is a head of its own,
-    and a label that the first does not have must be named by `adds`, so that a misspelt label is no new one; a part
-    in the same taxonomy as the first, which adds nothing, has its other labels masked.
+    The heads are those of the first part. Of the others, a head that the first does not have is a head of its
+    own, and a label that the first does not have must be named by `adds`, so that a misspelt label is no new
+    one; a part in the same taxonomy as the first, which adds nothing, has its other labels masked.
 
     Args:
         parts: the sources.
