@@ -178,14 +178,11 @@ class _Directory:
         try:
             if not path.is_file():
                 raise ObjectNotFoundError(str(path))
-            with path.open("rb") as file:
-                # It may grow meanwhile, or not know its size: what counts is what is read.
-                data = file.read() if max_bytes is None else file.read(max_bytes + 1)
+            if max_bytes is not None and path.stat().st_size > max_bytes:
+                raise ObjectTooLargeError(f"{path} has more than {max_bytes} bytes")
+            return path.read_bytes()
         except OSError as error:
             raise FolderError(f"{path} cannot be read: {error.strerror}") from error
-        if max_bytes is not None and len(data) > max_bytes:
-            raise ObjectTooLargeError(f"{path} has more than {max_bytes} bytes")
-        return data
 
 
 def _opened(path: Path, archive: ZipFile, index: Sequence[str]) -> "_Zip":

@@ -4,6 +4,7 @@ from services.client.review import judgement, truths
 from services.shared.events import Filters, Product
 from services.shared.layout import photo_uri
 from services.shared.memory import MemoryCatalogue, MemoryObjects
+from services.training import catalogue
 from services.training.catalogue import CatalogueSource, Judged
 from services.training.examples import UNKNOWN
 from tests.unit.client_world import NOW, result
@@ -30,7 +31,7 @@ def source(judged: Judged, filters: Filters | None = None) -> CatalogueSource:
         selection_id="all",
         minimum_photos=1,
         validate_share=0.0,
-        test_from=2016,
+        test=catalogue.TestSide(2016),
         read_from={},
         judged=judged,
     )
