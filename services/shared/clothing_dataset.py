@@ -45,7 +45,7 @@ class SentPhoto:
         return f"images/{self.image}.jpg"
 
 
-def image_id(image: str) -> int:
+def product_id(image: str) -> int:
     """The product's id of a photo: the first 60 bits of a digest of its name in images.csv.
 
     The table `products` has integers of 64 bits for ids, the data set has UUIDs of 128 bits. A digest depends
@@ -83,12 +83,14 @@ def catalogue_of(folder: Folder, labels: LabelMap) -> Catalogue:
     """
     photos = photos_of(folder, labels)
     products = (_product(photo, labels[photo.label]) for photo in photos)
-    return Catalogue(folder, tuple(products), photos={image_id(photo.image): photo.photo for photo in photos})
+    return Catalogue(
+        folder, tuple(products), photos={product_id(photo.image): photo.photo for photo in photos}
+    )
 
 
 def _product(photo: SentPhoto, meaning: Mapping[str, str]) -> Product:
     columns = {column: value for column, value in meaning.items() if column in Filters.COLUMNS}
-    own = {"image_id": image_id(photo.image), "display_name": f"{photo.label} {photo.image}"}
+    own = {"image_id": product_id(photo.image), "display_name": f"{photo.label} {photo.image}"}
     return Product.model_validate(columns | own)
 
 
@@ -119,7 +121,7 @@ def photos_of(folder: Folder, labels: LabelMap) -> Sequence[SentPhoto]:
                 continue
             try:
                 photo = _photo(header, fields, labels)
-                first = first_lines.setdefault(image_id(photo.image), rows.line_num)
+                first = first_lines.setdefault(product_id(photo.image), rows.line_num)
                 if first != rows.line_num:
                     raise ValueError(f"image: {photo.image!r} is in line {first} already")
             except ValueError as error:

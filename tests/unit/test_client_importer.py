@@ -101,10 +101,10 @@ def test_the_index_tells_the_layout(
     assert stored == {
         f"gs://{BUCKET}/images/1.jpg": b"one",
         f"gs://{BUCKET}/images/2.jpg": b"two",
-        f"gs://{BUCKET}/images/{clothing_dataset.image_id('a-uuid')}.jpg": b"one",
+        f"gs://{BUCKET}/images/{clothing_dataset.product_id('a-uuid')}.jpg": b"one",
     }
-    assert world.tables.products.keys() == {1, 2, clothing_dataset.image_id("a-uuid")}
-    assert world.tables.products[clothing_dataset.image_id("a-uuid")].article_type == "Tshirts"
+    assert world.tables.products.keys() == {1, 2, clothing_dataset.product_id("a-uuid")}
+    assert world.tables.products[clothing_dataset.product_id("a-uuid")].article_type == "Tshirts"
 
 
 def test_photos_that_cannot_be_read_are_told_and_the_others_uploaded(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from services.shared.clothing_dataset import (
     ClothingError,
     SentPhoto,
     catalogue_of,
-    image_id,
     label_map,
     nearest,
+    product_id,
     read_label_map,
     read_photos,
 )
@@ -89,7 +89,7 @@ def test_labels_become_the_columns_that_they_tell(tmp_path: Path) -> None:
     products = read(write(tmp_path / "set", f"{HEADER}\n{rows}")).products
 
     assert products == tuple(
-        Product(image_id=image_id(f"photo-{label}"), display_name=f"{label} photo-{label}", **columns)  # type: ignore[arg-type]
+        Product(image_id=product_id(f"photo-{label}"), display_name=f"{label} photo-{label}", **columns)  # type: ignore[arg-type]
         for label, columns in {
             "T-Shirt": {"article_type": "Tshirts", "sub_category": "Topwear", "master_category": "Apparel"},
             "Longsleeve": {"sub_category": "Topwear", "master_category": "Apparel"},
@@ -107,13 +107,13 @@ def test_a_product_has_the_photo_of_its_row(tmp_path: Path) -> None:
 
 
 def test_an_id_is_the_same_for_ever() -> None:
-    assert image_id(SHIRT) == 525544141447598946
-    assert image_id(HAT) == 481935552497959775
+    assert product_id(SHIRT) == 525544141447598946
+    assert product_id(HAT) == 481935552497959775
 
 
 @given(st.sets(st.uuids(), min_size=2))
 def test_ids_are_60_bits_and_different(uuids: set[UUID]) -> None:
-    ids = {image_id(str(uuid)) for uuid in uuids}
+    ids = {product_id(str(uuid)) for uuid in uuids}
     assert len(ids) == len(uuids)
     assert all(0 <= each < 2**60 for each in ids)
 
