@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 SERVICE ?= inference
 # Which environment on Google Cloud; terraform/README.md says how one comes to be.
 ENV ?=
+# What `make demo` imports, a folder or a zip file, and how many of its photos are classified; LIMIT= is all.
+CATALOGUE ?= services/local/demo
+LIMIT ?= 1000
 DEMO_JOB := demo-$(shell date +%s)
 .DEFAULT_GOAL := help
 .PHONY: help demo up down logs training notebook test fuzz lint format test-data bench lock clean
@@ -13,9 +16,9 @@ DEMO_JOB := demo-$(shell date +%s)
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-demo: up ## the whole pipeline on this machine: classify the demo catalogue, show the results
-	$(BIN)/vitrine import services/local/demo
-	$(BIN)/vitrine request --job-id $(DEMO_JOB) --wait
+demo: up ## the whole pipeline on this machine: classify the demo catalogue, or CATALOGUE=PATH [LIMIT=1000]
+	$(BIN)/vitrine import "$(CATALOGUE)"
+	$(BIN)/vitrine request --job-id $(DEMO_JOB) $(if $(LIMIT),--limit $(LIMIT)) --wait --timeout 86400
 	$(BIN)/vitrine results $(DEMO_JOB) --limit 12
 	$(BIN)/vitrine results $(DEMO_JOB) --html .vitrine/results.html
 	@echo "The pipeline still runs: look at the console, try \`$(BIN)/vitrine upload PHOTO\`, and \`make down\` to stop it."

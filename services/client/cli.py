@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain, islice
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 TABLE_ROWS = 50
 PAGE_ROWS = 500
-MISSING_LISTED = 10  # ids of products without a photo that an import names
+MISSING_LISTED = 10  # ids of products without a usable photo that an import names
 GLOBAL_OPTIONS = ("--project", "--bucket", "--upload-bucket", "--dataset", "--home")
 
 out = Console()
@@ -219,18 +219,32 @@ def _local() -> Iterator[Any]:
 # ------------------------------------------------------------------------------------- the catalogue
 
 
-@app.command("import")
+IMPORT_HELP = "\n\n".join(
+    [
+        "Load a catalogue from a folder or a zip file.",
+        "Products replace those with the same id. Photos that are already uploaded are not uploaded again. "
+        "The index file tells which layout the catalogue has:",
+        'styles.csv and images/<id>.jpg: "Fashion Product Images". Its small version is a zip file on '
+        "Kaggle, kaggle.com/datasets/paramaggarwal/fashion-product-images-small. The download needs an "
+        "account. A catalogue of your own can have this layout.",
+        "images.csv and images/<image>.jpg: clothing-dataset, photos that people took of their own clothes "
+        "(CC0). To get it: git clone https://github.com/alexeygrigorev/clothing-dataset",
+    ]
+)
+
+
+@app.command("import", help=IMPORT_HELP)
 def import_(
     ctx: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="Has styles.csv and images/<id>.jpg.", file_okay=False)],
+    path: Annotated[Path, typer.Argument(help="A folder, or a zip file as it was downloaded.")],
 ) -> None:
-    """Load a catalogue. Products replace those of the same id; photos that are there already stay."""
-    from services.client.importer import load_products, upload_photos
-    from services.shared.styles import StylesError, read_catalogue
+    """Load a catalogue from a folder or a zip file."""
+    from services.client.importer import load_products, read, upload_photos
+    from services.shared.folders import FolderError
 
     try:
-        catalogue = read_catalogue(folder)
-    except StylesError as error:
+        catalogue = read(path)
+    except FolderError as error:
         raise ClientError(str(error)) from error
     vitrine = _connect(ctx)
     with _progress() as progress:
@@ -244,16 +258,24 @@ def import_(
     for row in catalogue.bad_rows:
         err.print(f"[yellow]skipped[/] line {row.line}: {escape(row.reason)}", soft_wrap=True)
     if transfers.missing:
-        listed = ", ".join(map(str, transfers.missing[:MISSING_LISTED]))
-        more = ", ..." if len(transfers.missing) > MISSING_LISTED else ""
-        err.print(f"[yellow]no photo[/] of {listed}{more}", soft_wrap=True)
+        err.print(f"[yellow]no photo[/] of {_first(transfers.missing)}", soft_wrap=True)
+    if transfers.unusable:
+        reason = next(iter(transfers.unusable.values()))
+        err.print(
+            f"[yellow]unusable photo[/] of {_first([*transfers.unusable])}: {escape(reason)}", soft_wrap=True
+        )
+    unusable = f", {len(transfers.unusable)} unusable" if transfers.unusable else ""
     out.print(
         f"{len(catalogue.products)} products, {len(catalogue.bad_rows)} lines skipped; "
         f"photos: {transfers.uploaded} uploaded, {transfers.present} already there, "
-        f"{len(transfers.missing)} missing",
+        f"{len(transfers.missing)} missing{unusable}",
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _first(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids[:MISSING_LISTED])) + (", ..." if len(ids) > MISSING_LISTED else "")
 
 
 # ------------------------------------------------------------------------------------- jobs

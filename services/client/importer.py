@@ -1,22 +1,27 @@
-"""Loads a catalogue in the layout of "Fashion Product Images" into the project."""
+"""Loads a catalogue into the project: a folder or zip in the layout of one of the public data sets."""
 
 import base64
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from services.client.ports import ObjectFacts, Objects, Tables
-from services.shared.errors import ObjectNotFoundError
+from services.shared import clothing_dataset, styles
+from services.shared.clothing_dataset import label_map
+from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import Product
+from services.shared.folders import FolderError, open_folder
+from services.shared.images import MAX_BYTES
 from services.shared.layout import photo_uri
-from services.shared.styles import Catalogue
+from services.shared.styles import BadRow, Catalogue
 
 UPLOADS_AT_ONCE = 16
 
-type Transfer = Literal["uploaded", "present", "missing"]
+type Transfer = Literal["uploaded", "present", "missing", "unusable"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,32 @@ class Transfers:
     uploaded: int
     present: int  # were there already, byte for byte
     missing: tuple[int, ...]  # products that the folder has no photo of
+    unusable: Mapping[int, str] = field(default_factory=dict)  # products whose photo cannot be read -> why
+
+
+def read(path: Path) -> Catalogue:
+    """Read a catalogue, in the layout that its index file tells: styles.csv or images.csv.
+
+    Args:
+        path: the folder, or the zip as it was downloaded.
+
+    Raises:
+        FolderError: there is neither, it cannot be read, or has no product; the message names the file.
+
+    """
+    folder = open_folder(path, (styles.STYLES, clothing_dataset.IMAGES))
+    if folder.index == styles.STYLES:
+        catalogue = styles.catalogue_of(folder)
+    else:
+        catalogue = clothing_dataset.catalogue_of(folder, label_map("clothing-dataset"))
+    if not catalogue.products:
+        reason = _skipped(catalogue.bad_rows) if catalogue.bad_rows else "it has no lines below the header"
+        raise FolderError(f"{folder.where}: {folder.index} has no products: {reason}")
+    return catalogue
+
+
+def _skipped(rows: tuple[BadRow, ...]) -> str:
+    return f"{len(rows)} lines skipped, the first is line {rows[0].line}: {rows[0].reason}"
 
 
 def upload_photos(
@@ -42,7 +73,7 @@ def upload_photos(
     """
     standing = objects.facts(f"gs://{bucket}/images/")
     counts: Counter[Transfer] = Counter()
-    missing = []
+    found: defaultdict[Transfer, dict[int, str]] = defaultdict(dict)
     threads = ThreadPoolExecutor(UPLOADS_AT_ONCE)
     try:
         futures = {
@@ -52,15 +83,20 @@ def upload_photos(
             for product in catalogue.products
         }
         for future in as_completed(futures):
-            outcome = future.result()
+            outcome, why = future.result()
             counts[outcome] += 1
-            if outcome == "missing":
-                missing.append(futures[future].image_id)
+            if why:
+                found[outcome][futures[future].image_id] = why
             progress(outcome)
     finally:
         # After an error or a Ctrl-C what is not begun is not wanted; a next run carries on.
         threads.shutdown(cancel_futures=True)
-    return Transfers(counts["uploaded"], counts["present"], tuple(sorted(missing)))
+    return Transfers(
+        counts["uploaded"],
+        counts["present"],
+        tuple(sorted(found["missing"])),
+        dict(sorted(found["unusable"].items())),
+    )
 
 
 def load_products(catalogue: Catalogue, tables: Tables) -> None:
@@ -71,13 +107,16 @@ def load_products(catalogue: Catalogue, tables: Tables) -> None:
 
 def _transfer(
     catalogue: Catalogue, product: Product, uri: str, standing: Mapping[str, ObjectFacts], objects: Objects
-) -> Transfer:
+) -> tuple[Transfer, str]:
+    """What became of a photo, and why it was not uploaded if it should have been."""
     try:
-        data = catalogue.photo(product)
-    except ObjectNotFoundError:
-        return "missing"
+        data = catalogue.photo(product, MAX_BYTES)
+    except ObjectNotFoundError as error:
+        return "missing", str(error)
+    except (ObjectTooLargeError, FolderError) as error:
+        return "unusable", str(error)
     md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
     if standing.get(uri) == ObjectFacts(len(data), md5):
-        return "present"
+        return "present", ""
     objects.put(uri, data, "image/jpeg")
-    return "uploaded"
+    return "uploaded", ""

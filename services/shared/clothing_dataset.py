@@ -13,18 +13,20 @@ from pathlib import Path
 
 import yaml
 
-from services.shared.errors import ObjectNotFoundError
-from services.shared.folders import Folder, FolderError, open_folder
+from services.shared.events import Filters, Product
+from services.shared.folders import Folder, FolderError, open_folder, read_index
+from services.shared.layout import digest
+from services.shared.styles import Catalogue
 
 IMAGES = "images.csv"
 COLUMNS = ("image", "sender_id", "label", "kids")
 LABEL_MAPS = Path(__file__).parent / "label_maps"
 
 type LabelMap = Mapping[str, Mapping[str, str]]
-"""A data set's label -> column of the catalogue -> its value; columns that it says nothing of are absent."""
+"""A data set's label -> column of the catalogue -> its value there, for the columns that the label tells."""
 
 
-class ClothingError(Exception):
+class ClothingError(FolderError):
     """The folder has no usable images.csv; the message says what is wrong in one line."""
 
 
@@ -43,6 +45,16 @@ class SentPhoto:
         return f"images/{self.image}.jpg"
 
 
+def product_id(image: str) -> int:
+    """The product's id of a photo: the first 60 bits of a digest of its name in images.csv.
+
+    The table `products` has integers of 64 bits for ids, the data set has UUIDs of 128 bits. A digest depends
+    on nothing but the name, so a repeated import finds its products again. Among a million photos two have
+    the same id with a probability of one in two million.
+    """
+    return int(digest("clothing-dataset", image)[:15], 16)
+
+
 def read_photos(path: Path, labels: LabelMap) -> tuple[Folder, Sequence[SentPhoto]]:
     """Read images.csv of a folder, or of a zip as it was downloaded.
 
@@ -51,33 +63,93 @@ def read_photos(path: Path, labels: LabelMap) -> tuple[Folder, Sequence[SentPhot
         labels: what its labels mean.
 
     Raises:
-        ClothingError: there is none, a column is missing, or a row has a label that is not in the map.
+        ClothingError: there is none, or a column is missing, or a row cannot be used.
 
     """
     try:
         folder = open_folder(path, (IMAGES,))
-        text = folder.read(IMAGES).decode("utf-8-sig")
-    except (FolderError, ObjectNotFoundError) as error:
+        return folder, photos_of(folder, labels)
+    except FolderError as error:
         raise ClothingError(str(error)) from error
-    except UnicodeDecodeError as error:
-        raise ClothingError(f"{path}: {IMAGES} is not UTF-8 at byte {error.start}") from error
+
+
+def catalogue_of(folder: Folder, labels: LabelMap) -> Catalogue:
+    """The photos of a folder that is open, as products: with the values of the columns that a label gives.
+
+    Raises:
+        ClothingError: a column is missing, or a row cannot be used; the message names its line.
+        FolderError: images.csv cannot be read.
+
+    """
+    photos = photos_of(folder, labels)
+    products = (_product(photo, labels[photo.label]) for photo in photos)
+    return Catalogue(
+        folder, tuple(products), photos={product_id(photo.image): photo.photo for photo in photos}
+    )
+
+
+def _product(photo: SentPhoto, meaning: Mapping[str, str]) -> Product:
+    columns = {column: value for column, value in meaning.items() if column in Filters.COLUMNS}
+    own = {"image_id": product_id(photo.image), "display_name": f"{photo.label} {photo.image}"}
+    return Product.model_validate(columns | own)
+
+
+def photos_of(folder: Folder, labels: LabelMap) -> Sequence[SentPhoto]:
+    """Read images.csv of a folder that is open.
+
+    Raises:
+        ClothingError: a column is missing, or a row cannot be used; the message names its line.
+        FolderError: it cannot be read.
+
+    """
     where = f"{folder.where}: {IMAGES}"
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    if missing := [column for column in COLUMNS if column not in (rows.fieldnames or ())]:
-        raise ClothingError(f"{where}: the column {missing[0]} is missing; expected {','.join(COLUMNS)}")
+    try:
+        text = read_index(folder).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ClothingError(f"{where} is not UTF-8 at byte {error.start}") from error
+    rows = csv.reader(io.StringIO(text, newline=""))
     photos: dict[str, SentPhoto] = {}
-    for row in rows:
-        image, label = (row["image"] or "").strip(), row["label"]
-        if label not in labels:
+    first_lines: dict[int, int] = {}
+    try:
+        header = [column.strip() for column in next(rows, [])]
+        if missing := [column for column in COLUMNS if column not in header]:
             raise ClothingError(
-                f"{where}, line {rows.line_num}: unknown label {label!r}{nearest(label, labels)}"
+                f"{where}: the column {missing[0]!r} is missing; the first line must have {','.join(COLUMNS)}"
             )
-        if not image or "/" in image or image in photos:
-            raise ClothingError(
-                f"{where}, line {rows.line_num}: image {image!r} is empty, a path, or there twice"
-            )
-        photos[image] = SentPhoto(image, row["sender_id"] or "", label, row["kids"] == "True")
-    return folder, tuple(photos.values())
+        for fields in rows:
+            if not any(map(str.strip, fields)):
+                continue
+            try:
+                photo = _photo(header, fields, labels)
+                first = first_lines.setdefault(product_id(photo.image), rows.line_num)
+                if first != rows.line_num:
+                    raise ValueError(f"image: {photo.image!r} is in line {first} already")
+            except ValueError as error:
+                raise ClothingError(f"{where}, line {rows.line_num}: {error}") from error
+            photos[photo.image] = photo
+    except csv.Error as error:
+        raise ClothingError(f"{where}, line {rows.line_num}: {error}") from error
+    return tuple(photos.values())
+
+
+def _photo(header: Sequence[str], fields: Sequence[str], labels: LabelMap) -> SentPhoto:
+    """A row of images.csv.
+
+    Raises:
+        ValueError: it is none; says why.
+
+    """
+    if len(fields) != len(header):
+        raise ValueError(f"{len(fields)} columns instead of {len(header)}")
+    row = {column: field.strip() for column, field in zip(header, fields, strict=True)}
+    image, label, kids = row["image"], row["label"], row["kids"].casefold()
+    if not image or not image.isprintable() or "/" in image or "\\" in image:
+        raise ValueError(f"image: must be the name of a photo in images/ without .jpg (got {image[:80]!r})")
+    if label not in labels:
+        raise ValueError(f"label: unknown label {label[:80]!r}{nearest(label, labels)}")
+    if kids not in ("true", "false"):
+        raise ValueError(f"kids: must be True or False (got {row['kids'][:80]!r})")
+    return SentPhoto(image, row["sender_id"], label, kids == "true")
 
 
 @cache
@@ -96,7 +168,9 @@ def read_label_map(path: Path) -> LabelMap:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ClothingError(f"{path}: expected a label map in YAML: {error}") from error
+        raise ClothingError(
+            f"{path}: expected a label map in YAML: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(content, dict) or not content:
         raise ClothingError(f"{path}: expected `label: {{column: value}}` for each label")
     for label, values in content.items():
@@ -110,5 +184,7 @@ def read_label_map(path: Path) -> LabelMap:
 
 def nearest(text: str | None, known: Iterable[str]) -> str:
     """`; did you mean ...?`, where one of the known texts is near, else what is expected."""
-    close = get_close_matches(text or "", list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(sorted(known))}"
+    folded = {each.casefold(): each for each in known}
+    close = get_close_matches((text or "").casefold(), list(folded), 1)
+    expected = ", ".join(sorted(folded.values()))
+    return f"; did you mean {folded[close[0]]!r}?" if close else f"; expected one of {expected}"

@@ -1,18 +1,46 @@
-"""The files of a catalogue: in a folder, or in a zip as it was downloaded."""
+"""The files of a catalogue: in a folder, or in a zip as it was downloaded.
 
+Archives come from strangers: nothing is unpacked to disk, and no entry takes more memory than the archive's
+directory gives as its size.
+"""
+
+import os
+import stat
+import struct
 import zlib
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from posixpath import basename, dirname, normpath
+from threading import Lock
 from typing import Protocol
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
 
 MAX_FILES = 5_000_000
+MAX_INDEX_BYTES = 2**30  # of styles.csv or images.csv, which are read whole
+MAX_DEPTH = 2  # folders that an index file may be in
+
+_RESOURCE_FORKS = "__MACOSX"  # what macOS adds to each zip: a shadow of all its files
+_ENCRYPTED = 0x1
+_UNIX = 3  # the system that makes entries with a Unix mode
+# What zipfile raises of archives that are damaged or forged.
+_DAMAGE = (
+    BadZipFile,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 
 
 class FolderError(Exception):
-    """There is no such folder or zip, or it cannot be used; the message says why in one line."""
+    """A folder, a zip, or a file in one of them cannot be used; the message says why in one line."""
 
 
 class Folder(Protocol):
@@ -23,12 +51,13 @@ class Folder(Protocol):
         """Names the folder in messages."""
         ...
 
-    def names(self, under: str) -> Sequence[str]:
-        """The paths of all files in a folder below this one, in order."""
+    @property
+    def index(self) -> str:
+        """The index file that the folder was found by."""
         ...
 
-    def has(self, name: str) -> bool:
-        """Whether there is such a file."""
+    def names(self, under: str) -> Sequence[str]:
+        """The paths of all files in a folder below this one, in order."""
         ...
 
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
@@ -37,7 +66,7 @@ class Folder(Protocol):
         Raises:
             ObjectNotFoundError: there is no such file.
             ObjectTooLargeError: it has more than max_bytes.
-            FolderError: it is damaged.
+            FolderError: it is there, but cannot be read: it is damaged, encrypted, or not ours to read.
 
         """
         ...
@@ -46,104 +75,193 @@ class Folder(Protocol):
 def open_folder(path: Path, index: Sequence[str]) -> Folder:
     """Open a folder or a zip, at the place where one of the index files is.
 
-    Archives often hold everything in one folder of their own, so the index may be one or two folders down.
+    Archives often hold everything in one folder of their own, so the index may be up to MAX_DEPTH folders
+    down. Downloads also hold copies of themselves, so the index that is the least deep counts.
 
     Args:
-        path: a folder or a zip file.
-        index: names of files of which there must be one, such as styles.csv.
+        path: a folder or a zip file. Links in a folder are followed: tools that version data make them.
+        index: names of files of which there must be one, such as styles.csv; of several the first counts.
 
     Raises:
-        FolderError: there is no such path, no index file, or the zip is damaged or leaves its folder.
+        FolderError: there is no such path, no index file, several folders with one, or the zip is damaged or
+            names a file outside of itself.
 
     """
     if path.is_dir():
-        names = [str(each.relative_to(path).as_posix()) for name in index for each in _shallow(path, name)]
-        return _Directory(path / _root(path, names, index))
+        root, name = _find(path, _shallow(path, index), index)
+        return _Directory(path / root, name)
     if not path.exists():
         raise FolderError(f"{path} does not exist")
+    if not path.is_file():
+        raise FolderError(f"{path} is neither a folder nor a zip file")
     try:
         archive = ZipFile(path)
-    except (BadZipFile, OSError) as error:
-        raise FolderError(f"{path} is neither a folder nor a zip file: {error}") from error
-    names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    if len(names) > MAX_FILES:
-        raise FolderError(f"{path} has {len(names)} files; at most {MAX_FILES} are read")
+    except _DAMAGE as error:
+        raise FolderError(f"{path} is neither a folder nor a zip file: {_line(error)}") from error
+    try:
+        return _opened(path, archive, index)
+    except FolderError:
+        archive.close()
+        raise
+
+
+def read_index(folder: Folder) -> bytes:
+    """The content of the folder's index file.
+
+    Raises:
+        FolderError: it is damaged, or has more than MAX_INDEX_BYTES.
+
+    """
+    try:
+        return folder.read(folder.index, MAX_INDEX_BYTES)
+    except (ObjectNotFoundError, ObjectTooLargeError) as error:
+        raise FolderError(str(error)) from error
+
+
+def _shallow(path: Path, index: Sequence[str]) -> Sequence[str]:
+    """The index files of the first level that has any: further down a folder may have very many files."""
+    for depth in range(MAX_DEPTH + 1):
+        files = [each for name in index for each in path.glob("*/" * depth + name) if each.is_file()]
+        found = [each.relative_to(path).as_posix() for each in files]
+        if found := [name for name in found if not _is_shadow(name)]:
+            return found
+    return []
+
+
+def _is_shadow(name: str) -> bool:
+    return _RESOURCE_FORKS in name.split("/")
+
+
+def _find(path: Path, names: Iterable[str], index: Sequence[str]) -> tuple[str, str]:
+    """The least deep folder with an index file, "" for the outermost one, and which file it is."""
+    folders: defaultdict[str, set[str]] = defaultdict(set)
     for name in names:
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or name[1:3] in (":\\", ":/"):
-            raise FolderError(f"{path}: the file {name!r} would lie outside of the archive")
-    return _Zip(path, archive, _root(path, names, index))
-
-
-def _shallow(path: Path, name: str) -> list[Path]:
-    return [*path.glob(name), *path.glob(f"*/{name}"), *path.glob(f"*/*/{name}")]
-
-
-def _root(path: Path, names: Sequence[str], index: Sequence[str]) -> str:
-    """The folder of the index file that is the least deep."""
-    found = sorted(
-        (len(parts.parts), str(parts.parent))
-        for name in names
-        if (parts := PurePosixPath(name)).name in index and "__MACOSX" not in parts.parts
-    )
-    if not found:
+        if basename(name) in index and name.count("/") <= MAX_DEPTH and not _is_shadow(name):
+            folders[dirname(name)].add(basename(name))
+    if not folders:
         raise FolderError(f"{path} has no {' or '.join(index)}")
-    return "" if found[0][1] == "." else found[0][1] + "/"
+    depth = min(map(_depth, folders))
+    shallow = sorted(folder for folder in folders if _depth(folder) == depth)
+    if len(shallow) > 1:
+        listed = ", ".join(map(repr, shallow[:3]))
+        raise FolderError(
+            f"{path} has {' or '.join(index)} in {len(shallow)} folders, expected one: {listed}"
+        )
+    return shallow[0], next(name for name in index if name in folders[shallow[0]])
+
+
+def _depth(folder: str) -> int:
+    return len(folder.split("/")) if folder else 0
 
 
 class _Directory:
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, index: str) -> None:
+        self._path, self._index = path, index
 
     @property
     def where(self) -> str:
         return str(self._path)
 
-    def names(self, under: str) -> Sequence[str]:
-        files = (path for path in (self._path / under).rglob("*") if path.is_file())
-        return sorted(path.relative_to(self._path).as_posix() for path in files)
+    @property
+    def index(self) -> str:
+        return self._index
 
-    def has(self, name: str) -> bool:
-        return (self._path / name).is_file()
+    def names(self, under: str) -> Sequence[str]:
+        return sorted(
+            Path(folder, name).relative_to(self._path).as_posix()
+            for folder, _folders, files in os.walk(self._path / under, followlinks=False)
+            for name in files
+        )
 
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
         path = self._path / name
         try:
+            if not path.is_file():
+                raise ObjectNotFoundError(str(path))
             if max_bytes is not None and path.stat().st_size > max_bytes:
                 raise ObjectTooLargeError(f"{path} has more than {max_bytes} bytes")
             return path.read_bytes()
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise ObjectNotFoundError(str(path)) from error
+        except OSError as error:
+            raise FolderError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _opened(path: Path, archive: ZipFile, index: Sequence[str]) -> "_Zip":
+    entries = archive.infolist()
+    if len(entries) > MAX_FILES:
+        raise FolderError(f"{path} has {len(entries)} files; at most {MAX_FILES} are read")
+    files: dict[str, ZipInfo] = {}
+    twice = []
+    for info in entries:
+        # Archives made on Windows may have backslashes between folders.
+        name = info.filename.replace("\\", "/")
+        if name.startswith("/") or name[1:2] == ":" or ".." in name.split("/"):
+            raise FolderError(f"{path}: the file {info.filename!r} would be outside of the archive")
+        if not name.endswith("/") and files.setdefault(normpath(name), info) is not info:
+            twice.append(normpath(name))
+    root, found = _find(path, files, index)
+    below = f"{root}/" if root else ""
+    if twice := [name for name in twice if name.startswith(below)]:
+        raise FolderError(f"{path} has the file {twice[0]!r} twice")
+    infos = {name.removeprefix(below): info for name, info in files.items() if name.startswith(below)}
+    return _Zip(path / root, archive, infos, found)
 
 
 class _Zip:
-    def __init__(self, path: Path, archive: ZipFile, root: str) -> None:
-        self._path, self._archive, self._root = path, archive, root
-        self._infos = {
-            info.filename.removeprefix(root): info
-            for info in archive.infolist()
-            if info.filename.startswith(root) and not info.is_dir()
-        }
+    def __init__(self, where: Path, archive: ZipFile, infos: Mapping[str, ZipInfo], index: str) -> None:
+        self._where, self._archive, self._infos, self._index = where, archive, infos, index
+        # ZipFile reads from many threads, but counts its open files without a lock and closes itself at zero.
+        self._lock = Lock()
 
     @property
     def where(self) -> str:
-        return str(self._path)
+        return str(self._where)
+
+    @property
+    def index(self) -> str:
+        return self._index
 
     def names(self, under: str) -> Sequence[str]:
         return sorted(name for name in self._infos if name.startswith(f"{under}/"))
 
-    def has(self, name: str) -> bool:
-        return name in self._infos
-
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
         info = self._infos.get(name)
         if info is None:
-            raise ObjectNotFoundError(f"{self._path}: {name}")
+            raise ObjectNotFoundError(f"{self._where}: {name}")
         if max_bytes is not None and info.file_size > max_bytes:
-            raise ObjectTooLargeError(f"{self._path}: {name} has more than {max_bytes} bytes")
+            raise ObjectTooLargeError(f"{self._where}: {name} has more than {max_bytes} bytes")
+        if unreadable := _unreadable(info):
+            raise FolderError(f"{self._where}: {name} {unreadable}")
         try:
-            # It never reads beyond the size that the archive gives, and then checks the content's sum: a file
-            # that is larger than it says is damaged, whatever it would have grown to.
-            return self._archive.read(info)
-        except (BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error) as error:
-            raise FolderError(f"{self._path}: {name} is damaged: {error}") from error
+            data = self._unpacked(info)
+        except _DAMAGE as error:
+            raise FolderError(f"{self._where}: {name} is damaged: {_line(error)}") from error
+        if len(data) != info.file_size:
+            raise FolderError(f"{self._where}: {name} is damaged: it ends after {len(data)} bytes")
+        return data
+
+    def _unpacked(self, info: ZipInfo) -> bytes:
+        with self._lock:
+            file = self._archive.open(info)
+        try:
+            # Without a size zipfile unpacks up to 2 GB before it looks at how much was announced. With it, an
+            # entry that holds more fails: the checksum is of all of it. Without any read nothing is checked.
+            return file.read(max(1, info.file_size))
+        finally:
+            with self._lock:
+                file.close()
+
+
+def _unreadable(info: ZipInfo) -> str | None:
+    """Why an entry cannot be read, before anything of it is."""
+    if info.create_system == _UNIX and stat.S_ISLNK(info.external_attr >> 16):
+        return "is a link, not a file"
+    if info.flag_bits & _ENCRYPTED:
+        return "is encrypted"
+    # The others of zipfile's methods unpack a block however large it becomes.
+    if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+        return f"is compressed with method {info.compress_type}; only deflate is read"
+    return None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,14 +1,15 @@
 """The layout of "Fashion Product Images" on disk: styles.csv and images/<id>.jpg."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import ValidationError
 
-from services.shared.errors import ObjectNotFoundError
 from services.shared.events import Product, describe
-from services.shared.folders import Folder, FolderError, open_folder
+from services.shared.folders import Folder, FolderError, open_folder, read_index
 
 STYLES = "styles.csv"
 MAX_ID = 2**63 - 1  # BigQuery's INT64
@@ -30,7 +31,7 @@ COLUMNS = {
 UNKNOWN = ("", "NA")  # how the data set writes that a value is not known
 
 
-class StylesError(Exception):
+class StylesError(FolderError):
     """A folder has no styles.csv, or one of another layout; the message says which in one line."""
 
 
@@ -44,21 +45,25 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A folder's products, each id once, and the lines that were left out."""
+    """The products of a folder or zip, each id once, and the lines of its index that were left out."""
 
     folder: Folder
     products: tuple[Product, ...]
-    bad_rows: tuple[BadRow, ...]
+    bad_rows: tuple[BadRow, ...] = ()
+    # Product's id -> the path of its photo in the folder, where that is not images/<id>.jpg.
+    photos: Mapping[int, str] = MappingProxyType({})
 
-    def photo(self, product: Product) -> bytes:
+    def photo(self, product: Product, max_bytes: int | None = None) -> bytes:
         """The photo of a product.
 
         Raises:
             ObjectNotFoundError: there is none.
-            FolderError: the zip that holds it is damaged there.
+            ObjectTooLargeError: it has more than max_bytes.
+            FolderError: it cannot be read.
 
         """
-        return self.folder.read(f"images/{product.image_id}.jpg")
+        name = self.photos.get(product.image_id, f"images/{product.image_id}.jpg")
+        return self.folder.read(name, max_bytes)
 
 
 def read_catalogue(path: Path) -> Catalogue:
@@ -69,11 +74,21 @@ def read_catalogue(path: Path) -> Catalogue:
 
     """
     try:
-        folder = open_folder(path, (STYLES,))
-        content = folder.read(STYLES)
-    except (FolderError, ObjectNotFoundError) as error:
+        return catalogue_of(open_folder(path, (STYLES,)))
+    except FolderError as error:
         raise StylesError(str(error)) from error
+
+
+def catalogue_of(folder: Folder) -> Catalogue:
+    """Read styles.csv of a folder that is open.
+
+    Raises:
+        StylesError: its header is another.
+        FolderError: it cannot be read.
+
+    """
     styles = f"{folder.where}: {STYLES}"
+    content = read_index(folder)
     with io.BytesIO(content) as lines:
         header = next(lines, b"").decode("utf-8-sig", errors="replace").strip()
         if header != ",".join(COLUMNS):

@@ -231,7 +231,7 @@ class CatalogueSource:
             if not self._has_photo(product):
                 census.missing.add(product)
                 continue
-            if product.year is None:
+            if product.year is None and self._test.share is None:
                 census.undated.add(product)
             kind = self._kind(product)
             census.kinds[kind] += 1
@@ -432,16 +432,14 @@ def _test_from(census: _Census) -> int:
 
 def _check_sides(census: _Census, split: _Split) -> None:
     sides = split.sides(census.kinds)
-    takes: Mapping[Side, str] = {
-        "train": f"one that neither validates nor tests; {split.test} test",
-        "test": f"one of those that test: {split.test}",
+    # Those that validate may be none: a catalogue may be too small for it.
+    needed: Mapping[Side, str] = {
+        "train": f"no product can train: all of them validate or test ({split.test})",
+        "test": f"no product can test ({split.test})",
     }
-    for side, expected in takes.items():
+    for side, complaint in needed.items():
         if not sides[side]:
-            raise DatasetError(
-                f"no product can {side}: it takes {expected}; "
-                f"of those with a photo there are {census.spread()}"
-            )
+            raise DatasetError(f"{complaint}; of those with a photo there are {census.spread()}")
 
 
 def _heads(

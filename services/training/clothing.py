@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from services.model.learnt import photo_digest
 from services.model.preprocessing import to_array
 from services.shared.clothing_dataset import ClothingError, LabelMap, SentPhoto, read_photos
-from services.shared.errors import ImageError, ObjectNotFoundError
+from services.shared.errors import ImageError, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.folders import FolderError
 from services.shared.images import MAX_BYTES, decode
 from services.shared.layout import digest
@@ -89,6 +89,7 @@ class ClothingSource:
     def examples(self, image_size: int) -> Iterator[tuple[Side, Example]]:
         """Streams first the photos that train, then those that validate, then those that test."""
         sides = self._sides if self._sides is not None else Sides()
+        self._left_out.clear()
         order: Sequence[Side] = ("train", "validate", "test")
         placed = sorted(
             ((*self._place(photo), photo) for photo in self._photos), key=lambda each: order.index(each[0])
@@ -130,6 +131,8 @@ class ClothingSource:
             image = decode(data, about=image_size)
         except ObjectNotFoundError:
             return "photo-missing"
+        except ObjectTooLargeError:
+            return "photo-too-large"
         except FolderError:
             return "photo-corrupt"
         except ImageError as unusable:
@@ -145,13 +148,15 @@ class _Photo:
 
 
 def _official_test(path: Path) -> frozenset[str]:
+    expected = "expected a CSV file with the columns image and split"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
             if not {"image", "split"} <= set(rows.fieldnames or ()):
-                raise ClothingError(f"{path}: expected the columns image and split")
-            return frozenset(row["image"] for row in rows if row["split"] == "test")
-    except OSError as error:
-        raise ClothingError(
-            f"{path}: expected a CSV file with the columns image and split: {error}"
-        ) from error
+                raise ClothingError(f"{path}: {expected}")
+            tested = frozenset(row["image"] for row in rows if row["split"] == "test")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ClothingError(f"{path}: {expected}: {error}") from error
+    if not tested:
+        raise ClothingError(f"{path}: no image has the split test")
+    return tested

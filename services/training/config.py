@@ -99,6 +99,17 @@ class MixtureData(_Settings):
         Identifier, Annotated[CatalogueData | ClothingData | FashionMnistData, Field(discriminator="kind")]
     ] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _one_rate_an_origin(self) -> Self:
+        first: dict[str, str] = {}
+        for name, part in self.parts.items():
+            other = first.setdefault(part.origin, name)
+            if self.parts[other].shown != part.shown:
+                raise ValueError(
+                    f"{name}: must have the same `shown` as {other}, or another origin than {part.origin!r}"
+                )
+        return self
+
     def shown_by_origin(self) -> dict[str, float]:
         """Origin -> how often an epoch shows each of its photos."""
         return {part.origin: part.shown for part in self.parts.values()}

@@ -17,11 +17,13 @@ from services.model.calibration import softmax
 from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
 from services.model.manifest import DEFAULT_DIRECTORY, MODEL_FILE, load_manifest
 from services.model.preprocessing import to_array
+from services.shared.clothing_dataset import product_id
 from services.shared.images import decode
 from services.shared.styles import COLUMNS
 from services.training.exports import of_litert
 from tests.e2e.command_line import CommandLine, Shell
 from tests.e2e.plain import Outsider, new_job
+from tests.unit.archives import damaged, zipped
 from tests.unit.photos import jpeg
 
 DEMO = Path(local.__file__).parent / "demo"
@@ -103,6 +105,52 @@ def test_an_import_replaces_products_of_the_same_id_and_leaves_the_others(
         outsider.bucket.blob(f"images/{image_id}.jpg").download_as_bytes() for image_id in (first, second)
     ]
     assert photos == [jpeg(1), jpeg(3)]
+
+
+def test_a_zip_file_in_the_other_layout_is_imported_and_its_damaged_photos_are_told(
+    vitrine: CommandLine, outsider: Outsider, tmp_path: Path
+) -> None:
+    images = [str(uuid4()) for _ in range(4)]
+    rows = [
+        f"{image},7,{label},False"
+        for image, label in zip(images, ("T-Shirt", "Hat", "Skip", "Dress"), strict=True)
+    ]
+    names = [f"clothing-dataset/images/{image}.jpg" for image in images]
+    path = zipped(
+        tmp_path / "clothing-dataset.zip",
+        {"clothing-dataset/images.csv": "\n".join(["image,sender_id,label,kids", *rows]).encode()}
+        | {name: jpeg(number) for number, name in enumerate(names[:3])},
+    )
+    done = vitrine.run("import", str(damaged(path, names[1])))
+
+    assert done.stdout == (
+        "4 products, 0 lines skipped; photos: 2 uploaded, 0 already there, 1 missing, 1 unusable\n"
+    )
+    ids = [product_id(image) for image in images]
+    assert f"no photo of {ids[3]}\n" in done.stderr
+    assert f"unusable photo of {ids[1]}: " in done.stderr
+    assert f"images/{images[1]}.jpg is damaged" in done.stderr
+    sql = "SELECT * FROM `{dataset}.products` WHERE display_name LIKE @name"
+    found = {
+        row["image_id"]: (row["display_name"], row["article_type"], row["gender"], row["year"])
+        for image in images
+        for row in outsider.query(sql, name=f"%{image}")
+    }
+    assert found == {
+        ids[0]: (f"T-Shirt {images[0]}", "Tshirts", None, None),
+        ids[1]: (f"Hat {images[1]}", "Caps", None, None),
+        ids[2]: (f"Skip {images[2]}", None, None, None),
+        ids[3]: (f"Dress {images[3]}", "Dresses", None, None),
+    }
+    assert outsider.bucket.blob(f"images/{ids[0]}.jpg").download_as_bytes() == jpeg(0)
+    assert not outsider.bucket.blob(f"images/{ids[1]}.jpg").exists()
+
+
+def test_a_catalogue_without_products_is_an_error(vitrine: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "styles.csv").write_text(f"{','.join(COLUMNS)}\nSKU-1,,,,,,,,,Shirt\n")
+    assert "styles.csv has no products: 1 lines skipped, the first is line 2" in vitrine.refused(
+        "import", str(tmp_path)
+    )
 
 
 def test_results_as_json_have_each_photo_once_and_the_disagreements_first(

@@ -86,7 +86,7 @@ from services.shared.events import Filters, Product
 from services.shared.memory import MemoryCatalogue
 from services.shared.ports import Stored
 from services.training import snapshot
-from services.training.catalogue import CatalogueSource
+from services.training.catalogue import CatalogueSource, TestSide
 from services.training.config import Fitting
 from services.training.fitting import Checkpoint, fit
 from services.training.folder import FolderObjects
@@ -119,7 +119,7 @@ products = [
 ]
 source = CatalogueSource(
     MemoryCatalogue(products), Photos(), "bucket", Filters(), selection_id="all", minimum_photos=10,
-    validate_share=0.05, test_from=None, read_from={},
+    validate_share=0.05, test=TestSide(), read_from={},
 )
 objects = FolderObjects(Path(sys.argv[1]))
 data = snapshot.write(objects, "gs://bucket/run/snapshot", source, SIZE, look)

@@ -125,7 +125,7 @@ def test_make_has_the_targets_that_are_written() -> None:
     assert {words[0] for words in in_code} >= {"bootstrap", "plan", "apply", "deploy", "rollout", "destroy"}
     for words in in_code:
         for word in words[1:]:
-            assert re.fullmatch(r"(ENV|SERVICE)=\w[\w-]*", word), shlex.join(words)
+            assert re.fullmatch(r"(ENV|SERVICE|LIMIT)=\w[\w-]*|CATALOGUE=\w[\w./-]*", word), shlex.join(words)
 
 
 def test_every_make_target_for_the_cloud_says_what_is_missing(tmp_path: Path) -> None:

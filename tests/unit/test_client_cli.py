@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from services import local
 from services.client.cli import app
+from tests.unit.test_styles import HEADER
+
+DEMO = Path(local.__path__[0]) / "demo"
 
 
 def vitrine(*arguments: str, stdin: str | None = None, **environment: str) -> Result:
@@ -94,6 +98,7 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["import", str(DEMO)],
         ["request"],
         ["watch", "job-1"],
         ["results", "job-1"],
@@ -141,8 +146,10 @@ def test_emulators_that_do_not_answer_are_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_catalogue_is_refused(tmp_path: Path) -> None:
-    assert_refused(vitrine("import", str(tmp_path)), "has no styles.csv")
-    assert_refused(vitrine("import", str(tmp_path / "nowhere")), "has no styles.csv")
+    assert_refused(vitrine("import", str(tmp_path)), "has no styles.csv or images.csv")
+    assert_refused(vitrine("import", str(tmp_path / "nowhere")), "nowhere does not exist")
+    (tmp_path / "styles.csv").write_text(f"{HEADER}\nSKU-1,,,,,,,,,Shirt\n")
+    assert_refused(vitrine("import", str(tmp_path)), "styles.csv has no products: 1 lines skipped")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 import random
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from services.client.importer import load_products, upload_photos
+from services.client.importer import load_products, read, upload_photos
+from services.shared import clothing_dataset, images
+from services.shared.folders import FolderError
 from services.shared.memory import MemoryObjects
+from tests.unit.archives import damaged, unzipped, with_flags, with_link, with_size, zipped
 from tests.unit.client_world import OwnedObjects, World
 from tests.unit.memory_pipeline import BUCKET
-from tests.unit.test_styles import write_catalogue
+from tests.unit.test_styles import HEADER, write_catalogue
 
 
 def test_only_photos_that_are_missing_or_differ_are_uploaded(tmp_path: Path) -> None:
@@ -68,3 +73,92 @@ def test_products_replace_those_of_the_same_id(tmp_path: Path) -> None:
         1: "Shirt",
         2: "Bow tie",
     }
+
+
+STYLES = f"{HEADER}\n1,,,,,,,,,Shirt\n2,,,,,,,,,Tie\n".encode()
+SENT = b"image,sender_id,label,kids\na-uuid,7,T-Shirt,False\n"
+FASHION = {"styles.csv": STYLES, "images/1.jpg": b"one", "images/2.jpg": b"two"}
+CLOTHING = {"images.csv": SENT, "images/a-uuid.jpg": b"one"}
+
+
+@pytest.mark.parametrize("inner", ["", "the set/"])
+@pytest.mark.parametrize("pack", [unzipped, zipped])
+def test_the_index_tells_the_layout(
+    pack: Callable[[Path, Mapping[str, bytes]], Path], inner: str, tmp_path: Path
+) -> None:
+    def packed(name: str, files: Mapping[str, bytes]) -> Path:
+        return pack(tmp_path / name, {inner + file: content for file, content in files.items()})
+
+    fashion, clothing = read(packed("fashion", FASHION)), read(packed("clothing", CLOTHING))
+
+    assert [product.display_name for product in fashion.products] == ["Shirt", "Tie"]
+    assert [product.display_name for product in clothing.products] == ["T-Shirt a-uuid"]
+    world = World()
+    for catalogue in (fashion, clothing):
+        load_products(catalogue, world.tables)
+        upload_photos(catalogue, world.objects, BUCKET, lambda _outcome: None)
+    stored = {uri: world.objects.read(uri).data for uri in world.objects.names(f"gs://{BUCKET}/")}
+    assert stored == {
+        f"gs://{BUCKET}/images/1.jpg": b"one",
+        f"gs://{BUCKET}/images/2.jpg": b"two",
+        f"gs://{BUCKET}/images/{clothing_dataset.product_id('a-uuid')}.jpg": b"one",
+    }
+    assert world.tables.products.keys() == {1, 2, clothing_dataset.product_id("a-uuid")}
+    assert world.tables.products[clothing_dataset.product_id("a-uuid")].article_type == "Tshirts"
+
+
+def test_photos_that_cannot_be_read_are_told_and_the_others_uploaded(tmp_path: Path) -> None:
+    lines = "".join(f"{number},,,,,,,,,Shirt\n" for number in range(1, 9))
+    photos = {f"images/{number}.jpg": b"photo of %d" % number * 50 for number in range(1, 7)}
+    path = zipped(tmp_path / "shop.zip", {"styles.csv": f"{HEADER}\n{lines}".encode()} | photos)
+    damaged(path, "images/2.jpg")
+    with_flags(path, "images/3.jpg", 1)
+    with_size(path, "images/4.jpg", 5)
+    with_size(path, "images/5.jpg", images.MAX_BYTES + 1)
+    with_link(path, "images/7.jpg", "/etc/passwd")
+    world = World()
+    told: list[str] = []
+
+    transfers = upload_photos(read(path), world.objects, BUCKET, told.append)
+
+    assert (transfers.uploaded, transfers.present, transfers.missing) == (2, 0, (8,))
+    assert [*transfers.unusable] == [2, 3, 4, 5, 7]
+    reasons = ["is damaged", "is encrypted", "is damaged", f"more than {images.MAX_BYTES} bytes", "is a link"]
+    for (number, reason), expected in zip(transfers.unusable.items(), reasons, strict=True):
+        assert f"images/{number}.jpg" in reason
+        assert expected in reason
+    assert Counter(told) == {"unusable": 5, "uploaded": 2, "missing": 1}
+    assert sorted(world.objects.puts) == [f"gs://{BUCKET}/images/{number}.jpg" for number in (1, 6)]
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        ({"styles.csv": HEADER.encode()}, "styles.csv has no products: it has no lines below the header"),
+        (
+            {"styles.csv": f"{HEADER}\n\nA7,,,,,,,,,Shirt\nB8,,,,,,,,,Tie\n".encode()},
+            "styles.csv has no products: 2 lines skipped, the first is line 3: id: must be a whole number",
+        ),
+        ({"styles.csv": b""}, "styles.csv: the first line must be id,gender"),
+        (
+            {"images.csv": SENT.splitlines()[0]},
+            "images.csv has no products: it has no lines below the header",
+        ),
+        ({"images.csv": SENT + b"b,7,T-Shrt,False\n"}, "images.csv, line 3: label: unknown label 'T-Shrt'"),
+        ({"images.csv": b"image,label\n"}, "images.csv: the column 'sender_id' is missing"),
+        ({"photos.csv": SENT}, "has no styles.csv or images.csv"),
+    ],
+)
+@pytest.mark.parametrize("pack", [unzipped, zipped])
+def test_a_catalogue_of_which_nothing_can_be_loaded_is_refused(
+    pack: Callable[[Path, Mapping[str, bytes]], Path],
+    files: Mapping[str, bytes],
+    complaint: str,
+    tmp_path: Path,
+) -> None:
+    path = pack(tmp_path / "catalogue", {**files, "images/1.jpg": b"one"})
+    with pytest.raises(FolderError) as refused:
+        read(path)
+    assert str(refused.value).startswith(str(path))
+    assert complaint in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1

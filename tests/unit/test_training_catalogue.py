@@ -1,9 +1,16 @@
 """A catalogue as training data, and what people say of it; test_training_fashion_products.py has the rest."""
 
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from services.client.review import judgement, truths
 from services.shared.events import Filters, Product
 from services.shared.layout import photo_uri
 from services.shared.memory import MemoryCatalogue, MemoryObjects
+from services.training import catalogue
 from services.training.catalogue import CatalogueSource, Judged
 from services.training.examples import UNKNOWN
 from tests.unit.client_world import NOW, result
@@ -16,21 +23,31 @@ SHOP = [
     Product(image_id=4, gender="Women", article_type="Handbags", year=2016),
     Product(image_id=5, gender="Men", article_type="Shirts", year=2012),
 ]
+YEARS = (2011, 2012, 2013, 2014, None)
+COLLECTIONS = [
+    Product(image_id=number, gender=("Men", "Women")[number // 5 % 2], year=YEARS[number % 5])
+    for number in range(200)
+]
 
 
-def source(judged: Judged, filters: Filters | None = None) -> CatalogueSource:
+def source(
+    judged: Judged,
+    filters: Filters | None = None,
+    products: Sequence[Product] = SHOP,
+    test: catalogue.TestSide | None = None,
+) -> CatalogueSource:
     objects = MemoryObjects()
-    for product in SHOP:
+    for product in products:
         objects.put(photo_uri("bucket", product.image_id), photo(product.image_id, side=32))
     return CatalogueSource(
-        MemoryCatalogue(SHOP),
+        MemoryCatalogue(products),
         objects,
         "bucket",
         filters or Filters(),
         selection_id="all",
         minimum_photos=1,
         validate_share=0.0,
-        test_from=2016,
+        test=test or catalogue.TestSide(2016),
         read_from={},
         judged=judged,
     )
@@ -76,3 +93,77 @@ def test_verdicts_become_what_people_say_of_products() -> None:
         judgement(upload, "article_type", "accepted", by="ada@example.com", at=NOW),
     ]
     assert truths(verdicts) == {1: {"article_type": "Shirts", "gender": None}}
+
+
+# ------------------------------------------------------------------------------------- which products test
+
+
+def who_tests(test: catalogue.TestSide, products: Sequence[Product] = COLLECTIONS) -> set[int]:
+    made = source({}, products=products, test=test)
+    return {int(example.key) for side, example in made.examples(16) if side == "test"}
+
+
+def test_products_from_a_year_on_test() -> None:
+    assert who_tests(catalogue.TestSide(from_year=2013)) == {
+        product.image_id for product in COLLECTIONS if product.year in (2013, 2014)
+    }
+
+
+def test_products_of_odd_years_test() -> None:
+    made = source({}, products=COLLECTIONS, test=catalogue.TestSide(odd_years=True))
+    assert made.description["test"] == "odd years"
+    assert who_tests(catalogue.TestSide(odd_years=True)) == {
+        product.image_id for product in COLLECTIONS if product.year in (2011, 2013)
+    }
+
+
+def test_the_newest_test_where_nothing_is_said() -> None:
+    made = source({}, products=COLLECTIONS, test=catalogue.TestSide())
+    # A quarter of those that have a year are of each; of 15 % one year is the nearest.
+    assert made.description["test"] == "from 2014 on, chosen"
+    assert who_tests(catalogue.TestSide()) == {
+        product.image_id for product in COLLECTIONS if product.year == 2014
+    }
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_a_share_of_all_products_tests_whatever_their_year(share: float) -> None:
+    test = catalogue.TestSide(share=share)
+    drawn = who_tests(test)
+
+    made = source({}, products=COLLECTIONS, test=test)
+    assert made.description["test"] == f"a random {share:.0%} of the products"
+    assert abs(len(drawn) - share * len(COLLECTIONS)) < 0.1 * len(COLLECTIONS)
+    assert {COLLECTIONS[number].year for number in drawn} == {*YEARS}
+    # Who tests depends on the id alone: not on the year, and not on the other products.
+    undated = [product.model_copy(update={"year": None}) for product in COLLECTIONS[::2]]
+    assert who_tests(test, undated) == {number for number in drawn if number % 2 == 0}
+    assert who_tests(catalogue.TestSide(share=share / 2)) < drawn
+
+
+def test_products_without_a_year_are_left_out_only_where_the_year_decides() -> None:
+    for test, expected in (
+        (catalogue.TestSide(from_year=2013), 40),
+        (catalogue.TestSide(odd_years=True), 40),
+        (catalogue.TestSide(), 40),
+        (catalogue.TestSide(share=0.3), 0),
+    ):
+        made = source({}, products=COLLECTIONS, test=test)
+        assert (
+            sum(each.count for each in made.left_out if each.why == "no year: they test nothing") == expected
+        )
+
+
+@given(year=st.none() | st.integers(1900, 2100), drawn=st.booleans(), first=st.integers(1900, 2100))
+def test_one_thing_decides_who_tests(year: int | None, drawn: bool, first: int) -> None:
+    side = catalogue.TestSide
+    assert side(share=0.5).has(year, drawn) == drawn
+    assert side(odd_years=True).has(year, drawn) == (year is not None and year % 2 == 1)
+    assert side(from_year=first).has(year, drawn) == (year is not None and year >= first)
+    assert not side().has(year, drawn)
+    assert [each.by_newest for each in (side(), side(first), side(odd_years=True), side(share=0.5))] == [
+        True,
+        False,
+        False,
+        False,
+    ]

@@ -1,6 +1,8 @@
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from services.training.config import CONFIGS, Config, ConfigError, names, read
 
@@ -36,6 +38,18 @@ def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
         ("name: ../up", "name.*other signs than"),
         ("data: {kind: kaggle}", "data.*'demo', 'catalogue'"),
         ("data: {kind: catalogue, test_from: soon}", r"data\.catalogue\.test_from"),
+        ("data: {kind: catalogue, test_years: even}", r"data\.catalogue\.test_years.*'odd'"),
+        ("data: {kind: catalogue, test_share: 1}", r"data\.catalogue\.test_share.*less than 1"),
+        ("data: {kind: catalogue, test_share: 0}", r"data\.catalogue\.test_share.*greater than 0"),
+        ("data: {kind: mixture, parts: {}}", r"data\.mixture\.parts.*at least 1 item"),
+        (
+            "data: {kind: mixture, parts: {a: {kind: demo}}}",
+            r"parts\.a.*'catalogue', 'clothing', 'fashion_mnist'",
+        ),
+        (
+            "data: {kind: mixture, parts: {a: {kind: clothing}}}",
+            r"parts\.a\.clothing\.folder: Field required",
+        ),
         ("data: {kind: catalogue, filters: {gendre: Men}}", r"filters\.gendre: no such field"),
         ("fitting: {epochs: 0}", r"fitting\.epochs.*greater than or equal to 1"),
         (
@@ -84,3 +98,40 @@ def test_what_is_not_said_has_a_default() -> None:
 
     assert config.seed == 0
     assert config.ships == ("model_float16.tflite", "saved_model")
+
+
+SIDES = {"test_from": 2016, "test_years": "odd", "test_share": 0.1}
+
+
+@pytest.mark.parametrize("given", [names for count in range(4) for names in combinations(SIDES, count)])
+def test_one_thing_at_most_says_which_products_test(given: tuple[str, ...]) -> None:
+    data = {"kind": "catalogue"} | {name: SIDES[name] for name in given}
+    if len(given) < 2:
+        assert Config.model_validate(SHORTEST | {"data": data}).data.model_dump().items() >= data.items()
+        return
+    with pytest.raises(ValidationError, match=f"{given[1]}: must not be given with {given[0]}"):
+        Config.model_validate(SHORTEST | {"data": data})
+
+
+def mixture(**parts: dict[str, object]) -> Config:
+    return Config.model_validate(SHORTEST | {"data": {"kind": "mixture", "parts": parts}})
+
+
+def test_each_origin_is_shown_as_often_as_its_part_says() -> None:
+    mixed = mixture(
+        small={"kind": "catalogue"},
+        large={"kind": "catalogue", "origin": "photo_224", "shown": 0.4},
+        worn={"kind": "clothing", "folder": "clothing-dataset.zip", "shown": 1.5},
+        grey={"kind": "fashion_mnist", "shown": 0.2},
+    )
+    assert mixed.shown() == {"photo": 1.0, "photo_224": 0.4, "snapshot": 1.5, "grey_photo": 0.2}
+    assert Config.model_validate(SHORTEST).shown() == {}
+
+
+def test_parts_of_one_origin_are_shown_equally_often() -> None:
+    shop: dict[str, object] = {"kind": "catalogue", "shown": 0.5}
+    assert mixture(one=shop, two=shop).shown() == {"photo": 0.5}
+    with pytest.raises(
+        ValidationError, match="two: must have the same `shown` as one, or another origin than 'photo'"
+    ):
+        mixture(one={"kind": "catalogue"}, two=shop)

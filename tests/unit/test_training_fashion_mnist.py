@@ -1,12 +1,16 @@
 import gzip
 import struct
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from services.shared.clothing_dataset import label_map
 from services.training import fashion_mnist
+from services.training.examples import UNKNOWN
+from services.training.fashion_mnist import FashionMnistSource
 
 installed = pytest.mark.skipif(
     not fashion_mnist.DEBIAN_FOLDER.is_dir(), reason="Debian's dataset-fashion-mnist is not installed"
@@ -44,6 +48,83 @@ def test_what_is_no_idx_file_of_bytes_is_refused(folder: Path, content: bytes) -
 
     with pytest.raises(ValueError, match="train-images"):
         fashion_mnist.load("train")
+
+
+TRAINING, TESTING = 40, 20
+
+
+@pytest.fixture
+def small(folder: Path) -> Path:
+    """Photos that each have a shade of their own; the class of each is its number modulo ten."""
+    for prefix, count, first in (("train", TRAINING, 0), ("t10k", TESTING, 100)):
+        shades = np.arange(first, first + count, dtype=np.uint8)
+        _write_idx(
+            folder / f"{prefix}-images-idx3-ubyte.gz",
+            np.ascontiguousarray(np.broadcast_to(shades[:, None, None], (count, 28, 28))),
+        )
+        _write_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", np.arange(count, dtype=np.uint8) % 10)
+    return folder
+
+
+def source(validate: int = 8) -> FashionMnistSource:
+    return FashionMnistSource(label_map("fashion-mnist"), validate)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_official_test_photos_test_and_so_many_of_the_others_validate() -> None:
+    examples = list(source().examples(16))
+
+    assert [side for side, _ in examples].count("test") == TESTING
+    for side, example in examples:
+        assert example.key.startswith("fashion-mnist-test-" if side == "test" else "fashion-mnist-train-")
+    assert Counter(side for side, _ in examples) == {"train": TRAINING - 8, "validate": 8, "test": TESTING}
+    assert len({example.key for _, example in examples}) == TRAINING + TESTING
+
+
+@pytest.mark.usefixtures("small")
+def test_a_photo_keeps_its_pixels_and_its_class() -> None:
+    made, means = source(), label_map("fashion-mnist")
+    for _side, example in made.examples(16):
+        split, _, number = example.key.removeprefix("fashion-mnist-").partition("-")
+        shade = 255 - (int(number) + (100 if split == "test" else 0))
+        assert example.pixels.shape == (16, 16, 3)
+        assert (example.pixels == shade).all()
+        told = {head: made.heads[head][index] for head, index in example.labels.items() if index != UNKNOWN}
+        assert told == means[fashion_mnist.CLASSES[int(number) % 10]]
+        assert (example.origin, example.year) == ("grey_photo", None)
+    assert len({example.photo for _, example in made.examples(16)}) == TRAINING + TESTING
+
+
+@pytest.mark.usefixtures("small")
+def test_the_order_is_the_same_each_time_and_not_the_files() -> None:
+    made = source()
+    keys = [example.key for _, example in made.examples(16)]
+    assert keys == [example.key for _, example in made.examples(16)]
+    assert keys != sorted(keys)
+
+
+@pytest.mark.usefixtures("small")
+def test_more_photos_that_validate_are_those_before_and_others() -> None:
+    few, more = (
+        {example.key for side, example in source(validate).examples(16) if side == "validate"}
+        for validate in (3, 8)
+    )
+    assert len(few) == 3
+    assert few < more
+
+
+def test_heads_are_what_the_label_map_tells() -> None:
+    made = source()
+    assert made.heads["article_type"] == sorted(fashion_mnist.ARTICLE_TYPES)
+    assert made.heads["master_category"] == ["Accessories", "Apparel", "Footwear"]
+    assert made.description == {"data set": "Fashion-MNIST", "validate": "8"}
+    assert made.left_out == ()
+
+
+def test_the_label_map_has_the_classes_under_their_article_types() -> None:
+    means = label_map("fashion-mnist")
+    assert [*means] == [*fashion_mnist.CLASSES]
+    assert [means[name]["article_type"] for name in fashion_mnist.CLASSES] == [*fashion_mnist.ARTICLE_TYPES]
 
 
 @installed

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from services.shared.events import Filters
 from services.shared.styles import COLUMNS as STYLES_COLUMNS
 from services.shared.styles import StylesError
+from services.training import catalogue
 from services.training.catalogue import CatalogueSource, DatasetError
 from services.training.examples import UNKNOWN, Example, LeftOut, Side
 from services.training.fashion_products import folder_source
@@ -62,7 +63,7 @@ def source(
         Filters(),
         minimum_photos=minimum_photos,
         validate_share=validate_share,
-        test_from=test_from,
+        test=catalogue.TestSide(test_from),
     )
 
 
@@ -127,7 +128,10 @@ def test_the_test_span_has_no_say_in_what_is_learnt(tmp_path: Path, minimum_phot
     made = source(write(tmp_path, products), minimum_photos)
 
     assert made.heads["article_type"] == ["Handbags", "Shirts"]
-    assert LeftOut("article_type 'Ties'", 2, "only from 2016 on: it cannot be learnt") in made.left_out
+    assert (
+        LeftOut("article_type 'Ties'", 2, "only among those that test (from 2016 on): it cannot be learnt")
+        in made.left_out
+    )
     labels = {key: example.labels["article_type"] for key, (_, example) in read(made).items()}
     assert labels == {1: 1, 2: 0, 3: 1, 4: 0, 5: UNKNOWN, 6: UNKNOWN}
 
@@ -191,7 +195,7 @@ def test_the_first_year_that_tests_is_chosen_and_said(tmp_path: Path) -> None:
 
     made = source(write(tmp_path, products), test_from=None)
 
-    assert made.description["test_from"] == "2017, chosen"
+    assert made.description["test"] == "from 2017 on, chosen"
     assert Counter(sides(made).values()) == {"train": 35, "test": 5}
 
 
@@ -199,8 +203,12 @@ def test_the_first_year_that_tests_is_chosen_and_said(tmp_path: Path) -> None:
     ("products", "reason"),
     [
         ({}, "0 products match the filters {}, none has a photo gs://folder/images/<image_id>.jpg"),
-        ({1: SHIRT, 2: BAG}, "no product can test: it takes one from 2016 on"),
-        ({3: SHIRT | NEW, 4: BAG | NEW}, "no product can train: it takes one before 2016"),
+        ({1: SHIRT, 2: BAG}, "no product can test (from 2016 on); of those with a photo there are 2 of 2012"),
+        (
+            {3: SHIRT | NEW, 4: BAG | NEW},
+            "no product can train: all of them validate or test (from 2016 on); "
+            "of those with a photo there are 2 of 2016",
+        ),
         ({1: SHIRT, 3: SHIRT | NEW}, "nothing can be learnt: it takes a column with two classes"),
     ],
 )
