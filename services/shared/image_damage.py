@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 # ------------------------------------------------------------------------------------- PNG
 
 PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_PROFILE = 1 << 20  # bytes; Pillow fails on a PNG with a larger one
 _PALETTE = 3  # the colour type of a PNG whose pixels are indices
 # Bytes of transparency by colour type; a palette's has one for each of its colours. Other types have none.
 _TRANSPARENCY = {0: (2,), 2: (6,), _PALETTE: range(1, 257)}
@@ -70,10 +71,10 @@ def _matters(kind: bytes, body: bytes, colour_type: int | None) -> bool:
 
 
 def _holds_a_profile(body: bytes) -> bool:
-    name, _, rest = body.partition(b"\0")
+    _, _, rest = body.partition(b"\0")
+    stream = zlib.decompressobj()
     try:
-        # Pillow takes profiles of up to 1 MiB from a PNG.
-        return bool(name) and rest[:1] == b"\0" and len(zlib.decompressobj().decompress(rest[1:], 1 << 20)) > 0
+        return rest[:1] == b"\0" and bool(stream.decompress(rest[1:], _PNG_PROFILE)) and not stream.unconsumed_tail
     except zlib.error:
         return False
 
@@ -90,6 +91,7 @@ _MARKER_BEHIND_PIXELS = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
 _BARE = {0x01, *range(0xD0, 0xDA)}  # markers without a segment
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SCAN = 0xDA
+_PARTS = tuple(bytes((0xFF, kind)) for kind in range(0xD0, 0xD8))
 _DECODED = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA}  # by libjpeg-turbo, if of 8 bits
 
 
@@ -204,23 +206,52 @@ def has_end(data: bytes) -> bool:
     """Whether a JPEG's first picture has its end marker, behind which anything may follow."""
     if data.endswith(END):
         return True
+    pixels = _first_pixels(data)
+    # Pixels never look like a marker.
+    return pixels is None or data.find(END, pixels) >= 0
+
+
+def has_one_scan(data: bytes) -> bool:
+    """Whether a JPEG has its pixels in one pass. A progressive one has a few, and was cut in the first."""
+    pixels = _first_pixels(data)
+    return pixels is not None and data.find(bytes((0xFF, _SCAN)), pixels) < 0
+
+
+def _first_pixels(data: bytes) -> int | None:
     marker = _MARKER.search(data, 2)
     while marker is not None and marker[1][0] != _SCAN:
         start = marker.end()
         skipped = 0 if marker[1][0] in _BARE else int.from_bytes(data[start : start + 2])
         marker = _MARKER.search(data, start + skipped)
-    # Pixels never look like a marker.
-    return marker is None or data.find(END, marker.end()) >= 0
+    return marker and marker.end()
 
 
-def with_end(data: bytes, jpeg: Jpeg, filling: bytes = b"") -> bytes:
+def with_end(data: bytes, jpeg: Jpeg) -> bytes:
     """A JPEG's first picture, up to where its data end, with the end marker."""
+    return _picture(data, jpeg) + END
+
+
+def _picture(data: bytes, jpeg: Jpeg) -> bytes:
     end = data.find(END, jpeg.scans[-1].start)
     if end < 0:
         end = len(data.rstrip(b"\0\xff"))
         if len(data) - end < _FILL:
             end = len(data)
-    return data[:end] + filling + END
+    # Half a marker would make one with what follows.
+    return data[:end].rstrip(b"\xff")
+
+
+def _noise(picture: bytes, jpeg: Jpeg) -> bytes:
+    """What continues a picture with pixels that it has not, be it within a part or at the end of one.
+
+    A picture may be coded in parts that can be decoded each for itself, with the markers RST0 to RST7 in turn between
+    them; at the end of a part nothing but the next marker is looked for.
+    """
+    last = max((picture.rfind(part, jpeg.scans[-1].start), number) for number, part in enumerate(_PARTS))
+    following = (last[1] + 1) % len(_PARTS) if last[0] >= 0 else 0
+    # No byte of it begins a marker.
+    noise = random.Random(7).randbytes(4096).replace(b"\xff", b"\x5a")  # noqa: S311
+    return noise + _PARTS[following] + noise
 
 
 def rows_there(data: bytes, jpeg: Jpeg) -> int:
@@ -238,8 +269,9 @@ def rows_there(data: bytes, jpeg: Jpeg) -> int:
         return 0
     if jpeg.scans[-1].refines:
         return jpeg.height
-    left = _prints(with_end(data, jpeg), jpeg)
-    changed = _prints(with_end(data, jpeg, _NOISE), jpeg)
+    picture = _picture(data, jpeg)
+    left = _prints(picture + END, jpeg)
+    changed = _prints(picture + _noise(picture, jpeg) + END, jpeg)
     same = next((row for row, (one, other) in enumerate(zip(left, changed, strict=True)) if one != other), None)
     if same is None:
         return jpeg.height
@@ -268,6 +300,3 @@ def ends_grey(image: Pillow.Image) -> bool:
 
 
 _GREYS = (128, (128, 128, 128), (127, 127, 127, 127))  # libjpeg's
-
-# No byte of it begins a marker.
-_NOISE = random.Random(7).randbytes(4096).replace(b"\xff", b"\x5a")  # noqa: S311

@@ -60,13 +60,15 @@ def decode(
 
 
 class _CutShortError(Exception):
-    """A JPEG that has no end, or ends in grey."""
+    """A JPEG that has no end, or ends in grey, or has but the first of a few passes."""
 
 
 def _whole(data: bytes, about: int | None, large: AbstractContextManager[object]) -> Pillow.Image:
     if data.startswith(image_damage.JPEG) and not image_damage.has_end(data):
         raise _CutShortError
     with _open(data) as image:
+        if image.info.get("progressive") and image_damage.has_one_scan(data):
+            raise _CutShortError
         return _pixels(image, about, large)
 
 
