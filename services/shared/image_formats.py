@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from PIL import Image as Pillow
@@ -36,6 +36,7 @@ _TIFF: Mapping[bytes, Literal["little", "big"] | None] = {
     **{b"II*\0": "little", b"MM\0*": "big"},
     **{b"II+\0": None, b"MM\0+": None},
 }
+_SIZE = re.compile(rb"ispe.{4}(.{4})(.{4})", re.DOTALL)
 _DNG_VERSION = 50706  # a tag that only a DNG has
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes
 
@@ -86,17 +87,29 @@ def is_heif(data: bytes) -> bool:
 
 def has_a_track(data: bytes) -> bool:
     """Whether an ISO media file has a sequence, as a film has, beside or instead of its pictures."""
+    return any(kind == b"moov" for kind, _ in _boxes(data))
+
+
+def largest_picture(data: bytes) -> int:
+    """The most pixels that any picture of a HEIF has as it is coded, be it a part, or cropped when it is shown."""
+    header = next((body for kind, body in _boxes(data) if kind == b"meta"), b"")
+    sizes = (found.groups() for found in _SIZE.finditer(header))
+    return max((int.from_bytes(width) * int.from_bytes(height) for width, height in sizes), default=0)
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The outermost ones: kind and content."""
     start = 0
     while start + 8 <= len(data):
         size, kind = int.from_bytes(data[start : start + 4]), data[start + 4 : start + 8]
-        if kind == b"moov":
-            return True
         if size == 1:
             size = int.from_bytes(data[start + 8 : start + 16])
+        elif size == 0:
+            size = len(data) - start
         if size < 8:
-            return False
+            return
+        yield kind, data[start + 8 : start + size]
         start += size
-    return False
 
 
 def _of_brands(declared: frozenset[bytes]) -> str | None:

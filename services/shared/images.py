@@ -134,6 +134,8 @@ def _open_heif(data: bytes) -> Pillow.Image:
     """
     if image_formats.has_a_track(data):
         raise ImageError("photo-animated")
+    if image_formats.largest_picture(data) > MAX_PIXELS:
+        raise ImageError("photo-too-many-pixels")
     try:
         # Here, because libheif and its codecs are 27 MB that few processes ever need.
         from pillow_heif import HeifImageFile

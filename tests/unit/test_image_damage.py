@@ -213,6 +213,7 @@ def test_a_png_whose_pixels_end_early_is_corrupt(share: float) -> None:
     assert code_of(data[: int(len(data) * share)]) == "photo-corrupt"
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_damaged_png_of_too_many_pixels_is_not_decoded() -> None:
     header = struct.pack(">IIBBBBB", MAX_PIXELS // 1000 + 1, 1000, 8, 2, 0, 0, 0)
     data = PNG + png_chunk(b"IHDR", header) + TEXT + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b"")
