@@ -1,6 +1,7 @@
-"""Undoes the compression that an object's metadata declares, if its bytes really are compressed."""
+"""Decompresses an object whose metadata declare gzip, if its bytes really are gzip."""
 
 import zlib
+from contextlib import suppress
 
 from services.shared.errors import ObjectTooLargeError
 
@@ -8,33 +9,31 @@ _GZIP = b"\x1f\x8b"
 
 
 def plain(uri: str, data: bytes, encoding: str | None, max_bytes: int | None) -> bytes:
-    """An object's content, whatever its `Content-Encoding` says.
+    """An object's content, whatever its `Content-Encoding` declares.
 
-    Upload tools set `gzip` for whole folders, on photos that they did not compress. What is no gzip, or a damaged
-    one, is taken as it is: whoever reads it says what is wrong with it.
+    Upload tools set `gzip` for whole folders, also on photos that they did not compress. Bytes that are not
+    gzip, or damaged gzip, are returned as they are: the caller finds out what they are.
 
     Args:
         uri: for messages.
         data: all bytes as they are stored.
-        encoding: what the object's metadata declare.
-        max_bytes: how many the content may have; more are not decompressed.
+        encoding: as the object's metadata declare it.
+        max_bytes: the most that the content may have; nothing beyond is decompressed.
 
     Raises:
         ObjectTooLargeError: it has more.
 
     """
     if encoding is not None and encoding.strip().lower() == "gzip" and data.startswith(_GZIP):
-        try:
+        with suppress(zlib.error):
             data = _gunzipped(data, max_bytes)
-        except zlib.error:
-            pass
     if max_bytes is not None and len(data) > max_bytes:
         raise ObjectTooLargeError(f"{uri} has more than {max_bytes} bytes")
     return data
 
 
 def _gunzipped(data: bytes, max_bytes: int | None) -> bytes:
-    """Up to one byte more than may be; a file may be of several parts, each compressed for itself."""
+    """At most one byte more than allowed. A gzip file may consist of several members."""
     parts: list[bytes] = []
     room = -1 if max_bytes is None else max_bytes + 1
     while data.startswith(_GZIP) and room != 0:

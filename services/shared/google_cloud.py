@@ -51,7 +51,7 @@ class CloudObjects:
     def read(self, uri: str, *, generation: int | None = None, max_bytes: int | None = None) -> Stored:  # noqa: D102
         blob = self._blob(uri, generation)
         try:
-            # Raw: the client fails on what is declared as compressed and is not.
+            # Raw, because the client fails on objects that are declared as gzip and are not.
             data = blob.download_as_bytes(end=max_bytes, raw_download=True)
         except NotFound as error:
             raise ObjectNotFoundError(uri) from error

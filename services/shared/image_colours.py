@@ -1,8 +1,8 @@
-"""Converts a photo's colours to sRGB where it embeds an ICC profile of another colour space.
+"""Converts photos that embed an ICC profile to sRGB.
 
-Every iPhone photo is Display P3, and a red of a wide gamut that is read as sRGB looks brown. Only embedded ICC
-profiles count: a PNG that has a cICP, gAMA or cHRM chunk and no profile is read as sRGB. cICP is for HDR video
-frames, which need tone mapping rather than a profile, and what still writes gAMA writes sRGB's.
+Every iPhone photo is Display P3, and a wide-gamut red that is read as sRGB looks brown. Only embedded ICC
+profiles count: PNGs that have a cICP, gAMA or cHRM chunk instead are read as sRGB. cICP marks HDR frames,
+which need tone mapping rather than a profile, and programs that still write gAMA write the value of sRGB.
 """
 
 import io
@@ -14,11 +14,11 @@ from threading import Lock
 from PIL import Image, ImageCms
 
 MAX_PROFILE_BYTES = 4 * 1024 * 1024  # a printer's, the largest kind, has up to 2 MB
-CACHED = 64  # conversions; one of a printer's profile has 0.5 MB
-ALIKE = 2  # levels of 255 by which a profile may differ from sRGB and still be called that
+CACHED = 64  # conversions; one for a printer's profile takes 0.5 MB
+ALIKE = 2  # levels of 255 by which a profile may differ from sRGB and still count as sRGB
 
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-# ICC's colour space -> Pillow's mode of it, and the pictures that can be read so.
+# ICC's colour space -> Pillow's mode; and the modes of pictures that such a profile can describe.
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _GREYS = ("L", "LA", "La", "1", "I;16", "I")
 _READ_AS = {
@@ -27,16 +27,23 @@ _READ_AS = {
     "CMYK": ("CMYK",),
 }
 
+# White and black of each mode, one pixel each.
+_EXTREMES = {
+    "RGB": (Image.new("RGB", (1, 1), "white"), Image.new("RGB", (1, 1), "black")),
+    "L": (Image.new("L", (1, 1), 255), Image.new("L", (1, 1), 0)),
+    "CMYK": (Image.new("CMYK", (1, 1), (0, 0, 0, 0)), Image.new("CMYK", (1, 1), (0, 0, 0, 255))),
+}
+
 
 @dataclass(frozen=True)
 class Conversion:
-    """From a profile's colours to sRGB; from any number of threads at once."""
+    """Converts from a profile's colours to sRGB; from any number of threads at once."""
 
-    mode: str  # of the pixels that it takes: RGB, L or CMYK
+    mode: str  # of the pixels that it reads: RGB, L or CMYK
     _transform: ImageCms.ImageCmsTransform
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """The picture in sRGB, mode RGB; its transparency is left out."""
+        """The picture in sRGB, mode RGB, without its transparency."""
         return self._transform.apply(image if image.mode == self.mode else image.convert(self.mode))
 
 
@@ -45,9 +52,9 @@ _lock = Lock()
 
 
 def conversion(image: Image.Image) -> Conversion | None:
-    """How the picture's pixels become sRGB; None where they are, or where its profile does not serve.
+    """How to convert the picture to sRGB; None if it is sRGB, or has no usable profile.
 
-    A profile that is broken, or not of such pixels, never fails a photo: it is read as sRGB, as browsers do.
+    A broken profile, or one for another kind of pixels, never fails a photo: the photo is read as sRGB.
     """
     profile = image.info.get("icc_profile")
     if not isinstance(profile, bytes) or not 0 < len(profile) <= MAX_PROFILE_BYTES:
@@ -62,7 +69,7 @@ def _of(profile: bytes) -> Conversion | None:
         if digest in _cached:
             _cached.move_to_end(digest)
             return _cached[digest]
-    # Two threads may make the same one at once, which costs less than to make others wait.
+    # Two threads may build the same conversion at once. That costs less than to make others wait.
     made = _made(profile)
     with _lock:
         _cached[digest] = made
@@ -86,12 +93,12 @@ def _made(profile: bytes) -> Conversion | None:
         made = Conversion(mode, transform)
         return None if _is_srgb(made) or _is_absurd(made) else made
     except Exception:
-        # LittleCMS and Pillow raise OSError, ValueError, KeyError and others on what is no profile of pixels.
+        # LittleCMS and Pillow raise OSError, ValueError, KeyError and others on bytes that are not a profile.
         return None
 
 
 def _is_srgb(made: Conversion) -> bool:
-    """By what it does to colours from all over the cube: there are dozens of files that are called sRGB."""
+    """Tried on colours from all over the cube, because there are dozens of different sRGB profiles."""
     if made.mode != "RGB":
         return False
     steps = range(0, 256, 51)
@@ -101,7 +108,6 @@ def _is_srgb(made: Conversion) -> bool:
 
 
 def _is_absurd(made: Conversion) -> bool:
-    """Whether white does not stay light and black dark, as in no profile of a camera, screen or printer."""
-    white, black = {"RGB": ("white", "black"), "L": (255, 0), "CMYK": ((0, 0, 0, 0), (0, 0, 0, 255))}[made.mode]
-    lightest, darkest = (made(Image.new(made.mode, (1, 1), colour)).tobytes() for colour in (white, black))
+    """Whether white becomes dark or black light: no camera, screen or printer has such a profile."""
+    lightest, darkest = (made(extreme).tobytes() for extreme in _EXTREMES[made.mode])
     return min(lightest) < 192 or max(darkest) > 96

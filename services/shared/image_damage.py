@@ -1,7 +1,7 @@
-"""Finds out what is left of a damaged photo, as browsers do: PNG chunks without pixels, JPEGs cut short.
+"""Finds out what is left of a damaged photo, as browsers do: damaged PNG chunks, JPEGs that are cut short.
 
-Pillow can be told to load whatever there is, but for the whole process at once (LOAD_TRUNCATED_IMAGES), and then
-fills what is missing with grey and does not say how much it is.
+Pillow's LOAD_TRUNCATED_IMAGES does not serve: it is one switch for all threads of the process, and it fills
+missing pixels with grey without saying how many they are.
 """
 
 import io
@@ -18,16 +18,16 @@ from PIL import Image as Pillow
 PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_PROFILE = 1 << 20  # bytes; Pillow fails on a PNG with a larger one
 _PALETTE = 3  # the colour type of a PNG whose pixels are indices
-# Bytes of transparency by colour type; a palette's has one for each of its colours. Other types have none.
+# Colour type -> the bytes that its transparency may have: one for each colour of a palette.
 _TRANSPARENCY = {0: (2,), 2: (6,), _PALETTE: range(1, 257)}
 
 
 def without_damaged_chunks(data: bytes) -> bytes:
-    """A PNG with only the chunks that its picture needs: the critical ones as they are, and the few others that
-    change how it looks if they are whole.
+    """A PNG with only the chunks that its picture needs.
 
-    libpng, and so each browser, drops a chunk without pixels that has a wrong checksum or content, and needs no
-    end marker. It needs a palette only where pixels are indices.
+    Critical chunks stay as they are. Of the others, those stay that change how the picture looks and are
+    whole. libpng, which browsers use, drops chunks without pixels if their checksum or content is wrong. It
+    does not need the end marker, and needs a palette only if the pixels are indices.
     """
     kept: list[bytes] = []
     colour_type = None
@@ -43,7 +43,7 @@ def without_damaged_chunks(data: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Kind, content, and all of it, of each chunk up to the end, or to what is no chunk behind the pixels."""
+    """Kind, content and all bytes of each chunk, up to the end marker or to garbage behind the pixels."""
     start, pixels = len(PNG), False
     while start + 8 <= len(data):
         length, kind = int.from_bytes(data[start : start + 4]), data[start + 4 : start + 8]
@@ -64,7 +64,7 @@ def _matters(kind: bytes, body: bytes, colour_type: int | None) -> bool:
         case b"iCCP":
             return _holds_a_profile(body)
         case b"acTL":
-            # Its frames are dropped, so that the photo is either refused as animated, or its only picture.
+            # The frames are dropped: a real animation is refused, and another file is its first picture.
             return len(body) == 8 and int.from_bytes(body[:4]) > 1
         case _:
             return kind == b"eXIf"
@@ -74,7 +74,11 @@ def _holds_a_profile(body: bytes) -> bool:
     _, _, rest = body.partition(b"\0")
     stream = zlib.decompressobj()
     try:
-        return rest[:1] == b"\0" and bool(stream.decompress(rest[1:], _PNG_PROFILE)) and not stream.unconsumed_tail
+        return (
+            rest[:1] == b"\0"
+            and bool(stream.decompress(rest[1:], _PNG_PROFILE))
+            and not stream.unconsumed_tail
+        )
     except zlib.error:
         return False
 
@@ -83,33 +87,36 @@ def _holds_a_profile(body: bytes) -> bool:
 
 JPEG = b"\xff\xd8\xff"
 END = b"\xff\xd9"
-MISSING_SHARE = 32  # of so many rows one may be missing, at least a row of the blocks that are coded together
-_FILL = 16  # bytes of nothing, from which on they are no photo's but of the disk or the download
+MISSING_SHARE = 32  # one row in so many may be missing, or one row of blocks
+_FILL = (
+    16  # so many bytes of 0 or 255 at the end are not the photo's: a download that broke off was filled up
+)
 
 _MARKER = re.compile(rb"\xff+([\x01-\xfe])")
 _MARKER_BEHIND_PIXELS = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
 _BARE = {0x01, *range(0xD0, 0xDA)}  # markers without a segment
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SCAN = 0xDA
+# The markers RST0 to RST7, in turn between parts that can be decoded independently.
 _PARTS = tuple(bytes((0xFF, kind)) for kind in range(0xD0, 0xD8))
-_DECODED = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA}  # by libjpeg-turbo, if of 8 bits
+_DECODED = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA}  # by libjpeg-turbo, with 8 bits
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A pass over a JPEG's pixels."""
+    """A pass over the pixels of a JPEG."""
 
     components: bytes
     first: int  # coefficient of each block
     last: int
-    refines: bool  # it only adds a bit to what earlier passes brought
-    low_bit: int  # the lowest that it brings
+    refines: bool  # it adds one bit to the coefficients of an earlier scan
+    low_bit: int  # the lowest bit of the coefficients that it has
     start: int  # of its data in the file
 
 
 @dataclass(frozen=True)
 class Jpeg:
-    """What the markers of a JPEG say, up to the end of its first picture or to where it is cut."""
+    """What the markers of a JPEG say, up to the end of its first picture or to where the file is cut."""
 
     process: int  # the marker of its frame
     bits: int
@@ -121,7 +128,7 @@ class Jpeg:
 
     @property
     def unsupported(self) -> str | None:
-        """The name of a kind of JPEG that neither we nor browsers decode."""
+        """The name of its kind, if neither we nor browsers decode it."""
         if self.bits != 8:
             return f"{self.bits}-bit JPEG"
         if self.process in _DECODED:
@@ -130,12 +137,12 @@ class Jpeg:
 
     @property
     def lossless(self) -> bool:
-        """Whether it is coded without loss, as medical scans are."""
+        """Whether it is compressed without loss, as medical scans are."""
         return self.process == 0xC3
 
     @property
     def all_begun(self) -> bool:
-        """Whether each coefficient of each component has had its last pass, or has it now."""
+        """Whether the last scan of each coefficient of each component has begun."""
         if self.lossless:
             return True
         done = {
@@ -149,10 +156,10 @@ class Jpeg:
 
 
 def read_markers(data: bytes) -> Jpeg:
-    """What kind of JPEG it is, and which passes it has.
+    """Reads which kind of JPEG it is, and which scans it has.
 
     Raises:
-        ValueError: it has no whole header.
+        ValueError: the header is not complete.
 
     """
     frame: tuple[int, bytes] | None = None
@@ -175,7 +182,7 @@ def read_markers(data: bytes) -> Jpeg:
         behind = _MARKER_BEHIND_PIXELS if kind == _SCAN else _MARKER
         marker = behind.search(data, start)
     if frame is None or len(frame[1]) < 9 or not scans:
-        raise ValueError("no whole header")
+        raise ValueError("the header is not complete")
     process, segment = frame
     parts = [segment[at : at + 3] for at in range(6, 6 + 3 * segment[5], 3)]
     return Jpeg(
@@ -203,7 +210,7 @@ def _scan(segment: bytes, start: int) -> Scan:
 
 
 def has_end(data: bytes) -> bool:
-    """Whether a JPEG's first picture has its end marker, behind which anything may follow."""
+    """Whether the first picture of a JPEG has its end marker. Anything may follow behind it."""
     if data.endswith(END):
         return True
     pixels = _first_pixels(data)
@@ -212,7 +219,7 @@ def has_end(data: bytes) -> bool:
 
 
 def has_one_scan(data: bytes) -> bool:
-    """Whether a JPEG has its pixels in one pass. A progressive one has a few, and was cut in the first."""
+    """Whether a JPEG has one scan. A progressive one has several, unless it was cut in the first."""
     pixels = _first_pixels(data)
     return pixels is not None and data.find(bytes((0xFF, _SCAN)), pixels) < 0
 
@@ -227,7 +234,7 @@ def _first_pixels(data: bytes) -> int | None:
 
 
 def with_end(data: bytes, jpeg: Jpeg) -> bytes:
-    """A JPEG's first picture, up to where its data end, with the end marker."""
+    """The first picture of a JPEG, up to where its data end, with the end marker."""
     return _picture(data, jpeg) + END
 
 
@@ -237,15 +244,14 @@ def _picture(data: bytes, jpeg: Jpeg) -> bytes:
         end = len(data.rstrip(b"\0\xff"))
         if len(data) - end < _FILL:
             end = len(data)
-    # Half a marker would make one with what follows.
+    # Half a marker would become one together with what follows.
     return data[:end].rstrip(b"\xff")
 
 
 def _noise(picture: bytes, jpeg: Jpeg) -> bytes:
-    """What continues a picture with pixels that it has not, be it within a part or at the end of one.
+    """Data that continue a picture with other pixels, whether it ends within a part or between two.
 
-    A picture may be coded in parts that can be decoded each for itself, with the markers RST0 to RST7 in turn between
-    them; at the end of a part nothing but the next marker is looked for.
+    At the end of a part, decoders skip everything up to the next part's marker.
     """
     last = max((picture.rfind(part, jpeg.scans[-1].start), number) for number, part in enumerate(_PARTS))
     following = (last[1] + 1) % len(_PARTS) if last[0] >= 0 else 0
@@ -257,13 +263,15 @@ def _noise(picture: bytes, jpeg: Jpeg) -> bytes:
 def rows_there(data: bytes, jpeg: Jpeg) -> int:
     """How many rows of a JPEG that may be cut short are there; 0 if too many are missing.
 
-    A row is there if nothing of it is missing, but for the lowest bit of its coefficients: a pass that only adds that
-    one changes no level by much. Rows are counted by the blocks that are coded together. One such row of blocks, or
-    one row of pixels in MISSING_SHARE, may be missing at the bottom.
+    A row is there if at most the lowest bit of its coefficients is missing: a progressive JPEG sends that bit
+    in a last scan of its own, and looks nearly the same without it. Rows are counted in blocks that are coded
+    together, of 8 or 16 pixels. At the bottom one row of blocks may be missing, or one row of pixels in
+    MISSING_SHARE.
 
-    The data end there where other data behind them would change the picture: it is decoded with nothing and with
-    noise behind them, and each in turn, so that one of the two is in memory. Both cost a full decode, and only photos
-    pay it that have no end, or end in exactly the grey that libjpeg fills with.
+    The picture ends where other data behind it would change the pixels. So it is decoded twice, with nothing
+    and with noise behind it, and the checksums of the rows are compared. This costs two full decodes, with
+    one picture in memory at a time. Only photos without an end pay it, and photos whose last pixel has
+    exactly the grey of missing pixels.
     """
     if not jpeg.all_begun:
         return 0
@@ -272,7 +280,9 @@ def rows_there(data: bytes, jpeg: Jpeg) -> int:
     picture = _picture(data, jpeg)
     left = _prints(picture + END, jpeg)
     changed = _prints(picture + _noise(picture, jpeg) + END, jpeg)
-    same = next((row for row, (one, other) in enumerate(zip(left, changed, strict=True)) if one != other), None)
+    same = next(
+        (row for row, (one, other) in enumerate(zip(left, changed, strict=True)) if one != other), None
+    )
     if same is None:
         return jpeg.height
     there = same * jpeg.block_rows
@@ -281,7 +291,7 @@ def rows_there(data: bytes, jpeg: Jpeg) -> int:
 
 
 def _prints(data: bytes, jpeg: Jpeg) -> list[int]:
-    """A checksum of each row of blocks, without its last row of pixels: that one takes colour from the next."""
+    """A checksum of each row of blocks, without the last row of pixels, which takes colour from below."""
     with Pillow.open(io.BytesIO(data), formats=("JPEG",)) as image:
         image.load()
         (width, height), rows = image.size, jpeg.block_rows
@@ -293,10 +303,10 @@ def _prints(data: bytes, jpeg: Jpeg) -> list[int]:
 
 
 def ends_grey(image: Pillow.Image) -> bool:
-    """Whether a loaded picture's last pixel is exactly the grey of missing ones (inverted if it is CMYK)."""
+    """Whether the last pixel of a loaded picture has exactly the grey of missing pixels."""
     width, height = image.size
-    # Pillow's own getpixel sees to it each time that the file is loaded.
+    # Not Image.getpixel, which checks each time whether the file is loaded.
     return image.im.getpixel((width - 1, height - 1)) in _GREYS
 
 
-_GREYS = (128, (128, 128, 128), (127, 127, 127, 127))  # libjpeg's
+_GREYS = (128, (128, 128, 128), (127, 127, 127, 127))  # libjpeg's; Pillow inverts CMYK

@@ -1,4 +1,4 @@
-"""Tells the format of a file by its first bytes, to name what we do not decode."""
+"""Recognises the format of a file by its first bytes, to name the formats that we do not decode."""
 
 import io
 import re
@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
 HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
-# Containers of pictures whose codec another brand tells.
+# Also containers of pictures whose codec another brand names.
 HEIF_BRANDS = HEIC_BRANDS | {b"mif1", b"mif2", b"msf1", b"miaf"}
 MAX_BRANDS_BYTES = 512
 TEXT_BYTES = 65_536  # within which an SVG's root is looked for
@@ -48,10 +48,10 @@ _ROOT = re.compile(rb"\s*<(?:[a-z][\w.-]*:)?svg[\s/>]")
 
 
 def name_of(data: bytes) -> str | None:
-    """What format an image has that we do not decode; None where it is no image.
+    """The format of an image that we do not decode; None if the file is not an image.
 
     Raises:
-        PIL.Image.DecompressionBombError: an image of one of Pillow's formats, with a great many pixels.
+        PIL.Image.DecompressionBombError: an image of another format that Pillow knows, with too many pixels.
 
     """
     if named := next((name for signature, name in _SIGNATURES if data.startswith(signature)), None):
@@ -62,23 +62,23 @@ def name_of(data: bytes) -> str | None:
         return "DNG" if _is_dng(data) else _of_pillow(data) or "TIFF, or a camera's raw such as DNG"
     if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
         return "BMP"
-    # Both hold a number of pictures, and the first has a byte that is always zero.
+    # A directory of pictures follows, whose first entry has a byte that is always zero.
     if data[:4] in (b"\0\0\1\0", b"\0\0\2\0") and data[4:6] != b"\0\0" and data[9:10] == b"\0":
         return "ICO"
     return "SVG" if _is_svg(data) else _of_pillow(data)
 
 
 def brands(data: bytes) -> frozenset[bytes]:
-    """What an ISO media file, such as AVIF, HEIC or MP4, says that it is; nothing for other files."""
+    """The brands that an ISO media file (AVIF, HEIC, MP4) declares; none for other files."""
     if data[4:8] != b"ftyp":
         return frozenset()
     size = min(max(int.from_bytes(data[:4]), 12), MAX_BRANDS_BYTES)
-    # The four bytes behind the first brand are its version.
+    # The four bytes behind the major brand are its version.
     return frozenset((data[8:12], *(data[start : start + 4] for start in range(16, size - 3, 4))))
 
 
 def is_heif(data: bytes) -> bool:
-    """Whether it says that it is a HEIC, or a HEIF of another codec than AVIF's."""
+    """Whether it declares to be a HEIC, or a HEIF with another codec than AVIF's."""
     if data[4:8] != b"ftyp":
         return False
     declared = brands(data)
@@ -86,19 +86,19 @@ def is_heif(data: bytes) -> bool:
 
 
 def has_a_track(data: bytes) -> bool:
-    """Whether an ISO media file has a sequence, as a film has, beside or instead of its pictures."""
+    """Whether an ISO media file has a sequence, as films have, beside or instead of its pictures."""
     return any(kind == b"moov" for kind, _ in _boxes(data))
 
 
 def largest_picture(data: bytes) -> int:
-    """The most pixels that any picture of a HEIF has as it is coded, be it a part, or cropped when it is shown."""
+    """The pixels of the largest picture in a HEIF, as it is coded: it may be cropped when it is shown."""
     header = next((body for kind, body in _boxes(data) if kind == b"meta"), b"")
     sizes = (found.groups() for found in _SIZE.finditer(header))
     return max((int.from_bytes(width) * int.from_bytes(height) for width, height in sizes), default=0)
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The outermost ones: kind and content."""
+    """Kind and content of each box of the outermost level."""
     start = 0
     while start + 8 <= len(data):
         size, kind = int.from_bytes(data[start : start + 4]), data[start + 4 : start + 8]
@@ -132,7 +132,7 @@ def _is_dng(data: bytes) -> bool:
 
 
 def _is_svg(data: bytes) -> bool:
-    """Whether its root is a drawing: a web page may have one in it, and is none."""
+    """Whether the root of the document is `svg`: a web page that contains a drawing is not an image."""
     text = data[:TEXT_BYTES]
     if text.startswith((b"\xff\xfe", b"\xfe\xff")):
         text = text.decode("utf-16", "ignore").encode()
@@ -153,5 +153,5 @@ def _of_pillow(data: bytes) -> str | None:
     except Pillow.DecompressionBombError:
         raise
     except Exception:
-        # Plugins raise nearly anything on a file that only begins like one of theirs.
+        # Plugins raise nearly anything on files that only begin like one of theirs.
         return None

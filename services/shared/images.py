@@ -19,8 +19,8 @@ MAX_PIXELS = 100_000_000
 LARGE_PIXELS = 4_000_000
 BAND_PIXELS = 1_000_000  # that are worked on at once
 
-# Pillow warns between one and two times a limit of its own; ours is checked below, before decoding. Once for the
-# process: to change what is warned about for one photo is not safe where threads decode others.
+# Pillow warns between one and two times a limit of its own; ours is checked below, before decoding. It is told
+# so once for the process, because warnings.catch_warnings is not safe while other threads decode.
 warnings.filterwarnings("ignore", category=Pillow.DecompressionBombWarning)
 
 
@@ -29,8 +29,8 @@ def decode(
 ) -> Pillow.Image:
     """Decodes a photo: sRGB, upright, transparency on white.
 
-    What browsers show is decoded: a PNG with damage in chunks that carry no pixels, and a JPEG without its end, as
-    long as all but the last rows are there. Rows that are missing are cut off, never made up.
+    Damage that browsers ignore does not matter: PNG chunks that carry no pixels, and a JPEG without its end
+    if all but the last rows are there. Missing rows are cut off, so that the photo is shorter than it says.
 
     Args:
         data: a whole file.
@@ -60,7 +60,7 @@ def decode(
 
 
 class _CutShortError(Exception):
-    """A JPEG that has no end, or ends in grey, or has but the first of a few passes."""
+    """A JPEG may be cut short: it has no end, ends in grey, or has only the first of several scans."""
 
 
 def _whole(data: bytes, about: int | None, large: AbstractContextManager[object]) -> Pillow.Image:
@@ -75,7 +75,7 @@ def _whole(data: bytes, about: int | None, large: AbstractContextManager[object]
 def _mended(
     data: bytes, about: int | None, large: AbstractContextManager[object], error: Exception
 ) -> Pillow.Image:
-    """A photo that is damaged, or of a rarer kind than Pillow takes at once."""
+    """Decodes a photo that is damaged, or of a rare kind that Pillow does not decode at once."""
     try:
         if data.startswith(image_damage.PNG):
             with _open(image_damage.without_damaged_chunks(data)) as image:
@@ -96,7 +96,7 @@ def _mended_jpeg(data: bytes, about: int | None, large: AbstractContextManager[o
         raise ImageError("photo-format-unsupported", jpeg.unsupported)
     if jpeg.lossless:
         try:
-            # libjpeg cannot decode one smaller, and Pillow asks it to all the same.
+            # Pillow asks libjpeg for a smaller picture, which it does not have for this kind.
             with _open(data) as image:
                 return _pixels(image, about, large, draft=False)
         except OSError as error:
@@ -127,17 +127,18 @@ def _open(data: bytes) -> Pillow.Image:
 
 
 def _open_heif(data: bytes) -> Pillow.Image:
-    """A HEIC, or a HEIF with another codec.
+    """Opens a HEIC, or a HEIF with another codec.
 
-    What libheif cannot read at all may be damaged as well as of a kind that it does not know, such as a HEIF of AVC or
-    VVC: the one code that is right for both, and has a remedy, is that the format is not supported.
+    A file that libheif cannot open may be damaged or have a codec that libheif does not know, such as AVC.
+    There is no telling, and to convert it helps in both cases: the format is not supported. Damaged pixels
+    are found when they are decoded, and are corrupt.
     """
     if image_formats.has_a_track(data):
         raise ImageError("photo-animated")
     if image_formats.largest_picture(data) > MAX_PIXELS:
         raise ImageError("photo-too-many-pixels")
     try:
-        # Here, because libheif and its codecs are 27 MB that few processes ever need.
+        # Imported here, because libheif and its codecs are 27 MB that few processes ever need.
         from pillow_heif import HeifImageFile
 
         return HeifImageFile(io.BytesIO(data))
@@ -164,7 +165,7 @@ def _pixels(
         raise ImageError("photo-animated")
     share = None if rows is None else (rows, image.height)
     jpeg = image.format in ("JPEG", "MPO")
-    # A HEIC would give the small picture that its camera put beside the photo.
+    # For a HEIC, this would decode the thumbnail that the camera made.
     if about is not None and jpeg and draft:
         image.draft(None, (2 * about, 2 * about))
     # A JPEG says by now how small it will be.
@@ -182,7 +183,7 @@ def _pixels(
 
 
 def _top(image: Pillow.Image, rows: int, of: int) -> Pillow.Image:
-    """A picture without the rows that are missing at its bottom."""
+    """The picture without the missing rows at its bottom."""
     if rows == of:
         return image
     return image.crop((0, 0, image.width, max(1, image.height * rows // of)))
@@ -193,7 +194,7 @@ def _frames(image: Pillow.Image) -> int:
         # A phone's may have a second picture (a preview, a depth map) behind the photo.
         return 1
     frames = int(getattr(image, "n_frames", 1))
-    # A HEIC may have other pictures in a group with the photo: for HDR screens, for the other eye.
+    # A HEIC may have other pictures in one group with the photo: for HDR screens, or for the other eye.
     beside = {
         number
         for group in image.info.get("entity_groups", ())
@@ -215,7 +216,7 @@ _TURNS = {
 
 
 def _turn(image: Pillow.Image) -> Pillow.Transpose | None:
-    """What makes it upright, as EXIF says.
+    """How to turn the picture upright, as EXIF says; None if it is, or if its EXIF is damaged.
 
     Pillow's own exif_transpose writes the other tags back, and fails on careless ones.
     """
@@ -226,7 +227,7 @@ def _turn(image: Pillow.Image) -> Pillow.Transpose | None:
 
 
 def _reduced(image: Pillow.Image, factor: int) -> Pillow.Image:
-    """RGB, made smaller by a whole factor. In bands: a large photo is there once, not at each step on the way."""
+    """RGB, made smaller by a whole factor. In bands, so that a large photo is in memory once."""
     to_srgb = conversion(image)
     if image.width * image.height <= LARGE_PIXELS:
         return _to_rgb(image, to_srgb)

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 SHARD_BATCHES = 1_000
-# What operating systems leave in folders beside photos, in lower case, and what uploads a whole folder takes along.
+# Files that operating systems leave in folders beside photos, in lower case.
 _LITTER = frozenset((".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini"))
 END_OF_TIME = 9_999_999_999_999  # milliseconds since the epoch: 2286
 
@@ -60,7 +60,7 @@ def rejected_uri(bucket: str, rejection_id: str) -> str:
 
 
 def is_litter(name: str) -> bool:
-    """Whether an object is no photo by its name: a folder's placeholder, or a file that marks a folder."""
+    """Whether the name is a folder placeholder's, or a file's that an operating system leaves in folders."""
     return name.endswith("/") or name.rpartition("/")[2].lower() in _LITTER
 
 

@@ -41,7 +41,7 @@ def grey_profile(gamma: float) -> bytes:
 
 
 def cmyk_profile() -> bytes:
-    """A printer's profile of a table with the colours of a magazine's inks, and their mixtures in proportion."""
+    """A printer's profile: a table of the colours of a magazine's inks and of their mixtures."""
     # L, a and b of each ink alone on paper, about as ISO 12647-2 has them.
     inks = np.array([(55, -37, -50), (48, 74, -3), (89, -5, 93), (16, 0, 0)], float)
     paper = np.array((95, 0, -2), float)
@@ -63,9 +63,9 @@ def in_space(image: Image.Image, profile: bytes) -> Image.Image:
     """An sRGB picture with the levels that it has in another space."""
     target = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    return ImageCms.ImageCmsTransform(srgb, target, "RGB", "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC).apply(
-        image
-    )
+    return ImageCms.ImageCmsTransform(
+        srgb, target, "RGB", "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC
+    ).apply(image)
 
 
 def _xyz(x: float, y: float) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
@@ -91,7 +91,17 @@ def _profile(space: bytes, connection: bytes, tags: dict[bytes, bytes], device: 
     header = struct.pack(
         ">I4sI4s4s4s12s4s4sI4s4s8sI12s4s44s",
         start + len(bodies),
-        *(b"", 0x02400000, device, space, connection, struct.pack(">6H", 2026, 1, 1, 0, 0, 0), b"acsp", b"", 0),
+        *(
+            b"",
+            0x02400000,
+            device,
+            space,
+            connection,
+            struct.pack(">6H", 2026, 1, 1, 0, 0, 0),
+            b"acsp",
+            b"",
+            0,
+        ),
         *(b"", b"", b"", 0, struct.pack(">3i", 63190, 65536, 54061), b"", b""),
     )
     return header + directory + bodies

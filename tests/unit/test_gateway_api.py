@@ -385,7 +385,7 @@ def test_a_photo_of_a_format_that_is_not_supported_is_answered_with_its_name(
     shop: Shop, data: bytes, name: str
 ) -> None:
     answer = shop.admin.post("/v1/images", files={"photo": ("1.jpg", data)})
-    assert (answer.status_code, answer.json()["title"]) == (415, "Unsupported Media Type")
+    assert answer.status_code == 415
     assert answer.json()["type"] == "urn:vitrine:problem:photo-format-unsupported"
     assert answer.json()["detail"].endswith(f"Its format: {name}.")
     assert [error["got"] for error in answer.json()["errors"]] == [name]

@@ -29,8 +29,8 @@ from tests.unit.photos import encoded
 from tests.unit.test_images import difference, pixels, scene
 
 SPACES = {"adobe_rgb": ADOBE_RGB, "display_p3": DISPLAY_P3, "prophoto": PROPHOTO}
-# The same picture in two spaces differs by so many levels of 255 on average: by rounding where a file keeps each
-# pixel, else by what the codec loses. Without a conversion it is 8 levels in Display P3, and more in the others.
+# The same picture in two spaces differs by so many levels of 255 on average: by rounding if the file keeps
+# each pixel, else by what the codec loses. Without a conversion, it differs by at least UNCONVERTED.
 LOSSLESS, LOSSY = 1.0, 3.0
 UNCONVERTED = 7.0
 
@@ -157,7 +157,7 @@ def test_a_simple_curve_is_not_taken_for_srgb_where_it_differs() -> None:
     assert 3 <= np.abs(pixels(decoded) - pixels(image)).max() <= 10
 
 
-# ------------------------------------------------------------------------------------- profiles that do not serve
+# ------------------------------------------------------------------------------------- unusable profiles
 
 
 def lookalike(profile: bytes, offset: int, value: bytes) -> bytes:
