@@ -14,12 +14,14 @@ HEIF_BRANDS = HEIC_BRANDS | {b"mif1", b"mif2", b"msf1", b"miaf"}
 MAX_BRANDS_BYTES = 512
 TEXT_BYTES = 65_536  # within which an SVG's root is looked for
 
+JPEG_LS = b"\xff\xd8\xff\xf7"
+
 _SIGNATURES = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"\xff\xd8\xff\xf7", "JPEG-LS"),
+    (JPEG_LS, "JPEG-LS"),
     (b"II\xbc\x01", "JPEG XR"),
     (b"8BPS\0", "PSD"),
     (b"%PDF-", "PDF"),

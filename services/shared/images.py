@@ -19,8 +19,8 @@ MAX_PIXELS = 100_000_000
 LARGE_PIXELS = 4_000_000
 BAND_PIXELS = 1_000_000  # that are worked on at once
 
-# Pillow warns between one and two times a limit of its own; ours is checked below, before decoding. It is told
-# so once for the process, because warnings.catch_warnings is not safe while other threads decode.
+# Pillow warns between one and two times its own limit; we check ours below, before decoding. The filter is
+# set once for the process, because warnings.catch_warnings is not safe while other threads decode.
 warnings.filterwarnings("ignore", category=Pillow.DecompressionBombWarning)
 
 
@@ -117,9 +117,8 @@ def _open(data: bytes) -> Pillow.Image:
     try:
         return Pillow.open(io.BytesIO(data), formats=PILLOW_FORMATS)
     except UnidentifiedImageError:
-        if data.startswith(image_damage.JPEG) and data[3] == 0xF7:
-            raise ImageError("photo-format-unsupported", "JPEG-LS") from None
-        if any(_begins_as(data, kind) for kind in PILLOW_FORMATS):
+        ours = any(_begins_as(data, kind) for kind in PILLOW_FORMATS)
+        if ours and not data.startswith(image_formats.JPEG_LS):
             raise
         if name := image_formats.name_of(data):
             raise ImageError("photo-format-unsupported", name) from None
@@ -237,8 +236,13 @@ def _reduced(image: Pillow.Image, factor: int) -> Pillow.Image:
     rgb = Pillow.new("RGB", (-(-width // factor), -(-height // factor)))
     rows = factor * -(-BAND_PIXELS // (width * factor))
     for top in range(0, height, rows):
-        band = _to_rgb(image.crop((0, top, width, min(top + rows, height))), to_srgb)
-        rgb.paste(band.reduce(factor), (0, top // factor))
+        band = image.crop((0, top, width, min(top + rows, height)))
+        if band.mode in ("RGB", "L", "CMYK") and not band.has_transparency_data:
+            # Made smaller first, because to convert colours takes as long as to decode them.
+            band = _to_rgb(band.reduce(factor), to_srgb)
+        else:
+            band = _to_rgb(band, to_srgb).reduce(factor)
+        rgb.paste(band, (0, top // factor))
     return rgb
 
 
