@@ -1,5 +1,6 @@
 """Augmentation: seeded variants of a batch's photos, written beside them."""
 
+import logging
 from dataclasses import dataclass
 
 from services.augmentation.transforms import augment, encode
@@ -11,6 +12,8 @@ from services.shared.jobs import Cancellation, read_manifest
 from services.shared.layout import JobLayout, digest
 from services.shared.parallel import in_parallel
 from services.shared.ports import Objects
+
+_logger = logging.getLogger("vitrine.augmentation")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ def handle(event: BatchStaged, ports: Ports) -> list[Event]:
         except ObjectTooLargeError:
             return [Image(image_id=image.image_id, error="photo-too-large")]
         except ImageError as error:
+            if error.detail:
+                _logger.warning("%s: %s", layout.image(image.image_id), error)
             return [Image(image_id=image.image_id, error=error.code)]
         made = [
             Image(image_id=image.image_id, variant=f"augmented-{copy}") for copy in range(augmentation.copies)

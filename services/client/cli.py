@@ -568,10 +568,15 @@ def upload(
     timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 60,
 ) -> None:
     """Drop photos into the upload bucket and print what the model says of them."""
+    from services.shared.layout import is_litter
     from services.shared.parallel import in_parallel
 
     vitrine = _connect(ctx)
-    uploads = in_parallel(vitrine.upload, files)
+    photos = [file for file in files if not is_litter(file.name)]
+    for file in files:
+        if file not in photos:
+            err.print(f"skipped, because it is not a photo: {escape(str(file))}")
+    uploads = in_parallel(vitrine.upload, photos)
     if not wait:
         for uploaded in uploads:
             print(uploaded.uri)

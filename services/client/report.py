@@ -30,7 +30,9 @@ MEANINGS: Mapping[ImageErrorCode, str] = {
     "photo-too-large": "The file is larger than 50 MB. Save it smaller.",
     "photo-too-many-pixels": "The photo has more than 100 million pixels. Save it smaller.",
     "photo-not-an-image": "The file is not an image at all, whatever its name says.",
-    "photo-format-unsupported": "The file is an image, but not JPEG, PNG, WebP, AVIF or GIF. Convert it.",
+    "photo-format-unsupported": (
+        "The file is in a format that cannot be read. Convert it to JPEG, PNG, WebP, AVIF or GIF."
+    ),
     "photo-animated": "The file has more than one frame, so that it is unclear which one shows the product.",
     "photo-corrupt": "The file is an image whose data is damaged or ends early. Upload it again.",
 }

@@ -200,7 +200,7 @@ def upload(ports: Ports, identity: Identity, file: BinaryIO, *, key: str | None 
     try:
         image = photos.small(data, SHOWN)
     except ImageError as error:
-        raise photo_problem(error.code, "photo") from error
+        raise photo_problem(error, "photo") from error
     vitrine = ports.vitrine
     # The name says nothing that whoever uploads has chosen: 32 digits are no product's id either.
     uri = f"gs://{vitrine.upload_bucket}/{digest(identity.name, key or uuid4().hex)}"
@@ -214,14 +214,19 @@ def upload(ports: Ports, identity: Identity, file: BinaryIO, *, key: str | None 
     return Photo(uri, prediction_id=digest(uri, generation), image=image)
 
 
-def photo_problem(code: ImageErrorCode, field: str) -> Problem:
-    """What is wrong with a photo, as an answer."""
-    meaning = MEANINGS[code]
+def photo_problem(error: ImageError, field: str) -> Problem:
+    """What is wrong with a photo, as an answer that names its format where that is the reason."""
     return Problem(
-        _PHOTO_STATUS[code],
-        code,
-        meaning,
-        errors=[{"field": field, "expected": "a JPEG, PNG, WebP, AVIF or GIF of one frame", "got": code}],
+        _PHOTO_STATUS[error.code],
+        error.code,
+        f"{MEANINGS[error.code]} Its format: {error.detail}." if error.detail else MEANINGS[error.code],
+        errors=[
+            {
+                "field": field,
+                "expected": "a JPEG, PNG, WebP, AVIF, GIF or HEIC of one frame",
+                "got": error.detail or error.code,
+            }
+        ],
     )
 
 

@@ -677,9 +677,9 @@ def get_photo(
     except ObjectNotFoundError as error:
         raise Problem(404, "photo-not-found", f"job {job_id} has no photo {image_id} ({variant})") from error
     except ObjectTooLargeError as error:
-        raise actions.photo_problem("photo-too-large", "image_id") from error
+        raise actions.photo_problem(ImageError("photo-too-large"), "image_id") from error
     except ImageError as error:
-        raise actions.photo_problem(error.code, "image_id") from error
+        raise actions.photo_problem(error, "image_id") from error
     return Response(jpeg(image), media_type="image/jpeg", headers=headers)
 
 
@@ -712,7 +712,7 @@ PHOTO_ENCODING: Any = {"photo": {"contentType": ", ".join(f"image/{kind.lower()}
     openapi_extra={"requestBody": {"content": {"multipart/form-data": {"encoding": PHOTO_ENCODING}}}},
 )
 async def classify_image(
-    photo: Annotated[UploadFile, File(description="JPEG, PNG, WebP, AVIF or GIF, at most 50 MB.")],
+    photo: Annotated[UploadFile, File(description="JPEG, PNG, WebP, AVIF, GIF or HEIC, at most 50 MB.")],
     request: Request,
     response: Response,
     identity: Operator,
@@ -727,7 +727,7 @@ async def classify_image(
     What is no photo, or not one that can be used, is refused before anything is written.
     """
     if photo.size is not None and photo.size > MAX_BYTES:
-        raise actions.photo_problem("photo-too-large", "photo")
+        raise actions.photo_problem(ImageError("photo-too-large"), "photo")
     uploaded = await photos.on_upload_thread(actions.upload, ports, identity, photo.file, key=key)
     audit.record(request, subject=uploaded.prediction_id, detail=uploaded.uri)
     prediction_id = uploaded.prediction_id

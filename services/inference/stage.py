@@ -1,5 +1,6 @@
 """Inference: what the model says of each photo of a batch, and of each photo that is dropped in a bucket."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,11 +35,13 @@ from services.shared.events import (
 )
 from services.shared.images import MAX_BYTES, decode
 from services.shared.jobs import Cancellation, ndjson, photos_of, read_manifest
-from services.shared.layout import JobLayout, digest
+from services.shared.layout import JobLayout, digest, is_litter
 from services.shared.parallel import in_parallel
 from services.shared.ports import Clock, Objects
 
 TOP = 3  # labels kept of each head
+
+_logger = logging.getLogger("vitrine.inference")
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,14 @@ def classify_batch(event: BatchStaged | BatchAugmented, ports: Ports) -> list[Ev
 
 
 def classify_upload(event: ImageUploaded, ports: Ports) -> list[Event]:
-    """Classifies a photo that was dropped in a bucket; its name may be a product's id."""
+    """Classifies a photo that was dropped in a bucket; its name may be a product's id.
+
+    A folder's placeholder, and the files that operating systems leave in folders, get no row.
+    """
     uri = f"gs://{event.bucket}/{event.name}"
+    if is_litter(event.name):
+        _logger.info("%s is no photo and gets no row", uri)
+        return []
     stem = PurePosixPath(event.name).stem
     prediction = _classify(
         uri,
@@ -198,6 +207,9 @@ def _classify(
             error = "photo-too-large"
         except ImageError as unusable:
             error = unusable.code
+            if unusable.detail:
+                # A row has the code alone.
+                _logger.warning("%s: %s", uri, unusable)
     return Prediction(
         prediction_id=prediction_id,
         job_id=job_id,

@@ -8,7 +8,7 @@ ImageErrorCode = Literal[
     "photo-too-large",  # more bytes than MAX_BYTES
     "photo-too-many-pixels",  # a decompression bomb, or simply more than MAX_PIXELS
     "photo-not-an-image",  # bytes that are no image of any kind
-    "photo-format-unsupported",  # an image, but not JPEG, PNG, WebP, AVIF or GIF
+    "photo-format-unsupported",  # an image, but not JPEG, PNG, WebP, AVIF, GIF or HEIC
     "photo-animated",  # more than one frame: which one would be the product?
     "photo-corrupt",  # an image whose data ends early or contradicts itself
 ]
@@ -39,11 +39,18 @@ class NotAllowedError(Exception):
 
 
 class ImageError(Exception):
-    """A photo that cannot be used; it becomes a row with `code`, and its batch goes on."""
+    """A photo that cannot be used; it becomes a row with `code`, and its batch goes on.
 
-    def __init__(self, code: ImageErrorCode) -> None:
-        super().__init__(code)
+    Args:
+        code: what is wrong, for programs.
+        detail: more about it, for people: the name of a format that is not supported.
+
+    """
+
+    def __init__(self, code: ImageErrorCode, detail: str | None = None) -> None:
+        super().__init__(f"{code}: {detail}" if detail else code)
         self.code: ImageErrorCode = code
+        self.detail = detail
 
 
 class ObjectNotFoundError(Exception):

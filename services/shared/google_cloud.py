@@ -12,6 +12,7 @@ from google.cloud.pubsub_v1.types import BatchSettings
 from google.cloud.storage import Blob, Client
 from requests.adapters import HTTPAdapter
 
+from services.shared.content_encoding import plain
 from services.shared.errors import NotAllowedError, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.ports import Stored
 
@@ -50,7 +51,8 @@ class CloudObjects:
     def read(self, uri: str, *, generation: int | None = None, max_bytes: int | None = None) -> Stored:  # noqa: D102
         blob = self._blob(uri, generation)
         try:
-            data = blob.download_as_bytes(end=max_bytes)
+            # Raw, because the client fails on objects that are declared as gzip and are not.
+            data = blob.download_as_bytes(end=max_bytes, raw_download=True)
         except NotFound as error:
             raise ObjectNotFoundError(uri) from error
         except Forbidden as error:
@@ -61,7 +63,7 @@ class CloudObjects:
             data = b""
         if max_bytes is not None and len(data) > max_bytes:
             raise ObjectTooLargeError(f"{uri} has more than {max_bytes} bytes")
-        return Stored(data, int(blob.generation))
+        return Stored(plain(uri, data, blob.content_encoding, max_bytes), int(blob.generation))
 
     def generation(self, uri: str) -> int:  # noqa: D102
         blob = self._blob(uri)

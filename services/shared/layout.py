@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 SHARD_BATCHES = 1_000
+# Files that operating systems leave in folders beside photos, in lower case.
+_LITTER = frozenset((".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini"))
 END_OF_TIME = 9_999_999_999_999  # milliseconds since the epoch: 2286
 
 
@@ -55,6 +57,11 @@ def recent_uri(bucket: str, requested_at: datetime, job_id: str) -> str:
 def rejected_uri(bucket: str, rejection_id: str) -> str:
     """The bytes of a rejected message."""
     return f"gs://{bucket}/rejected/{rejection_id}"
+
+
+def is_litter(name: str) -> bool:
+    """Whether the name is a folder placeholder's, or a file's that an operating system leaves in folders."""
+    return name.endswith("/") or name.rpartition("/")[2].lower() in _LITTER
 
 
 def digest(*parts: object) -> str:

@@ -11,25 +11,32 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+from services.shared.content_encoding import plain
 from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import Filters, Product
 from services.shared.ports import Stored
+
+
+@dataclass(frozen=True)
+class _Object:
+    stored: Stored
+    content_encoding: str | None  # as its metadata declare
 
 
 class MemoryObjects:
     """Cloud Storage: every write makes a new generation, and only the newest is kept."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, Stored] = {}
+        self._objects: dict[str, _Object] = {}
         self._names: list[str] = []
         self._sorted = True
         self._generation = 0
         self._lock = Lock()
 
-    def put(self, uri: str, data: bytes) -> int:
+    def put(self, uri: str, data: bytes, *, content_encoding: str | None = None) -> int:
         """Writes an object whether or not one stands there, as a user does; its generation."""
         with self._lock:
-            return self._put(uri, data)
+            return self._put(uri, data, content_encoding)
 
     def create(self, uri: str, data: bytes, content_type: str) -> bool:  # noqa: D102
         return self.replace(uri, data, content_type, 0)
@@ -37,18 +44,19 @@ class MemoryObjects:
     def replace(self, uri: str, data: bytes, content_type: str, generation: int) -> bool:  # noqa: D102
         with self._lock:
             stands = self._objects.get(uri)
-            if generation != (stands.generation if stands else 0):
+            if generation != (stands.stored.generation if stands else 0):
                 return False
             self._put(uri, data)
             return True
 
     def read(self, uri: str, *, generation: int | None = None, max_bytes: int | None = None) -> Stored:  # noqa: D102
-        stored = self._objects.get(uri)
-        if stored is None or generation not in (None, stored.generation):
+        found = self._objects.get(uri)
+        if found is None or generation not in (None, found.stored.generation):
             raise ObjectNotFoundError(uri)
-        if max_bytes is not None and len(stored.data) > max_bytes:
+        data = found.stored.data
+        if max_bytes is not None and len(data) > max_bytes:
             raise ObjectTooLargeError(f"{uri} has more than {max_bytes} bytes")
-        return stored
+        return Stored(plain(uri, data, found.content_encoding, max_bytes), found.stored.generation)
 
     def generation(self, uri: str) -> int:  # noqa: D102
         return self.read(uri).generation
@@ -57,7 +65,14 @@ class MemoryObjects:
         return uri in self._objects
 
     def copy(self, source: str, target: str) -> bool:  # noqa: D102
-        return self.create(target, self.read(source).data, "")
+        with self._lock:
+            if source not in self._objects:
+                raise ObjectNotFoundError(source)
+            if target in self._objects:
+                return False
+            original = self._objects[source]
+            self._put(target, original.stored.data, original.content_encoding)
+            return True
 
     def count(self, prefix: str) -> int:  # noqa: D102
         return len(self.names(prefix))
@@ -71,12 +86,12 @@ class MemoryObjects:
             last = bisect_left(self._names, prefix + "\U0010ffff")
             return self._names[first:last]
 
-    def _put(self, uri: str, data: bytes) -> int:
+    def _put(self, uri: str, data: bytes, content_encoding: str | None = None) -> int:
         if uri not in self._objects:
             self._names.append(uri)
             self._sorted = False
         self._generation += 1
-        self._objects[uri] = Stored(data, self._generation)
+        self._objects[uri] = _Object(Stored(data, self._generation), content_encoding)
         return self._generation
 
 

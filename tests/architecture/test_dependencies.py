@@ -39,6 +39,7 @@ BROUGHT_BY = {
     "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http",
     "opentelemetry.sdk": "opentelemetry-sdk",
     "opentelemetry.trace": "opentelemetry-api",
+    "pillow_heif": "pillow-heif",
     "pydantic_core": "pydantic",
     "pydantic_settings": "pydantic-settings",
     "requests": "google-cloud-storage",

@@ -336,7 +336,10 @@ def test_a_rejected_request_ends_the_wait_is_listed_and_can_be_replayed(vitrine:
 def test_uploads_are_answered(vitrine: CommandLine, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_text("no image")
-    printed = vitrine("upload", str(DEMO / "images" / "10001.jpg"), str(broken)).splitlines()
+    left = tmp_path / "Thumbs.db"
+    left.write_bytes(b"what Windows leaves beside photos")
+    printed = vitrine("upload", str(DEMO / "images" / "10001.jpg"), str(left), str(broken)).splitlines()
+    assert len(printed) == 2
     assert printed[0].startswith(f"{DEMO / 'images' / '10001.jpg'} article type: ")
     assert "base colour: " in printed[0]
     assert printed[1] == f"{broken} photo-not-an-image"

@@ -208,12 +208,14 @@ def test_broken_photos_have_codes_and_unusual_ones_are_classified(outsider: Outs
         "16 bits": (encoded(Image.new("I;16", (60, 80), 40_000), "PNG"), None),
         "webp": (encoded(grey(99, 60, 80), "WEBP"), None),
         "rotated": (encoded(rotated, "JPEG", exif=exif), None),
+        "heic": (encoded(grey(99, 60, 80), "HEIC"), None),
+        "without its end": (jpeg(90, 60, 80)[:-2], None),
     }
     usage, ids = outsider.add_products([photo for photo, _ in photos.values()])
     job = new_job()
     outsider.publish({"job_id": job, "usage": usage})
     row = outsider.completed(job)
-    assert (row["predictions"], row["errors"]) == (4, 7)
+    assert (row["predictions"], row["errors"]) == (6, 7)
     codes = {row["image_id"]: row["error"] for row in outsider.predictions(job)}
     assert {name: codes[image_id] for name, image_id in zip(photos, ids, strict=True)} == {
         name: code for name, (_, code) in photos.items()
@@ -230,6 +232,18 @@ def test_an_uploaded_photo_has_its_row_soon(outsider: Outsider) -> None:
         len(outsider.query("SELECT * FROM `{dataset}.unique_predictions` WHERE image_uri = @uri", uri=uri))
         == 1
     )
+
+
+def test_an_upload_that_is_falsely_declared_as_compressed_has_its_row_soon(outsider: Outsider) -> None:
+    name = f"{new_job()}/4712.jpg"
+    blob = outsider.uploads.blob(name)
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(jpeg(60, 60, 80))
+    sql = "SELECT * FROM `{dataset}.predictions` WHERE image_uri = @uri"
+    (row,) = until(
+        lambda: outsider.query(sql, uri=f"gs://{outsider.uploads.name}/{name}"), "the upload's row"
+    )
+    assert (row["image_id"], row["error"]) == (4712, None)
 
 
 def test_an_upload_that_is_no_photo_has_a_row_with_its_code(outsider: Outsider) -> None:

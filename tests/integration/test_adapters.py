@@ -3,6 +3,7 @@
 What the emulator of Cloud Storage does not enforce is asked of a server that answers by hand.
 """
 
+import gzip
 import json
 import socket
 import threading
@@ -53,7 +54,7 @@ class World:
     catalogue: Catalogue
     warehouse: Warehouse
 
-    def put(self, name: str, data: bytes) -> int:
+    def put(self, name: str, data: bytes, content_encoding: str | None = None) -> int:
         """Writes an object over what stands there, as a user does; its generation."""
         raise NotImplementedError
 
@@ -81,8 +82,9 @@ class MemoryWorld(World):
         self.warehouse = self._warehouse = MemoryWarehouse(self._objects)
         self.catalogue = self._catalogue = MemoryCatalogue(warehouse=self._warehouse)
 
-    def put(self, name: str, data: bytes) -> int:
-        return self._objects.put(f"gs://{self.bucket}/{name}", data)
+    def put(self, name: str, data: bytes, content_encoding: str | None = None) -> int:
+        uri = f"gs://{self.bucket}/{name}"
+        return self._objects.put(uri, data, content_encoding=content_encoding)
 
     def sell(self, *products: Product) -> None:
         self._catalogue.products += products
@@ -108,8 +110,9 @@ class GoogleWorld(World):
         self.catalogue = BigQueryCatalogue(PROJECT, self._dataset)
         self.warehouse = BigQueryWarehouse(PROJECT, self._dataset)
 
-    def put(self, name: str, data: bytes) -> int:
+    def put(self, name: str, data: bytes, content_encoding: str | None = None) -> int:
         blob = self._storage.bucket(self.bucket).blob(name)
+        blob.content_encoding = content_encoding
         blob.upload_from_string(data)
         return int(blob.generation)
 
@@ -276,6 +279,55 @@ def test_bytes_come_back_as_they_were(world: World, data: bytes) -> None:
     uri = f"gs://{world.bucket}/bytes"
     assert world.objects.create(uri, data, "application/octet-stream")
     assert world.objects.read(uri).data == data
+
+
+PHOTO = bytes(range(256)) * 40
+
+
+@pytest.mark.parametrize("options", [{}, {"max_bytes": len(PHOTO)}], ids=["all", "at_most"])
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate", "br", "zstd", "nonsense"])
+def test_what_is_declared_as_compressed_and_is_not_is_read_as_it_is(
+    world: World, encoding: str, options: Mapping[str, Any]
+) -> None:
+    generation = world.put("declared.jpg", PHOTO, content_encoding=encoding)
+    stored = world.objects.read(f"gs://{world.bucket}/declared.jpg", **options)
+    assert (stored.data, stored.generation) == (PHOTO, generation)
+    assert world.objects.read(f"gs://{world.bucket}/declared.jpg", generation=generation) == stored
+
+
+@pytest.mark.parametrize("options", [{}, {"max_bytes": len(PHOTO)}], ids=["all", "at_most"])
+def test_what_is_compressed_is_decompressed_if_it_is_declared(
+    world: World, options: Mapping[str, Any]
+) -> None:
+    uri, packed = f"gs://{world.bucket}/packed.jpg", gzip.compress(PHOTO)
+    generation = world.put("packed.jpg", packed, content_encoding="gzip")
+    stored = world.objects.read(uri, **options)
+    assert (stored.data, stored.generation) == (PHOTO, generation)
+    copy = f"gs://{world.bucket}/copy.jpg"
+    assert world.objects.copy(uri, copy)
+    assert world.objects.read(copy, **options).data == PHOTO
+    world.put("packed.jpg", packed)
+    assert world.objects.read(uri, **options).data == packed
+
+
+@pytest.mark.parametrize("size", [11, 100_000_000])
+def test_what_is_more_once_it_is_decompressed_is_refused(world: World, size: int) -> None:
+    world.put("bomb.jpg", gzip.compress(bytes(size), 1), content_encoding="gzip")
+    with pytest.raises(ObjectTooLargeError, match="more than 1000000 bytes" if size > 11 else "more than"):
+        world.objects.read(f"gs://{world.bucket}/bomb.jpg", max_bytes=1_000_000 if size > 11 else 10)
+
+
+def test_a_damaged_compression_is_read_as_it_is(world: World) -> None:
+    packed = gzip.compress(PHOTO)
+    for number, damaged in enumerate((packed[:-9], packed[:30] + b"?" * 20 + packed[50:], packed[:2])):
+        world.put(f"{number}.jpg", damaged, content_encoding="gzip")
+        assert world.objects.read(f"gs://{world.bucket}/{number}.jpg", max_bytes=10**6).data == damaged
+
+
+def test_nothing_is_read_where_nothing_is_declared_as_compressed(world: World) -> None:
+    world.put("empty.jpg", b"", content_encoding="gzip")
+    for options in ({}, {"max_bytes": 10}):
+        assert world.objects.read(f"gs://{world.bucket}/empty.jpg", **options).data == b""
 
 
 def test_a_copy_has_the_bytes_of_its_source(world: World) -> None:

@@ -1,17 +1,56 @@
 """Photos of every kind, made in memory."""
 
 import io
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
 
+import pillow_heif
 from PIL import Image
+
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     """The image as a file of this kind."""
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    if kind == "HEIC":
+        pillow_heif.from_pillow(image).save(buffer, **options)
+    else:
+        image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def png_chunk(kind: bytes, body: bytes, checksum: int | None = None) -> bytes:
+    """A piece of a PNG; with a wrong checksum where one is given."""
+    return (
+        struct.pack(">I", len(body))
+        + kind
+        + body
+        + struct.pack(">I", zlib.crc32(kind + body) if checksum is None else checksum)
+    )
+
+
+def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The kinds of a PNG's chunks, and all bytes of each."""
+    found, start = [], len(PNG)
+    while start < len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4])
+        found.append((data[start + 4 : start + 8], data[start:end]))
+        start = end
+    return found
+
+
+def png_with(data: bytes, *extra: bytes, before: bytes = b"IDAT") -> bytes:
+    """A PNG with more chunks before the first of this kind."""
+    parts, added = [PNG], False
+    for kind, chunk in png_chunks(data):
+        if kind == before and not added:
+            parts += extra
+            added = True
+        parts.append(chunk)
+    return b"".join(parts)
 
 
 def grey(level: int, width: int = 6, height: int = 8) -> Image.Image:

@@ -11,7 +11,7 @@ from services.gateway import asyncapi, openapi
 from services.shared.layout import photo_uri
 from tests.unit.gateway_shop import DARK, Shop, kind
 from tests.unit.memory_pipeline import BUCKET
-from tests.unit.photos import BAD_PHOTOS, encoded, jpeg
+from tests.unit.photos import BAD_PHOTOS, encoded, grey, jpeg
 
 DOCUMENT: Mapping[str, Any] = json.loads(openapi.FILE.read_text())
 
@@ -374,6 +374,26 @@ def test_an_uploaded_photo_is_answered_with_what_the_model_says(shop: Shop) -> N
     prediction = answer.json()
     assert prediction["heads"][0]["label"] == "Dark"
     assert shop.admin.get(f"/v1/images/{prediction['prediction_id']}").json() == prediction
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [(encoded(grey(9), "TIFF"), "TIFF"), (b"<svg/>", "SVG"), (b"%PDF-1.7\n", "PDF")],
+    ids=["tiff", "svg", "pdf"],
+)
+def test_a_photo_of_a_format_that_is_not_supported_is_answered_with_its_name(
+    shop: Shop, data: bytes, name: str
+) -> None:
+    answer = shop.admin.post("/v1/images", files={"photo": ("1.jpg", data)})
+    assert answer.status_code == 415
+    assert answer.json()["type"] == "urn:vitrine:problem:photo-format-unsupported"
+    assert answer.json()["detail"].endswith(f"Its format: {name}.")
+    assert [error["got"] for error in answer.json()["errors"]] == [name]
+
+
+def test_a_heic_is_answered(shop: Shop) -> None:
+    answer = shop.admin.post("/v1/images", files={"photo": ("IMG_1.HEIC", encoded(DARK, "HEIC"))})
+    assert answer.json()["heads"][0]["label"] == "Dark"
 
 
 @pytest.mark.parametrize("code", BAD_PHOTOS)

@@ -1,5 +1,6 @@
 """The pipeline's promises, over the in-memory ports: exactly one row each, whatever the deliveries do."""
 
+import gzip
 import json
 import random
 from collections import Counter
@@ -343,6 +344,63 @@ def test_a_photo_that_cannot_be_read_is_not_called_unfamiliar() -> None:
     pipeline.run()
     (row,) = rows(pipeline)
     assert (list(row["abstained"]), row["unfamiliar"]) == ([], None)
+
+
+def upload(pipeline: MemoryPipeline, name: str, data: bytes, content_encoding: str | None = None) -> None:
+    """Drops an object into the upload bucket; Cloud Storage tells of it twice."""
+    generation = pipeline.objects.put(f"gs://uploads/{name}", data, content_encoding=content_encoding)
+    body = json.dumps({"bucket": "uploads", "name": name, "generation": str(generation)})
+    for _ in range(2):
+        pipeline.publish("image-uploaded", body.encode(), {"eventType": "OBJECT_FINALIZE"})
+    pipeline.run()
+
+
+LITTER = [
+    *("photos/", "photos/of/2026/", "/"),
+    *(".DS_Store", "photos/.DS_Store", "Thumbs.db", "photos/thumbs.db", "desktop.ini", "a/b/Desktop.ini"),
+]
+
+
+@pytest.mark.parametrize("name", LITTER)
+def test_a_folder_and_what_marks_one_get_no_row(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    pipeline = pipeline_of(0)
+    upload(pipeline, name, b"\0\0\0\1Bud1")
+    assert rows(pipeline) == []
+    assert pipeline.warehouse.tables.get("rejected", []) == []
+    assert caplog.text.count(f"gs://uploads/{name} is no photo") == 1
+
+
+@pytest.mark.parametrize("name", ["DS_Store.jpg", "Thumbs.db.jpg", "desktop.ini/1.jpg", "thumbs"])
+def test_a_photo_whose_name_is_only_like_that_has_its_row(name: str) -> None:
+    pipeline = pipeline_of(0)
+    upload(pipeline, name, jpeg(20))
+    assert {row["error"] for row in rows(pipeline)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (jpeg(20), None),
+        (gzip.compress(jpeg(20)), None),
+        (gzip.compress(bytes(60 * 1024 * 1024), 1), "photo-too-large"),
+        (gzip.compress(jpeg(20))[:-4], "photo-not-an-image"),
+        (b"no photo", "photo-not-an-image"),
+        (b"", "photo-empty"),
+    ],
+    ids=["not_compressed", "compressed", "bomb", "cut", "text", "empty"],
+)
+def test_a_photo_that_is_declared_as_compressed_has_its_row_at_once(data: bytes, error: str | None) -> None:
+    pipeline = pipeline_of(0)
+    upload(pipeline, "1.jpg", data, content_encoding="gzip")
+    assert {row["error"] for row in rows(pipeline)} == {error}
+
+
+def test_the_log_names_the_format_of_a_photo_that_is_not_supported(caplog: pytest.LogCaptureFixture) -> None:
+    pipeline = pipeline_of(0)
+    upload(pipeline, "drawing.jpg", b"<svg xmlns='http://www.w3.org/2000/svg'/>")
+    assert {row["error"] for row in rows(pipeline)} == {"photo-format-unsupported"}
+    assert "gs://uploads/drawing.jpg: photo-format-unsupported: SVG" in caplog.text
 
 
 def test_an_upload_that_was_overwritten_or_deleted_says_so() -> None:
