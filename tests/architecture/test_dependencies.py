@@ -43,6 +43,7 @@ BROUGHT_BY = {
     "pydantic_core": "pydantic",
     "pydantic_settings": "pydantic-settings",
     "requests": "google-cloud-storage",
+    "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "starlette": "fastapi",
     "tf_keras": "tf-keras",
