@@ -240,6 +240,7 @@ def import_(
 ) -> None:
     """Load a catalogue from a folder or a zip file."""
     from services.client.importer import load_products, read, upload_photos
+    from services.shared.events import Filters
     from services.shared.folders import FolderError
 
     try:
@@ -255,6 +256,7 @@ def import_(
         products = progress.add_task("products", total=len(catalogue.products), unit="rows")
         load_products(catalogue, vitrine.tables)
         progress.update(products, completed=len(catalogue.products))
+    total = vitrine.tables.matching(Filters()).images
     for row in catalogue.bad_rows:
         err.print(f"[yellow]skipped[/] line {row.line}: {escape(row.reason)}", soft_wrap=True)
     if transfers.missing:
@@ -264,6 +266,8 @@ def import_(
         err.print(
             f"[yellow]unusable photo[/] of {_first([*transfers.unusable])}: {escape(reason)}", soft_wrap=True
         )
+    if total > len(catalogue.products):
+        err.print(f"the catalogue has {total} products now, including those of other imports", soft_wrap=True)
     unusable = f", {len(transfers.unusable)} unusable" if transfers.unusable else ""
     out.print(
         f"{len(catalogue.products)} products, {len(catalogue.bad_rows)} lines skipped; "

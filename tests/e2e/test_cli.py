@@ -94,6 +94,8 @@ def test_an_import_replaces_products_of_the_same_id_and_leaves_the_others(
     assert done.stdout == "2 products, 2 lines skipped; photos: 2 uploaded, 0 already there, 0 missing\n"
     assert "skipped line 3: id: must be a whole number" in done.stderr
     assert f"skipped line 5: id: {third} is in line 4 already" in done.stderr
+    (products,) = outsider.query("SELECT COUNT(*) AS n FROM `{dataset}.products`")
+    assert f"the catalogue has {products['n']} products now, including those of other imports" in done.stderr
     rows = outsider.query("SELECT * FROM `{dataset}.products` WHERE usage = @usage", usage=usage)
     assert {(row["image_id"], row["display_name"], row["year"]) for row in rows} == {
         (first, "Shirt, blue, Oxford", 2011),

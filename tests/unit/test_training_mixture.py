@@ -148,12 +148,11 @@ heads = st.dictionaries(
 def test_every_label_keeps_its_name(parts: list[dict[str, list[str]]], data: st.DataObject) -> None:
     first = parts[0]
     sources: list[Part] = []
-    splits: tuple[Side, ...] = ("train", "validate", "test")
     for number, known in enumerate(parts):
         labels = st.fixed_dictionaries(
             {}, optional={head: st.sampled_from(names) for head, names in known.items()}
         )
-        sides = st.sampled_from(splits)
+        sides: st.SearchStrategy[Side] = st.sampled_from(("train", "validate", "test"))
         told = data.draw(st.lists(st.tuples(sides, labels), max_size=4))
         new = frozenset(
             (head, label)
