@@ -31,7 +31,7 @@ from services.shared.ports import Objects
 # What stands beside a model and is published with it, where it is there.
 DOCUMENTS = ("CARD.md", "evaluation.json", "evaluation.html")
 FILES = re.compile(
-    r"model(_float16)?\.tflite|weights\.npz|familiarity\.npz|CARD\.md|evaluation\.(json|html)"
+    r"model(_float16)?\.tflite|weights\.npz|(familiarity|learnt)\.npz|CARD\.md|evaluation\.(json|html)"
     r"|saved_model/(saved_model\.pb|fingerprint\.pb|variables/variables\.(index|data-\d{5}-of-\d{5}))"
 )
 MAX_MANIFEST_BYTES = 1_000_000
