@@ -55,7 +55,7 @@ def test_a_table_has_the_columns_of_its_model(table: str, model: type[BaseModel]
 
 def test_the_records_of_a_prediction_have_the_fields_of_their_models() -> None:
     nested = {column["name"]: column for column in columns("predictions") if column["type"] == "RECORD"}
-    models = {"heads": Label, "declared": Declared}
+    models: dict[str, type[BaseModel]] = {"heads": Label, "declared": Declared}
     assert nested.keys() == models.keys()
     for name, model in models.items():
         stored = [without(column, "description") for column in nested[name]["fields"]]
