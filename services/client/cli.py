@@ -434,7 +434,8 @@ def results(
 ) -> None:
     """Show what came out of a job: disagreements first, then photos with errors, then the others.
 
-    All rows at once, as --json and --csv have them without --limit, come in no order.
+    Of the disagreements, those come first whose declared value the model finds least likely. All rows at
+    once, as --json and --csv have them without --limit, come in no order.
     """
     if as_json + as_csv + (html is not None) > 1:
         raise typer.BadParameter("only one of --json, --csv and --html")
@@ -487,7 +488,9 @@ def _print_results(answer: "JobResults") -> None:
     )
     out.print(
         f"{tally.photos} photos, {tally.predictions} predictions, "
-        f"[yellow]{tally.disagreements} disagree with the catalogue[/], {sum(tally.errors.values())} errors",
+        f"[yellow]{tally.disagreements} disagree with the catalogue[/]"
+        + (f" (the model is unsure of {tally.unsure})" if tally.unsure else "")
+        + f", {sum(tally.errors.values())} errors",
         soft_wrap=True,
     )
     for code, count in tally.errors.items():
@@ -504,10 +507,11 @@ def _print_results(answer: "JobResults") -> None:
         ]
         for head in tally.heads:
             best = next((f"{one.label} {percent(one.probability)}" for one in result.labels(head)), "")
+            marked = escape(best)
             if head in prediction.abstained:
-                marked = f"[dim]not sure: {escape(best)}[/]"
-            else:
-                marked = f"[yellow]{escape(best)} ≠[/]" if head in result.disagreements else escape(best)
+                marked = f"[dim]not sure: {marked}[/]"
+            if head in result.disagreements:
+                marked = f"[yellow]{marked} ≠[/]"
             cells += [marked, escape(result.declared_label(head) or "")]
         if prediction.unfamiliar:
             cells[0] += " [magenta]unfamiliar[/]"
@@ -536,7 +540,9 @@ def _write_json(answer: "JobResults") -> None:
             json.dumps(
                 result.prediction.model_dump(mode="json")
                 | {
+                    # What the catalogue says today; `declared_labels`: what it said when this was classified.
                     "declared": result.declared.model_dump(mode="json") if result.declared else None,
+                    "declared_labels": [each.model_dump() for each in result.prediction.declared],
                     "disagreements": result.disagreements,
                 }
             )
@@ -546,19 +552,30 @@ def _write_json(answer: "JobResults") -> None:
 
 def _write_csv(answer: "JobResults") -> None:
     heads = answer.tally.heads
-    columns = [column for head in heads for column in (f"declared_{head}", head, f"{head}_probability")]
+    columns = [
+        column
+        for head in heads
+        for column in (
+            f"declared_{head}",
+            f"declared_{head}_probability",
+            head,
+            f"{head}_probability",
+        )
+    ]
     writer = csv.writer(sys.stdout)
-    fixed_columns = ["image_id", "variant", "image_uri", "error", "disagreements", "abstained", "unfamiliar"]
-    writer.writerow([*fixed_columns, *columns])
+    fixed_columns = ["image_id", "variant", "image_uri", "error"]
+    told_columns = ["disagreements", "abstained", "unfamiliar", "learnt"]
+    writer.writerow([*fixed_columns, *told_columns, *columns])
     for result in answer.rows:
         prediction = result.prediction
         values: list[object] = []
         for head in heads:
             best = next(iter(result.labels(head)), None)
-            values += [result.declared_label(head), best and best.label, best and best.probability]
+            values += [result.declared_label(head), result.declared_probability(head)]
+            values += [best and best.label, best and best.probability]
         fixed = [prediction.image_id, prediction.variant, prediction.image_uri, prediction.error]
-        told = [" ".join(result.disagreements), " ".join(prediction.abstained), prediction.unfamiliar]
-        writer.writerow([*fixed, *told, *values])
+        told = [" ".join(result.disagreements), " ".join(prediction.abstained)]
+        writer.writerow([*fixed, *told, prediction.unfamiliar, prediction.learnt, *values])
 
 
 # ------------------------------------------------------------------------------------- single photos

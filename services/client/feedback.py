@@ -38,11 +38,18 @@ def disagreements(
         str | None, typer.Argument(help="The id of a job; else the newest prediction of each photo.")
     ] = None,
     head: Annotated[str | None, typer.Option(help="Only of this attribute.")] = None,
+    unsure: Annotated[
+        bool | None,
+        typer.Option("--unsure/--no-unsure", help="Only those that the model is unsure of, or no such ones."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List where photos contradict the catalogue and nobody has judged it yet, the surest first."""
-    found = _options(ctx).connect().tables.disagreements(job, head=head, limit=limit)
+    """List where photos contradict the catalogue and nobody has judged it yet.
+
+    The declared values that the model finds least likely come first.
+    """
+    found = _options(ctx).connect().tables.disagreements(job, head=head, unsure=unsure, limit=limit)
     if as_json:
         print(json.dumps([_row(doubt) for doubt in found], indent=2))
         return
@@ -162,14 +169,17 @@ def _row(doubt: "Disagreement") -> dict[str, object]:
         "label": doubt.label,
         "probability": doubt.probability,
         "declared": doubt.declared_label,
+        "declared_probability": doubt.declared_probability,
+        "unsure": doubt.unsure,
+        "learnt": doubt.learnt,
         "product": doubt.declared.model_dump(mode="json"),
     }
 
 
 def _print_disagreements(found: Sequence["Disagreement"]) -> None:
-    from services.client.report import percent, words
+    from services.client.report import LEARNT, UNSURE, percent, words
 
-    table = _table("job", "photo", "head", "the photo shows", "", "catalogue", "name")
+    table = _table("job", "photo", "head", "the photo shows", "", "catalogue", "", "name", "")
     for doubt in found:
         table.add_row(
             doubt.prediction.job_id,
@@ -178,9 +188,15 @@ def _print_disagreements(found: Sequence["Disagreement"]) -> None:
             f"[yellow]{escape(doubt.label)}[/]",
             percent(doubt.probability),
             escape(doubt.declared_label),
+            percent(doubt.declared_probability),
             escape(doubt.declared.display_name or ""),
+            " ".join(["unsure"] * doubt.unsure + ["learnt"] * bool(doubt.learnt)),
         )
     out.print(table)
+    if any(doubt.unsure for doubt in found):
+        err.print(f"unsure: {UNSURE}", soft_wrap=True)
+    if any(doubt.learnt for doubt in found):
+        err.print(f"learnt: {LEARNT}", soft_wrap=True)
 
 
 def _print_quality(found: "Quality") -> None:

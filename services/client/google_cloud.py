@@ -24,7 +24,7 @@ from services.client.ports import (
 from services.client.review import Against, Cell, HumanLabel, Quality, assess
 from services.shared import google_cloud
 from services.shared.catalogue import query
-from services.shared.events import Filters, Label, Prediction, Product
+from services.shared.events import Declared, Filters, Label, Prediction, Product
 from services.shared.google_bigquery import (
     BigQueryWarehouse,
     bigquery_client,
@@ -135,6 +135,7 @@ class BigQueryTables:
             predictions=counts["predictions"],
             errors={row["error"]: row["failed"] for row in errors},
             disagreements=counts["disagreements"],
+            unsure=counts["unsure"],
             heads=tuple(counts["heads"]),
         )
 
@@ -151,9 +152,17 @@ class BigQueryTables:
         return int(row["results"])
 
     def disagreements(  # noqa: D102
-        self, job_id: str | None, *, head: str | None = None, limit: int, offset: int = 0
+        self,
+        job_id: str | None,
+        *,
+        head: str | None = None,
+        unsure: bool | None = None,
+        limit: int,
+        offset: int = 0,
     ) -> list[Disagreement]:
-        sql = queries.disagreements(self._dataset, of_a_job=job_id is not None, limit=limit, offset=offset)
+        sql = queries.disagreements(
+            self._dataset, of_a_job=job_id is not None, unsure=unsure, limit=limit, offset=offset
+        )
         return [
             Disagreement(
                 prediction=_prediction(row),
@@ -162,6 +171,7 @@ class BigQueryTables:
                 label=row["label"],
                 declared_label=row["declared_label"],
                 probability=row["probability"],
+                declared_probability=row["declared_probability"],
             )
             for row in self._query(sql, job_id=job_id, head=head)
         ]
@@ -232,8 +242,12 @@ _TYPES = {str: "STRING", int: "INT64", float: "FLOAT64", bool: "BOOL", type(None
 
 def _prediction(row: Mapping[str, Any]) -> Prediction:
     columns = {name: row[name] for name in Prediction.model_fields}
-    heads, abstained = tuple(Label(**label) for label in row["heads"]), tuple(row["abstained"])
-    return Prediction(**columns | {"heads": heads, "abstained": abstained})
+    repeated = {
+        "heads": tuple(Label(**label) for label in row["heads"]),
+        "abstained": tuple(row["abstained"]),
+        "declared": tuple(Declared(**record) for record in row["declared"] or ()),
+    }
+    return Prediction(**columns | repeated)
 
 
 def _product(row: Mapping[str, Any]) -> Product | None:

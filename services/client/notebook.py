@@ -19,7 +19,7 @@ from services.client.report import percent, thumbnail, words
 from services.client.review import Quality
 from services.client.target import Names
 from services.shared.events import JobCompleted, Product
-from services.shared.jobs import Manifest, find_manifest, photos_of
+from services.shared.jobs import Manifest, find_manifest, photos_of, read_products
 from services.shared.layout import JobLayout
 from services.shared.parallel import in_parallel
 
@@ -119,9 +119,8 @@ def prepared(vitrine: Vitrine, job_id: str, limit: int) -> list[Product]:
 
     """
     layout, manifest = JobLayout(vitrine.bucket, job_id), _manifest(vitrine, job_id)
-    files = (vitrine.objects.read(layout.metadata(batch)).data for batch in range(manifest.batches))
-    lines = chain.from_iterable(file.splitlines() for file in files)
-    return [Product.model_validate_json(line) for line in islice(lines, limit)]
+    batches = (read_products(vitrine.objects, layout, batch) for batch in range(manifest.batches))
+    return list(islice(chain.from_iterable(batches), limit))
 
 
 def _manifest(vitrine: Vitrine, job_id: str) -> Manifest:
@@ -206,7 +205,7 @@ def calibration_plot(quality: Quality) -> "Figure":
 
 
 def to_frame(results: Iterable[Result]) -> "DataFrame":
-    """A row a result: for each head its best label, the probability of it, and what the catalogue says."""
+    """A row a result: for each head its best label, what the catalogue says, and the probability of each."""
     from pandas import DataFrame
 
     rows = list(results)
@@ -218,7 +217,8 @@ def disagreements_frame(disagreements: Iterable[Disagreement]) -> "DataFrame":
     """A row a disagreement, in their order."""
     from pandas import DataFrame
 
-    columns = ["job_id", "image_id", "head", "label", "probability", "declared", "name"]
+    columns = ["job_id", "image_id", "head", "label", "probability", "declared", "declared_probability"]
+    columns += ["unsure", "learnt", "name"]
     return DataFrame(
         [
             (
@@ -228,6 +228,9 @@ def disagreements_frame(disagreements: Iterable[Disagreement]) -> "DataFrame":
                 each.label,
                 each.probability,
                 each.declared_label,
+                each.declared_probability,
+                each.unsure,
+                each.learnt,
                 each.declared.display_name,
             )
             for each in disagreements
@@ -277,10 +280,12 @@ def _flat(row: Result, heads: Sequence[str]) -> Mapping[str, Any]:
         flat[head] = best and best.label
         flat[f"{head}_probability"] = best and best.probability
         flat[f"{head}_declared"] = row.declared_label(head)
+        flat[f"{head}_declared_probability"] = row.declared_probability(head)
     return flat | {
         "disagreements": " ".join(row.disagreements),
         "abstained": " ".join(prediction.abstained),
         "unfamiliar": prediction.unfamiliar,
+        "learnt": prediction.learnt,
         "error": prediction.error,
         "image_uri": prediction.image_uri,
     }

@@ -48,7 +48,7 @@ class Result:
 
     prediction: Prediction
     declared: Product | None  # None where the catalogue has no such product
-    disagreements: tuple[str, ...]  # the heads whose best label is not the declared one, surest first
+    disagreements: tuple[str, ...]  # heads, the least likely declared label first; see `Tables.results`
 
     def labels(self, head: str) -> tuple[Label, ...]:
         """The labels of a head, best first."""
@@ -59,10 +59,22 @@ class Result:
         value = getattr(self.declared, head, None)
         return None if value is None else str(value)
 
-    @property
-    def confidence(self) -> float:
-        """The highest probability among the labels that disagree; 0 where none does."""
-        return max((self.labels(head)[0].probability for head in self.disagreements), default=0.0)
+    def declared_probability(self, head: str) -> float | None:
+        """How likely the model finds what the catalogue says; None where it was not asked that, or has no
+        such label.
+        """
+        label = self.declared_label(head)
+        records = (record for record in self.prediction.declared if record.head == head)
+        return next((each.probability for each in records if label in (each.label, each.known)), None)
+
+    def unsure(self, head: str) -> bool:
+        """Whether the model is unsure of a head: see `is_unsure`."""
+        return is_unsure(self.prediction, head)
+
+
+def is_unsure(prediction: Prediction, head: str) -> bool:
+    """Whether the model abstains from a head, or the photo is unlike those that it was trained on."""
+    return head in prediction.abstained or bool(prediction.unfamiliar)
 
 
 def _rank(label: Label) -> int:
@@ -100,7 +112,18 @@ class Disagreement:
     head: str
     label: str
     declared_label: str
-    probability: float
+    probability: float  # of `label`
+    declared_probability: float  # of `declared_label`: the lower, the likelier is it wrong
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the model is unsure of it: see `is_unsure`."""
+        return is_unsure(self.prediction, self.head)
+
+    @property
+    def learnt(self) -> bool | None:
+        """Whether the model was trained on this photo, with whatever label it had; None: not known."""
+        return self.prediction.learnt
 
 
 @dataclass(frozen=True)
@@ -111,6 +134,7 @@ class Tally:
     predictions: int  # rows with labels; variants count
     errors: Mapping[str, int]  # code -> rows, most frequent first
     disagreements: int  # photos
+    unsure: int  # of these photos, those where the model is unsure of all that disagrees
     heads: tuple[str, ...]
 
 
@@ -158,15 +182,23 @@ class Tables(Protocol):
     def results(
         self, job_id: str, limit: int | None, *, where: ResultFilter = EVERYTHING, offset: int = 0
     ) -> Iterator[Result]:
-        """A job's rows: disagreements first, the surest on top; then errors; then the rest by id.
+        """A job's rows: disagreements first, the least likely declared label on top; then errors; then the
+        rest by id.
 
         The order is total: pages by `limit` and `offset` have each row of a completed job once. With
         neither of them the rows come in no order: a job may have more of them than can be sorted.
 
-        A photo disagrees with the catalogue where the declared value is one that the model gave to any
-        photo of the job, among its most probable, and yet another one is on top: what the model has no
-        label for cannot be told wrong, and where the model abstains, or the photo is unlike those it was
-        trained on, it tells nothing. Only originals are held against the catalogue.
+        A photo disagrees with the catalogue where the declared value is a label of the model, but another
+        label is the best one. Values are compared as `services.shared.labels` does; a value for which the
+        model has no label cannot be told wrong. Whether the model is sure plays no part. Only originals are
+        held against the catalogue.
+
+        A row has what was declared when the photo was classified (`Prediction.declared`). Where the
+        catalogue says something else today, the row disagrees with it only if today's value is one of the
+        three labels that were kept. So does a row that has no such record, which is one of an upload or of
+        an earlier release; or else if today's value is a label that the same version gave to another of the
+        photos that are looked at. Its probability is then not known, and the highest one that it can have
+        takes its place: the smaller of the third label's and of what the three labels leave.
         """
         ...
 
@@ -175,13 +207,21 @@ class Tables(Protocol):
         ...
 
     def disagreements(
-        self, job_id: str | None, *, head: str | None = None, limit: int, offset: int = 0
+        self,
+        job_id: str | None,
+        *,
+        head: str | None = None,
+        unsure: bool | None = None,
+        limit: int,
+        offset: int = 0,
     ) -> list[Disagreement]:
-        """What contradicts the catalogue, as `results` says, and no human has judged: the surest first.
+        """What contradicts the catalogue, as `results` says, and no human has judged: the least likely
+        declared label first.
 
         Args:
             job_id: the job; None: the newest prediction of each product's photo, of the last 30 days.
             head: only of this one.
+            unsure: only where the model is unsure, or only where it is not; None: all.
             limit: how many at most.
             offset: how many to leave out first.
 
@@ -191,9 +231,9 @@ class Tables(Protocol):
     def quality(self, job_id: str, head: str, against: Against) -> Quality:
         """Compares a job's best labels with what the catalogue declares, or with what humans said last.
 
-        Against the catalogue, a photo is left out whose declared value is a label that the model gave to no
-        photo of the job, not even among its most probable: the model has no such label. Against humans
-        none is; but what they dismissed has no truth and is `left_out`.
+        Against the catalogue, a photo is left out whose declared value is not known to be a label of the
+        model, as `results` says. Against humans none is; but what they dismissed has no truth and is
+        `left_out`.
         """
         ...
 

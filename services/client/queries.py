@@ -25,34 +25,80 @@ _NEWEST = f"""
 _DECLARED_LABEL = "CASE {head} " + " ".join(f"WHEN '{c}' THEN product.{c}" for c in Filters.COLUMNS) + " END"
 
 # What a result is. A catalogue may list a product twice: one of the rows counts.
+#
+# `compared` has, of each head, the label of the model that the catalogue declares (`known_label`) and its
+# probability. A row carries both as its `record`, which holds as long as the catalogue still says the same.
+# If it does not, or if the row has no records, because it is of an upload or of an earlier release, the
+# labels that were kept tell: they have the probability of today's value, or else a bound that it cannot
+# exceed. A value that is not among them counts only in rows without any record, and only if it is one of
+# the `given` labels; rows that have records never depend on other rows.
+#
+# Joins are on equal columns alone: on anything more, the emulator compares each row with each.
 _RESULT = """
 WITH rated AS ({rated}),
-declared AS (
+catalogue AS (
   SELECT * FROM `{dataset}.products` WHERE TRUE
   QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY display_name) = 1
 ),
-known AS (
-  SELECT DISTINCT label.head, label.label FROM rated CROSS JOIN UNNEST(rated.heads) AS label
+given AS (
+  SELECT DISTINCT rated.model_version, label.head, label.label
+  FROM rated CROSS JOIN UNNEST(rated.heads) AS label
+),
+labels AS (
+  SELECT
+    rated.prediction_id, rated.model_version, IFNULL(ARRAY_LENGTH(rated.declared), 0) > 0 AS recorded,
+    label.head, label.rank, label.label, label.probability,
+    {declared_label} AS declared_label,
+    label.head IN UNNEST(rated.abstained) OR IFNULL(rated.unfamiliar, FALSE) AS unsure
+  FROM rated CROSS JOIN UNNEST(rated.heads) AS label
+  LEFT JOIN catalogue AS product ON product.image_id = rated.image_id
+  WHERE rated.variant = 'original'
 ),
 best AS (
   SELECT
-    rated.prediction_id, label.head, label.label, label.probability,
-    {declared_label} AS declared_label,
-    label.head NOT IN UNNEST(rated.abstained) AND NOT IFNULL(rated.unfamiliar, FALSE) AS answered
-  FROM rated CROSS JOIN UNNEST(rated.heads) AS label
-  LEFT JOIN declared AS product ON product.image_id = rated.image_id
-  WHERE label.rank = 1 AND rated.variant = 'original'
+    prediction_id, model_version, head, declared_label, unsure,
+    IF(recorded, NULL, declared_label) AS unrecorded_label,
+    MAX(IF(rank = 1, label, NULL)) AS label,
+    MAX(IF(rank = 1, probability, NULL)) AS probability,
+    MAX(IF(label = declared_label, label, NULL)) AS kept_label,
+    MAX(IF(label = declared_label, probability, NULL)) AS kept_probability,
+    GREATEST(0, LEAST(MIN(probability), 1 - SUM(probability))) AS bound
+  FROM labels GROUP BY prediction_id, model_version, head, declared_label, unsure, recorded
+),
+records AS (
+  SELECT rated.prediction_id, record.head, record.label, record.known, record.probability
+  FROM rated CROSS JOIN UNNEST(rated.declared) AS record
+  WHERE rated.variant = 'original' AND record.known IS NOT NULL
+),
+compared AS (
+  SELECT
+    best.prediction_id, best.head, best.label, best.probability, best.declared_label, best.unsure,
+    COALESCE(
+      IF(best.declared_label IN (record.label, record.known), record.known, NULL),
+      best.kept_label,
+      given.label
+    ) AS known_label,
+    COALESCE(
+      IF(best.declared_label IN (record.label, record.known), record.probability, NULL),
+      best.kept_probability,
+      best.bound
+    ) AS declared_probability
+  FROM best
+  LEFT JOIN records AS record ON record.prediction_id = best.prediction_id AND record.head = best.head
+  LEFT JOIN given
+    ON given.model_version = best.model_version AND given.head = best.head
+    AND given.label = best.unrecorded_label
 ),
 doubts AS (
-  SELECT best.*
-  FROM best JOIN known ON known.head = best.head AND known.label = best.declared_label
-  WHERE best.label != best.declared_label AND best.answered
+  SELECT * FROM compared WHERE label != known_label
 ),
 doubtful AS (
   SELECT
     prediction_id,
-    MAX(probability) AS confidence,
-    ARRAY_AGG(head ORDER BY probability DESC, head) AS heads
+    MIN(declared_probability) AS lowest,
+    MAX(probability) AS surest,
+    LOGICAL_AND(unsure) AS unsure,
+    ARRAY_AGG(head ORDER BY declared_probability, probability DESC, head) AS heads
   FROM doubts GROUP BY prediction_id
 )
 """
@@ -61,7 +107,7 @@ _LATEST_LABELS = (SCHEMAS / "views" / "latest_labels.sql").read_text()
 
 _JOINED = """
 FROM rated
-LEFT JOIN declared AS product ON product.image_id = rated.image_id
+LEFT JOIN catalogue AS product ON product.image_id = rated.image_id
 LEFT JOIN doubtful ON doubtful.prediction_id = rated.prediction_id
 """
 
@@ -73,7 +119,8 @@ SELECT
   COUNT(DISTINCT image_id) AS photos,
   COUNTIF(error IS NULL) AS predictions,
   (SELECT COUNT(*) FROM doubtful) AS disagreements,
-  ARRAY(SELECT DISTINCT known.head FROM known ORDER BY 1) AS heads
+  (SELECT COUNTIF(unsure) FROM doubtful) AS unsure,
+  ARRAY(SELECT DISTINCT given.head FROM given ORDER BY 1) AS heads
 FROM rated
 """
 
@@ -91,7 +138,8 @@ def results(dataset: str, where: ResultFilter, limit: int | None, offset: int) -
     condition, parameters = _condition(where)
     # BigQuery takes no offset without a limit.
     page = f"""ORDER BY
-  doubtful.confidence DESC NULLS LAST, error IS NULL, rated.image_id, variant, rated.prediction_id
+  doubtful.lowest ASC NULLS LAST, doubtful.surest DESC NULLS LAST,
+  error IS NULL, rated.image_id, variant, rated.prediction_id
 LIMIT {MAX_ROWS if limit is None else limit:d} OFFSET {offset:d}"""
     return (
         f"""{_result(dataset, _OF_A_JOB)}
@@ -109,19 +157,22 @@ def count(dataset: str, where: ResultFilter) -> tuple[str, Parameters]:
     return f"{_result(dataset, _OF_A_JOB)} SELECT COUNT(*) AS results {_JOINED} {condition}", parameters
 
 
-def disagreements(dataset: str, *, of_a_job: bool, limit: int, offset: int) -> str:
+def disagreements(dataset: str, *, of_a_job: bool, unsure: bool | None, limit: int, offset: int) -> str:
     """The columns of `predictions`, with `product` and those of a doubt; takes @head."""
+    chosen = "" if unsure is None else f"AND doubts.unsure = {unsure}"
     return f"""{_result(dataset, _OF_A_JOB if of_a_job else _NEWEST)}
 SELECT
   rated.*, product,
-  doubts.head AS doubted, doubts.label, doubts.declared_label, doubts.probability
+  doubts.head AS doubted, doubts.label, doubts.probability,
+  doubts.declared_label, doubts.declared_probability
 FROM doubts
 JOIN rated ON rated.prediction_id = doubts.prediction_id
-JOIN declared AS product ON product.image_id = rated.image_id
+JOIN catalogue AS product ON product.image_id = rated.image_id
 LEFT JOIN ({_latest_labels(dataset)}) AS judged
   ON judged.image_id = rated.image_id AND judged.head = doubts.head
-WHERE judged.label_id IS NULL AND (@head IS NULL OR doubts.head = @head)
-ORDER BY doubts.probability DESC, rated.image_id, doubts.head, rated.prediction_id
+WHERE judged.label_id IS NULL AND (@head IS NULL OR doubts.head = @head) {chosen}
+ORDER BY
+  doubts.declared_probability, doubts.probability DESC, rated.image_id, doubts.head, rated.prediction_id
 LIMIT {limit:d} OFFSET {offset:d}
 """
 
@@ -129,13 +180,13 @@ LIMIT {limit:d} OFFSET {offset:d}
 def quality(dataset: str, against: Against) -> str:
     """A row a `review.Cell` of a job and @head; those without a truth to compare with have NULL for it."""
     if against == "catalogue":
-        compared = """
-  SELECT best.*, IF(known.label IS NULL, NULL, best.declared_label) AS truth
-  FROM best LEFT JOIN known ON known.head = best.head AND known.label = best.declared_label
-  WHERE best.head = @head AND best.declared_label IS NOT NULL
+        measured = """
+  SELECT compared.*, compared.known_label AS truth
+  FROM compared
+  WHERE compared.head = @head AND compared.declared_label IS NOT NULL
 """
     else:
-        compared = f"""
+        measured = f"""
   SELECT best.*, judged.label AS truth
   FROM best
   JOIN rated ON rated.prediction_id = best.prediction_id
@@ -143,15 +194,15 @@ def quality(dataset: str, against: Against) -> str:
   WHERE best.head = @head
 """
     return f"""{_result(dataset, _OF_A_JOB)},
-compared AS ({compared})
+measured AS ({measured})
 SELECT
   truth,
   label AS predicted,
   LEAST(CAST(FLOOR(probability * {BINS}) AS INT64), {BINS - 1}) AS bin,
-  answered,
+  NOT unsure AS answered,
   COUNT(*) AS photos,
   SUM(probability) AS confidence
-FROM compared GROUP BY 1, 2, 3, 4
+FROM measured GROUP BY 1, 2, 3, 4
 """
 
 

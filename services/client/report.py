@@ -38,6 +38,11 @@ MEANINGS: Mapping[ImageErrorCode, str] = {
 }
 
 
+# What is said beside a disagreement.
+UNSURE = "The model is not sure of its answer, or the photo is unlike those that it was trained on."
+LEARNT = "The model was trained on this photo, so its answer is not an independent opinion."
+
+
 @dataclass(frozen=True)
 class _Failures:
     """The photos that have one error in common."""
@@ -112,6 +117,8 @@ def render(results: JobResults, objects: Objects) -> str:
             rows=rows,
             total=results.tally.predictions + sum(results.tally.errors.values()),
             disagreements=[row for row in rows if row.disagreements],
+            unsure=UNSURE,
+            learnt=LEARNT,
             predictions=predictions,
             labels=sorted(
                 {row.labels(head)[0].label for head in results.tally.heads[:1] for row in predictions}
@@ -154,8 +161,10 @@ def words(name: str) -> str:
 
 
 def percent(probability: float) -> str:
-    """A probability as people read it; no model is ever 100 % sure."""
-    return ">99 %" if probability >= 0.995 else f"{100 * probability:.0f} %"
+    """A probability as people read it; no model is ever 100 % sure, nor rules anything out."""
+    if probability >= 0.995:
+        return ">99 %"
+    return "<1 %" if 0 < probability <= 0.005 else f"{100 * probability:.0f} %"
 
 
 def templates(folder: Path) -> Environment:

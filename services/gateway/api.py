@@ -43,6 +43,7 @@ from services.shared.events import (
     WHOLE,
     ClassificationRequested,
     Classified,
+    Declared,
     Prediction,
     Product,
     given,
@@ -237,16 +238,33 @@ class JobList(BaseModel):
 class ResultRow(Prediction):
     """A row of `predictions` beside what the catalogue declares today."""
 
-    declared: Annotated[Product | None, Field(description="Null where the catalogue has no such product.")]
+    # This name was the catalogue's before the rows had one of their own.
+    declared: Annotated[  # type: ignore[assignment]
+        Product | None,
+        Field(description="What the catalogue declares today; null where it has no such product."),
+    ]
+    declared_labels: Annotated[
+        tuple[Declared, ...],
+        Field(
+            description="What the catalogue declared when the photo was classified: for each attribute the "
+            "value, the model's label that it matches (null: the model has no such label), and the "
+            "probability of that label."
+        ),
+    ]
     disagreements: Annotated[
         tuple[str, ...],
-        Field(description="The heads whose best label is not the declared one, surest first."),
+        Field(
+            description="The attributes whose best label is not the declared one, whether the model is sure "
+            "or not. The least likely declared value comes first."
+        ),
     ]
     photo: Annotated[str | None, Field(description="Where the photo is.")]
 
 
 class ResultPage(BaseModel):
-    """A page of results: disagreements first, the surest on top; then errors; then the rest by id."""
+    """A page of results: disagreements first, the least likely declared value on top; then errors; then the
+    rest by id.
+    """
 
     results: list[ResultRow]
     next: Annotated[
@@ -275,13 +293,34 @@ class DisagreementRow(BaseModel):
     head: str
     label: Annotated[str, Field(description="What the model says.")]
     declared: Annotated[str, Field(description="What the catalogue says.")]
-    probability: float
+    probability: Annotated[float, Field(description="How likely the model finds `label`.")]
+    declared_probability: Annotated[
+        float,
+        Field(
+            description="How likely the model finds `declared`; disagreements are ranked by it, the lowest "
+            "first. For uploads and rows of earlier releases it may be an upper bound."
+        ),
+    ]
+    unsure: Annotated[
+        bool,
+        Field(
+            description="Whether the model abstains from this attribute, or the photo is unlike those that "
+            "the model was trained on."
+        ),
+    ]
+    learnt: Annotated[
+        bool | None,
+        Field(
+            description="Whether the model was trained on this photo, so that its answer is not an "
+            "independent opinion; null where that is not known."
+        ),
+    ]
     display_name: str | None
     photo: str | None
 
 
 class DisagreementPage(BaseModel):
-    """A page of disagreements, the surest first."""
+    """A page of disagreements, the least likely declared value first."""
 
     disagreements: list[DisagreementRow]
     next: Annotated[
@@ -600,8 +639,9 @@ def _lines(rows: Iterator[ResultRow]) -> Iterator[str]:
 def _row(result: Result) -> ResultRow:
     prediction = result.prediction
     return ResultRow(
-        **{name: getattr(prediction, name) for name in Prediction.model_fields},
+        **{name: getattr(prediction, name) for name in Prediction.model_fields if name != "declared"},
         declared=result.declared,
+        declared_labels=prediction.declared,
         disagreements=result.disagreements,
         photo=_photo_path(prediction),
     )
@@ -795,15 +835,24 @@ def list_disagreements(
     ports: PortsOf,
     job: JobQuery = None,
     head: Annotated[Head | None, Query(description="Only of this head.")] = None,
+    unsure: Annotated[
+        bool | None,
+        Query(description="Only those that the model is unsure of, or only those that it is sure of."),
+    ] = None,
     limit: Limit = PAGE,
     after: After = None,
 ) -> DisagreementPage:
-    """List where model and catalogue disagree and nobody has said who is right, the surest first.
+    """List where the model's best label is not the declared one, and nobody has said who is right.
 
+    A declared value is compared if it is a label of the model; case, blanks and invisible characters do not
+    count. The values that the model finds least likely come first, whether the model is sure or not.
     Without a job: the newest prediction of each product's photo, of the last 30 days.
     """
-    page = _Page(after, limit, job, head)
-    found = ports.vitrine.tables.disagreements(job, head=head, limit=limit + 1, offset=page.offset)
+    # Tokens of an earlier release stay good.
+    page = _Page(after, limit, job, head, *([] if unsure is None else [unsure]))
+    found = ports.vitrine.tables.disagreements(
+        job, head=head, unsure=unsure, limit=limit + 1, offset=page.offset
+    )
     return DisagreementPage(
         disagreements=[_disagreement(each) for each in found[:limit]], next=page.next(len(found))
     )
@@ -818,6 +867,9 @@ def _disagreement(each: Disagreement) -> DisagreementRow:
         label=each.label,
         declared=each.declared_label,
         probability=each.probability,
+        declared_probability=each.declared_probability,
+        unsure=each.unsure,
+        learnt=each.learnt,
         display_name=each.declared.display_name,
         photo=_photo_path(each.prediction),
     )

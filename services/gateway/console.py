@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -55,8 +55,8 @@ from services.gateway.rendering import duration, name_of, page, photo_of
 from services.gateway.settings import Settings
 from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, is_identifier
 from services.shared.errors import ObjectNotFoundError
-from services.shared.events import BATCH_IMAGES, Classified, Filters, Prediction, Product
-from services.shared.jobs import photos_of, read_predictions
+from services.shared.events import BATCH_IMAGES, Classified, Filters, Prediction
+from services.shared.jobs import photos_of, read_predictions, read_products
 from services.shared.layout import JobLayout, digest
 
 router = APIRouter(include_in_schema=False)
@@ -77,6 +77,7 @@ STATIC = Path(__file__).parent / "static"
 # What the API takes, and nothing where a form leaves it empty.
 JOB_OR_NONE = f"^({JOB_ID[1:-1]})?$"
 HEAD_OR_NONE = f"^({HEAD[1:-1]})?$"
+ChosenSureness = Annotated[Literal["", "no", "yes"], Query()]
 ChosenJob = Annotated[str, Query(pattern=JOB_OR_NONE)]
 ChosenHead = Annotated[str, Query(pattern=HEAD_OR_NONE)]
 
@@ -450,8 +451,7 @@ def _prepared(ports: Ports, job_id: str, progress: Progress, number: int) -> tup
     items: list[_Item] = []
     # All batches but the last one are full.
     for batch in range(first // BATCH_IMAGES, -(-last // BATCH_IMAGES)):
-        lines = objects.read(layout.metadata(batch)).data.splitlines()
-        products = [Product.model_validate_json(line) for line in lines]
+        products = read_products(objects, layout, batch)
         failed = {row.image_id: row for row in read_predictions(objects, layout, batch) if row.error}
         start = batch * BATCH_IMAGES
         for product in products[max(0, first - start) : last - start]:
@@ -560,10 +560,11 @@ def check(
     settings: SettingsOf,
     job: ChosenJob = "",
     head: ChosenHead = "",
+    unsure: ChosenSureness = "",
     offset: Annotated[int, Query(ge=0, le=10_000)] = 0,
 ) -> Response:
-    """Where catalogue and photo disagree, the surest first."""
-    return _check_page(request, ports, settings, job, head, offset)
+    """Where catalogue and photo disagree, the least likely declared value first."""
+    return _check_page(request, ports, settings, job, head, unsure, offset)
 
 
 def _check_page(
@@ -572,11 +573,14 @@ def _check_page(
     settings: Settings,
     job: str,
     head: str,
+    unsure: str,
     offset: int = 0,
     form: FormData | None = None,
     errors: Mapping[str, str] | None = None,
 ) -> Response:
-    found = ports.vitrine.tables.disagreements(job or None, head=head or None, limit=COUNTED + 1)
+    found = ports.vitrine.tables.disagreements(
+        job or None, head=head or None, unsure=unsure == "yes" if unsure else None, limit=COUNTED + 1
+    )
     known, values = _heads(ports, settings, None), _catalogue(ports)
     heads = {*known, *(item.head for item in found)}
     shown = found[offset : offset + ITEMS_A_PAGE]
@@ -589,6 +593,7 @@ def _check_page(
         many=len(found) > COUNTED,
         job=job,
         head=head,
+        unsure=unsure,
         heads=sorted(heads),
         jobs=_jobs_that_ended(ports, job),
         # What a photo may be corrected to: what the model knows, and what the catalogue has.
@@ -596,7 +601,9 @@ def _check_page(
             each: sorted({*known.get(each, ()), *(value for value, _ in values.get(each, ()))})
             for each in sorted({item.head for item in shown})
         },
-        more=f"/check?{urlencode({'job': job, 'head': head})}" if len(found) > ITEMS_A_PAGE else "",
+        more=f"/check?{urlencode({'job': job, 'head': head, 'unsure': unsure})}"
+        if len(found) > ITEMS_A_PAGE
+        else "",
         form=form or FormData(),
         errors=errors or {},
     )
@@ -616,6 +623,7 @@ def judge(
     label: Annotated[str, Form(max_length=MAX_LABEL, pattern=PRINTED)] = "",
     job: Annotated[str, Form(pattern=JOB_OR_NONE)] = "",
     head_shown: Annotated[str, Form(pattern=HEAD_OR_NONE)] = "",
+    unsure_shown: Annotated[Literal["", "no", "yes"], Form()] = "",
 ) -> Response:
     """Keeps what a human says of a photo."""
     try:
@@ -625,12 +633,12 @@ def judge(
             raise
         words = (forms.errors_of(problem) or {}).get("label", problem.detail)
         wrong = {f"label-{job_id}-{image_id}-{head}": words}
-        return _check_page(request, ports, settings, job, head_shown, form=form, errors=wrong)
+        return _check_page(request, ports, settings, job, head_shown, unsure_shown, form=form, errors=wrong)
     record(request, subject=judged.label_id)
     return (
         Response(status_code=204)
         if _of_htmx(request)
-        else _go("/check", job=job, head=head_shown, done="judged")
+        else _go("/check", job=job, head=head_shown, unsure=unsure_shown, done="judged")
     )
 
 

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from services.client.ports import Disagreement, Result
-from services.client.report import MEANINGS, percent, templates, words
+from services.client.report import LEARNT, MEANINGS, UNSURE, percent, templates, words
 from services.gateway.identity import Identity, Right
 from services.gateway.security import csrf_token
 from services.shared.events import Prediction, Product
@@ -156,6 +156,7 @@ def share(value: float) -> str:
 def environment() -> Environment:
     """Where the templates are, and what they may ask for."""
     made = templates(PAGES)
+    made.globals |= {"unsure_note": UNSURE, "learnt_note": LEARNT}
     made.filters |= {
         "ago": ago,
         "duration": duration,

@@ -14,8 +14,10 @@ from threading import Lock
 from services.inference.batcher import Batcher
 from services.inference.predictors import Predictor
 from services.inference.stage import Predict
+from services.model.learnt import Learnt
 from services.model.manifest import ModelError, load_manifest
 from services.model.registry import Pointer, Registry
+from services.shared.labels import Vocabulary
 from services.shared.ports import Objects
 
 HELD = 3  # versions beside the embedded one and the one in production, which jobs asked for last
@@ -32,7 +34,9 @@ class LoadedModel:
     version: str
     image_size: int
     labels: Mapping[str, Sequence[str]]
+    vocabulary: Vocabulary
     thresholds: Mapping[str, float]
+    learnt: Learnt | None
     predict: Predict
 
 
@@ -141,6 +145,8 @@ class RegistryModels:
             version=predictor.version,
             image_size=predictor.image_size,
             labels=predictor.labels,
+            vocabulary=Vocabulary(predictor.labels),
             thresholds=predictor.thresholds,
+            learnt=predictor.learnt,
             predict=Batcher(predictor, self._workers).predict,
         )

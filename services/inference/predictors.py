@@ -18,6 +18,7 @@ from services.inference.stage import Answer
 from services.model.decoding import Decoder
 from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
 from services.model.hierarchy import HierarchyError
+from services.model.learnt import LEARNT_FILE, Learnt
 from services.model.manifest import (
     DEFAULT_DIRECTORY,
     MANIFEST,
@@ -89,6 +90,10 @@ class Predictor(Protocol):
         """Head -> the probability under which the model abstains; a head without one always answers."""
 
     @property
+    def learnt(self) -> Learnt | None:
+        """The photos that it was trained on; None where that is not known."""
+
+    @property
     def max_batch(self) -> int:
         """The number of photos beyond which a larger batch is not faster."""
 
@@ -130,6 +135,8 @@ class _Described:
             raise ModelError(f"{directory / MANIFEST}: {error}") from error
         known = FAMILIARITY_FILE in self._manifest.files
         self._familiarity = Familiarity.load(directory / FAMILIARITY_FILE) if known else None
+        has_learnt = LEARNT_FILE in self._manifest.files
+        self._learnt = Learnt.load(directory / LEARNT_FILE) if has_learnt else None
 
     @property
     def name(self) -> str:
@@ -150,6 +157,10 @@ class _Described:
     @property
     def thresholds(self) -> Mapping[str, float]:
         return self._manifest.thresholds
+
+    @property
+    def learnt(self) -> Learnt | None:
+        return self._learnt
 
     def _check(self, images: NDArray[np.uint8]) -> None:
         expected = (self.image_size, self.image_size, 3)

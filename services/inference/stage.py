@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from services.model.learnt import Learnt, photo_digest
 from services.model.manifest import ModelError
 from services.model.preprocessing import to_array
 from services.shared import telemetry
@@ -25,16 +26,20 @@ from services.shared.events import (
     BatchAugmented,
     BatchClassified,
     BatchStaged,
+    Declared,
     Event,
+    Filters,
     Handlers,
     Image,
     ImageClassified,
     ImageUploaded,
     Label,
     Prediction,
+    Product,
 )
 from services.shared.images import MAX_BYTES, decode
-from services.shared.jobs import Cancellation, ndjson, photos_of, read_manifest
+from services.shared.jobs import Cancellation, ndjson, photos_of, read_manifest, read_products
+from services.shared.labels import Vocabulary
 from services.shared.layout import JobLayout, digest, is_litter
 from services.shared.parallel import in_parallel
 from services.shared.ports import Clock, Objects
@@ -75,8 +80,18 @@ class Model(Protocol):
         ...
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        """Finds the labels by what a catalogue calls them."""
+        ...
+
+    @property
     def thresholds(self) -> Mapping[str, float]:
         """Head -> the probability under which the model abstains; a head without one always answers."""
+        ...
+
+    @property
+    def learnt(self) -> Learnt | None:
+        """The photos that it was trained on; None where that is not known."""
         ...
 
     @property
@@ -122,7 +137,7 @@ def classify_batch(event: BatchStaged | BatchAugmented, ports: Ports) -> list[Ev
     layout = JobLayout(ports.bucket, event.job_id)
     uri = layout.predictions(event.batch)
     if not ports.objects.exists(uri):
-        rows = _classify_images(event.images, layout, ports)
+        rows = _classify_images(event, layout, ports)
         ports.objects.create(uri, ndjson(rows), "application/x-ndjson")
         _count(rows)
     return [BatchClassified(job_id=event.job_id, batch=event.batch)]
@@ -150,7 +165,9 @@ def classify_upload(event: ImageUploaded, ports: Ports) -> list[Event]:
     return [ImageClassified(prediction=prediction)]
 
 
-def _classify_images(images: Sequence[Image], layout: JobLayout, ports: Ports) -> list[Prediction]:
+def _classify_images(
+    event: BatchStaged | BatchAugmented, layout: JobLayout, ports: Ports
+) -> list[Prediction]:
     manifest = read_manifest(ports.objects, layout)
     pinned = manifest.model_version
     try:
@@ -158,20 +175,32 @@ def _classify_images(images: Sequence[Image], layout: JobLayout, ports: Ports) -
     except ModelError as error:
         raise Reject(f"model_version: the job is pinned to {pinned!r}: {error}") from error
     photos = photos_of(ports.bucket, manifest.job_id, manifest.request)
+    # Each job has its products under its own prefix, also those of photos that another one prepared.
+    products = {each.image_id: each for each in read_products(ports.objects, layout, event.batch)}
     cancelled = Cancellation(ports.objects, layout)
     rows = in_parallel(
-        lambda image: None if cancelled else _classify_image(image, manifest.job_id, photos, model, ports),
-        images,
+        lambda image: (
+            None if cancelled else _classify_image(image, manifest.job_id, photos, products, model, ports)
+        ),
+        event.images,
     )
     return [row for row in rows if row]
 
 
-def _classify_image(image: Image, job_id: str, photos: JobLayout, model: Model, ports: Ports) -> Prediction:
+def _classify_image(
+    image: Image,
+    job_id: str,
+    photos: JobLayout,
+    products: Mapping[int, Product],
+    model: Model,
+    ports: Ports,
+) -> Prediction:
     return _classify(
         photos.image(image.image_id, image.variant),
         model,
         ports,
         error=image.error,
+        product=products.get(image.image_id),
         prediction_id=digest(job_id, image.image_id, image.variant),
         job_id=job_id,
         image_id=image.image_id,
@@ -190,10 +219,13 @@ def _classify(
     variant: str = "original",
     generation: int | None = None,
     error: ImageErrorCode | None = None,
+    product: Product | None = None,
 ) -> Prediction:
     started = monotonic()
     heads: tuple[Label, ...] = ()
+    declared: tuple[Declared, ...] = ()
     unfamiliar: bool | None = None
+    learnt: bool | None = None
     if error is None:
         try:
             stored = ports.objects.read(uri, generation=generation, max_bytes=MAX_BYTES)
@@ -201,6 +233,10 @@ def _classify(
             pixels = to_array(decode(stored.data, about=model.image_size), model.image_size)
             answer = model.predict(pixels)
             heads, unfamiliar = _labels(answer.probabilities, model.labels), answer.unfamiliar
+            declared = _declared(product, answer.probabilities, model)
+            # A variant has bytes of its own, which no model was trained on.
+            if model.learnt is not None and variant == "original":
+                learnt = photo_digest(stored.data) in model.learnt
         except ObjectNotFoundError:
             error = "photo-missing"
         except ObjectTooLargeError:
@@ -229,6 +265,8 @@ def _classify(
         error=error,
         predicted_at=ports.clock(),
         latency_ms=round(1000 * (monotonic() - started), 3),
+        declared=declared,
+        learnt=learnt,
     )
 
 
@@ -248,6 +286,27 @@ def _labels(
         for head, values in probabilities.items()
         for rank, best in enumerate(np.argsort(-values)[:TOP], start=1)
     )
+
+
+def _declared(
+    product: Product | None, probabilities: Mapping[str, NDArray[np.float32]], model: Model
+) -> tuple[Declared, ...]:
+    """What the catalogue declares of each head, and how likely the model finds it."""
+    values = {} if product is None else product.model_dump(include=set(Filters.COLUMNS))
+    return tuple(
+        _found(head, label, probabilities[head], model)
+        for head in probabilities
+        if (label := values.get(head)) is not None
+    )
+
+
+def _found(head: str, label: str, probabilities: NDArray[np.float32], model: Model) -> Declared:
+    place = model.vocabulary.find(head, label)
+    if place is None:
+        return Declared(head=head, label=label)
+    # Significant digits: photos are ranked by these, and the smallest ones come first.
+    probability = float(f"{probabilities[place]:.6g}")
+    return Declared(head=head, label=label, known=model.labels[head][place], probability=probability)
 
 
 HANDLERS: Handlers = {

@@ -84,7 +84,11 @@ def provision_dataset(project: str, dataset: str) -> None:
         table.clustering_fields = layout["cluster_by"]
         if "partition_by" in layout:
             table.time_partitioning = bigquery.TimePartitioning(field=layout["partition_by"])
-        client.create_table(table, exists_ok=True)
+        try:
+            client.create_table(table)
+        except Conflict:
+            # One of an earlier release: columns that have come since are added.
+            client.update_table(table, ["schema"])
     for path in sorted((SCHEMAS / "views").glob("*.sql")):
         view = bigquery.Table(f"{project}.{dataset}.{path.stem}")
         view.view_query = view_query(path, project, dataset)

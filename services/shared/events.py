@@ -426,6 +426,15 @@ class Label(_Strict):
     probability: Annotated[float, Field(ge=0, le=1)]
 
 
+class Declared(_Strict):
+    """What the catalogue declared of one attribute when the photo was classified, and how likely that is."""
+
+    head: str
+    label: str  # as the catalogue has it
+    known: str | None = None  # the model's label that it is, as services/shared/labels.py compares them
+    probability: Annotated[float, Field(ge=0, le=1)] | None = None  # of `known`
+
+
 class Prediction(_Strict):
     """A row of the table `predictions`: what the model says of one photo, or why it says nothing."""
 
@@ -445,6 +454,12 @@ class Prediction(_Strict):
     error: ImageErrorCode | None = None
     predicted_at: AwareDatetime
     latency_ms: float | None = None
+    # A product's attributes that the model has a head for. An uploaded photo has none: no catalogue is at
+    # hand; nor has a photo that cannot be used.
+    declared: tuple[Declared, ...] = ()
+    # Whether this version was trained on this very photo, so that its answer is no independent opinion; None
+    # where that is not known, and of variants.
+    learnt: bool | None = None
 
 
 class ImageClassified(Event):

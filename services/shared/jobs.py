@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.shared.errors import ImageErrorCode, ObjectNotFoundError, UnsuitableJobError
-from services.shared.events import ClassificationRequested, JobCompleted, JobId, Prediction
+from services.shared.events import ClassificationRequested, JobCompleted, JobId, Prediction, Product
 from services.shared.layout import JobLayout
 from services.shared.ports import Objects
 
@@ -134,6 +134,17 @@ def check_origin(objects: Objects, bucket: str, request: ClassificationRequested
             reason = f'classify: "{request.classify}" needs variants, and job {job_id!r} made none'
         if reason:
             raise UnsuitableJobError(reason, job_id, "unsuitable")
+
+
+def read_products(objects: Objects, layout: JobLayout, batch: int) -> list[Product]:
+    """The products of a batch, as the catalogue had them when the job selected them.
+
+    Raises:
+        ObjectNotFoundError: it is not staged yet.
+
+    """
+    lines = objects.read(layout.metadata(batch)).data.splitlines()
+    return [Product.model_validate_json(line) for line in lines]
 
 
 def read_predictions(objects: Objects, layout: JobLayout, batch: int) -> list[Prediction]:

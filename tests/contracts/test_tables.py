@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from services.client.review import HumanLabel
 from services.local.provision import view_query
 from services.recording import stage as recording
-from services.shared.events import JobCompleted, Label, MessageRejected, Prediction, Product
+from services.shared.events import Declared, JobCompleted, Label, MessageRejected, Prediction, Product
 from services.shared.memory import MemoryObjects, MemoryWarehouse
 from services.shared.wiring import SCHEMAS
 from tests.contracts.shapes import Shape, shapes
@@ -53,11 +53,22 @@ def test_a_table_has_the_columns_of_its_model(table: str, model: type[BaseModel]
     assert stored == [column_of(name, shape) for name, shape in shapes(model).items()]
 
 
-def test_the_heads_of_a_prediction_are_labels() -> None:
-    (heads,) = [column for column in columns("predictions") if column["type"] == "RECORD"]
-    stored = [without(column, "description") for column in heads["fields"]]
-    assert heads["name"] == "heads"
-    assert stored == [column_of(name, shape) for name, shape in shapes(Label).items()]
+def test_the_records_of_a_prediction_have_the_fields_of_their_models() -> None:
+    nested = {column["name"]: column for column in columns("predictions") if column["type"] == "RECORD"}
+    models: dict[str, type[BaseModel]] = {"heads": Label, "declared": Declared}
+    assert nested.keys() == models.keys()
+    for name, model in models.items():
+        stored = [without(column, "description") for column in nested[name]["fields"]]
+        assert stored == [column_of(field, shape) for field, shape in shapes(model).items()]
+
+
+def test_what_came_to_a_table_later_stands_at_its_end_and_may_be_missing() -> None:
+    """Terraform and the local cloud add columns to a table that has rows: BigQuery takes no others."""
+    later = columns("predictions")[-2:]
+    assert [(column["name"], column["mode"]) for column in later] == [
+        ("declared", "REPEATED"),
+        ("learnt", "NULLABLE"),
+    ]
 
 
 def recorded(**attributes: str) -> dict[str, Any]:

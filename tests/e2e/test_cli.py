@@ -166,27 +166,34 @@ def test_results_as_json_have_each_photo_once_and_the_disagreements_first(
         asked = {int(line.split(",")[0]) for line in styles if line.split(",")[1] in ("Women", "Girls")}
     assert sorted(row["image_id"] for row in rows) == sorted(asked)
 
-    # The rule, from the rows alone.
-    known = {(label["head"], label["label"]) for row in rows for label in row["heads"]}
+    # The rule, from the catalogue and what the model knows.
+    known = load_manifest(DEFAULT_DIRECTORY).heads
     expected = {}
     for row in rows:
-        best = {label["head"]: label for label in row["heads"] if label["rank"] == 1}
+        best = {label["head"]: label["label"] for label in row["heads"] if label["rank"] == 1}
+        likely = {each["head"]: each["probability"] for each in row["declared_labels"]}
         against = [
-            (label["probability"], head)
+            (likely[head], head)
             for head, label in best.items()
-            if not row["unfamiliar"] and head not in row["abstained"]
-            if (head, row["declared"][head]) in known and row["declared"][head] != label["label"]
+            if row["declared"][head] in known[head] and row["declared"][head] != label
         ]
         if against:
-            expected[row["image_id"]] = sorted(against, reverse=True)
+            expected[row["image_id"]] = sorted(against)
     assert len(expected) > 3
+    unsure = {
+        row["image_id"]
+        for row in rows
+        if all(row["unfamiliar"] or head in row["abstained"] for _, head in expected.get(row["image_id"], ()))
+    }
+    assert expected.keys() & unsure
+    assert expected.keys() - unsure
     found = {row["image_id"]: row["disagreements"] for row in rows if row["disagreements"]}
     assert {image_id: sorted(heads) for image_id, heads in found.items()} == {
         image_id: sorted(head for _, head in against) for image_id, against in expected.items()
     }
     assert [row["image_id"] for row in rows[: len(expected)]] == list(found)
     ranked = [expected[image_id][0][0] for image_id in found]
-    assert ranked == sorted(ranked, reverse=True)
+    assert ranked == sorted(ranked)
 
     errors = [row["error"] for row in rows if row["error"]]
     assert "photo-missing" in errors
@@ -198,6 +205,7 @@ def test_results_as_json_have_each_photo_once_and_the_disagreements_first(
         "predictions": len(rows) - len(errors),
         "errors": {code: errors.count(code) for code in errors},
         "disagreements": len(expected),
+        "unsure": len(expected.keys() & unsure),
         "heads": ["article_type", "base_colour"],
     }
 
@@ -217,6 +225,12 @@ def test_the_pipeline_says_what_the_evaluation_measured(vitrine: CommandLine, de
             best = (-expected).argsort()[: len(said)]
             assert [each["label"] for each in said] == [labels[index] for index in best]
             assert [each["probability"] for each in said] == pytest.approx(expected[best].tolist(), abs=1e-5)
+            for each in row["declared_labels"]:
+                if each["head"] == head and each["known"] is not None:
+                    assert each["label"] == each["known"] == row["declared"][head]
+                    likely = expected[labels.index(each["known"])]
+                    assert each["probability"] == pytest.approx(float(likely), rel=1e-3, abs=1e-9)
+    assert any(each["known"] for row in rows for each in row["declared_labels"])
     unfamiliar = familiarity.distance(measured[EMBEDDING]) > familiarity.threshold
     assert [row["unfamiliar"] for row in rows] == unfamiliar.tolist()
 
@@ -235,6 +249,11 @@ def test_what_is_judged_is_not_asked_again_and_is_a_truth_to_measure_against(
     assert {(each["image_id"], each["declared"], each["label"]) for each in asked} & wrong
     surest, second, *rest = asked
     assert str(surest["image_id"]) in vitrine(*doubts)
+    likely = [each["declared_probability"] for each in asked]
+    assert likely == sorted(likely)
+    parts = [vitrine.json(*doubts, option) for option in ("--unsure", "--no-unsure")]
+    assert [each for each in asked if each["unsure"]] == parts[0]
+    assert [each for each in asked if not each["unsure"]] == parts[1]
 
     judged = ("--by", "ada@example.com")
     on_first = (demo_job, str(surest["image_id"]), "base_colour")
@@ -267,6 +286,10 @@ def test_results_as_csv_as_a_table_and_as_a_page_say_the_same(
         "" if row["error"] else str(row["unfamiliar"]) for row in rows
     ]
     assert any(row["abstained"] for row in rows)
+    for line, row in zip(lines, rows, strict=True):
+        for each in row["declared_labels"]:
+            written = line[f"declared_{each['head']}_probability"]
+            assert written == ("" if each["probability"] is None else str(each["probability"]))
     assert [line["declared_article_type"] for line in lines] == [
         row["declared"]["article_type"] or "" for row in rows
     ]

@@ -605,6 +605,16 @@ def prediction(number: int, **columns: Any) -> dict[str, Any]:
         "error": None,
         "predicted_at": NOON,
         "latency_ms": 1.5,
+        "declared": [
+            {
+                "head": "article_type",
+                "label": "TOPS\N{NO-BREAK SPACE}",
+                "known": "Tops",
+                "probability": 0.125,
+            },
+            {"head": "base_colour", "label": "Petrol", "known": None, "probability": None},
+        ],
+        "learnt": True,
     } | columns
 
 
@@ -619,6 +629,8 @@ FAILED: dict[str, Any] = {
     "latency_ms": None,
     "model": None,
     "model_version": None,
+    "declared": [],
+    "learnt": None,
 }
 
 
@@ -654,6 +666,17 @@ def test_a_row_is_loaded_as_it_was_written(tables: World) -> None:
     tables.put("rows.ndjson", lines(*rows))
     tables.warehouse.load("predictions", f"gs://{tables.bucket}/rows.ndjson", unique("load"))
     assert by_id(tables.rows("predictions")) == rows
+
+
+def test_a_row_of_an_earlier_release_is_loaded_too(tables: World) -> None:
+    row = prediction(1)
+    earlier = {name: value for name, value in row.items() if name not in ("declared", "learnt")}
+    tables.put("rows.ndjson", lines(earlier, prediction(2)))
+    tables.warehouse.load("predictions", f"gs://{tables.bucket}/rows.ndjson", unique("load"))
+    first, second = by_id(tables.rows("predictions"))
+    assert {name: first[name] for name in earlier} == earlier
+    assert (first.get("declared") or [], first.get("learnt")) == ([], None)
+    assert second == prediction(2)
 
 
 def test_a_star_loads_all_files_under_a_prefix_and_no_others(tables: World) -> None:

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from services.inference.models import RegistryModels
 from services.inference.predictors import (
     DEFAULT_DIRECTORY,
     LiteRTPredictor,
@@ -20,10 +21,13 @@ from services.inference.predictors import (
     load_predictor,
 )
 from services.model.familiarity import FAMILIARITY_FILE
-from services.model.manifest import ModelError, load_manifest, save_manifest
+from services.model.learnt import LEARNT_FILE, Learnt, photo_digest
+from services.model.manifest import ModelError, digests, load_manifest, save_manifest
 from services.model.preprocessing import to_array
+from services.model.registry import Registry
 from services.shared.errors import ImageError
 from services.shared.images import decode
+from services.shared.memory import MemoryObjects
 from services.training import fashion_mnist
 from services.training.demo import HEADS, JPEG_QUALITY, jpeg
 from services.training.demo_catalogue import DEMO, FIRST_ID
@@ -230,6 +234,26 @@ def test_a_model_without_embeddings_of_its_training_photos_cannot_tell(tmp_path:
 
     size = manifest.image_size
     assert load_predictor(directory).predict(np.zeros((1, size, size, 3), np.uint8)).unfamiliar is None
+
+
+def test_a_published_version_knows_the_photos_that_it_was_trained_on(tmp_path: Path) -> None:
+    directory = shutil.copytree(DEFAULT_DIRECTORY, tmp_path / "model")
+    Learnt.of([photo_digest(b"a photo")]).save(directory / LEARNT_FILE)
+    manifest = load_manifest(directory)
+    files = manifest.files | digests(directory, [LEARNT_FILE])
+    save_manifest(directory, manifest.model_copy(update={"files": files, "version": "learnt"}))
+    objects = MemoryObjects()
+    Registry(objects, "bucket", manifest.name).publish(directory)
+
+    models = RegistryModels(objects, "bucket", DEFAULT_DIRECTORY, load_predictor, workers=1)
+    learnt = models.pinned("learnt").learnt
+    assert learnt is not None
+    assert photo_digest(b"a photo") in learnt
+    assert photo_digest(b"another") not in learnt
+    # One that does not say.
+    assert models.pinned(manifest.version).learnt is None
+    place = models.pinned("learnt").vocabulary.find("article_type", " tshirts")
+    assert manifest.heads["article_type"][place or 0] == "Tshirts"
 
 
 def _accuracy(answers: Mapping[str, NDArray[np.float32]], classes: NDArray[np.uint8]) -> float:

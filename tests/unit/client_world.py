@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -23,7 +23,7 @@ from services.client.ports import (
 )
 from services.client.queries import RECENT_DAYS
 from services.client.review import BINS, Against, Cell, HumanLabel, Quality, assess
-from services.shared.events import Filters, Label, Prediction, Product
+from services.shared.events import Declared, Filters, Label, Prediction, Product
 from services.shared.layout import digest
 from services.shared.memory import MemoryObjects
 from services.shared.ports import Stored
@@ -91,23 +91,34 @@ class PipelineTables:
         return sum(1 for _ in self.results(job_id, None, where=where))
 
     def disagreements(
-        self, job_id: str | None, *, head: str | None = None, limit: int, offset: int = 0
+        self,
+        job_id: str | None,
+        *,
+        head: str | None = None,
+        unsure: bool | None = None,
+        limit: int,
+        offset: int = 0,
     ) -> list[Disagreement]:
         judged = {(label.image_id, label.head) for label in self._labels()}
         rows = self._results(job_id) if job_id is not None else self._newest()
         found = [
-            Disagreement(row.prediction, row.declared, name, best.label, declared, best.probability)
+            _disagreement(row, name)
             for row in rows
             for name in row.disagreements
-            if head in (None, name) and (row.prediction.image_id, name) not in judged
-            if (best := row.labels(name)[0]) and row.declared and (declared := row.declared_label(name))
+            if head in (None, name) and unsure in (None, row.unsure(name))
+            if row.declared and (row.prediction.image_id, name) not in judged
         ]
-        found.sort(key=lambda each: (-each.probability, each.prediction.image_id or 0, each.head))
+        found.sort(
+            key=lambda each: (
+                *(each.declared_probability, -each.probability),
+                *(each.prediction.image_id or 0, each.head),
+            )
+        )
         return found[offset : offset + limit]
 
     def quality(self, job_id: str, head: str, against: Against) -> Quality:
         rows = self._results(job_id)
-        known = {label.label for row in rows for label in row.prediction.heads if label.head == head}
+        given = labels_given([row.prediction for row in rows])
         said = {label.image_id: label.label for label in self._labels() if label.head == head}
         cells, left_out = [], 0
         for row in rows:
@@ -119,15 +130,16 @@ class PipelineTables:
                 if prediction.image_id not in said:
                     continue
                 truth = said[prediction.image_id]
-            elif (truth := row.declared_label(head)) is None:
+            elif row.declared_label(head) is None:
                 continue
-            if truth is None or (against == "catalogue" and truth not in known):
+            else:
+                truth = known_label(row, head, given)
+            if truth is None:
                 left_out += 1
                 continue
             best = ranked[0]
-            answered = head not in prediction.abstained and not prediction.unfamiliar
             place = min(int(best.probability * BINS), BINS - 1)
-            cells.append(Cell(truth, best.label, place, answered, 1, best.probability))
+            cells.append(Cell(truth, best.label, place, not row.unsure(head), 1, best.probability))
         return assess(job_id, head, against, cells, left_out)
 
     def labels(self, job_id: str | None, limit: int | None) -> list[HumanLabel]:
@@ -138,7 +150,7 @@ class PipelineTables:
         self._pipeline.warehouse.append("labels", [label.model_dump()])
 
     def prediction(self, prediction_id: str) -> Prediction | None:
-        uploaded = (each for each in self._predictions() if each.job_id is None)
+        uploaded = (each for each in self.predictions() if each.job_id is None)
         found = (each for each in uploaded if each.prediction_id == prediction_id)
         return next(found, None)
 
@@ -176,7 +188,7 @@ class PipelineTables:
         since = datetime.now(UTC) - timedelta(days=RECENT_DAYS)
         recent = [
             each
-            for each in self._predictions()
+            for each in self.predictions()
             if each.image_id is not None and each.variant == "original"
             if each.error is None and each.predicted_at > since
         ]
@@ -186,37 +198,92 @@ class PipelineTables:
     def _results(self, job_id: str) -> list[Result]:
         if self._given:
             return list(self._given)
-        return self._compared([each for each in self._predictions() if each.job_id == job_id])
+        return self._compared([each for each in self.predictions() if each.job_id == job_id])
 
-    def _predictions(self) -> list[Prediction]:
+    def predictions(self) -> list[Prediction]:
+        """All rows."""
         return [_prediction(row) for row in self._pipeline.warehouse.tables.get("predictions", [])]
 
     def _compared(self, predictions: Sequence[Prediction]) -> list[Result]:
         declared = {
             product.image_id: product for product in self._pipeline.catalogue.products
         } | self.products
-        known = {(label.head, label.label) for each in predictions for label in each.heads}
+        given = labels_given(predictions)
         results = [
             with_disagreements(
-                Result(each, None if each.image_id is None else declared.get(each.image_id), ()), known
+                Result(each, None if each.image_id is None else declared.get(each.image_id), ()), given
             )
             for each in predictions
         ]
         return sorted(results, key=_place)
 
 
-def with_disagreements(row: Result, known: set[tuple[str, str]]) -> Result:
-    """A result with the heads that disagree; `known` are the (head, label) pairs that the model has."""
-    prediction = row.prediction
-    if prediction.variant != "original" or prediction.unfamiliar:
+type Given = Set[tuple[str | None, str, str]]
+"""Labels that versions are known to have: (version, head, label)."""
+
+
+def labels_given(predictions: Sequence[Prediction]) -> Given:
+    """What rows that carry nothing of their own are asked for."""
+    return {(each.model_version, label.head, label.label) for each in predictions for label in each.heads}
+
+
+def known_label(row: Result, head: str, given: Given) -> str | None:
+    """The label of the model that the catalogue declares today, as far as the row tells."""
+    prediction, today = row.prediction, row.declared_label(head)
+    if today is None:
+        return None
+    if (record := _record(row, head)) and record.known:
+        return record.known
+    if any(label.label == today for label in row.labels(head)):
+        return today
+    known = not prediction.declared and (prediction.model_version, head, today) in given
+    return today if known else None
+
+
+def declared_probability(row: Result, head: str) -> float:
+    """How likely the model finds what the catalogue declares today, at most."""
+    record, kept = _record(row, head), row.labels(head)
+    if record and record.probability is not None:
+        return record.probability
+    probabilities = [label.probability for label in kept]
+    bound = max(0.0, min(*probabilities, 1 - sum(probabilities)))
+    today = row.declared_label(head)
+    return next((label.probability for label in kept if label.label == today), bound)
+
+
+def _record(row: Result, head: str) -> Declared | None:
+    """What the row says of what the catalogue declares today."""
+    today = row.declared_label(head)
+    records = (record for record in row.prediction.declared if record.head == head)
+    return next((record for record in records if today in (record.label, record.known)), None)
+
+
+def with_disagreements(row: Result, given: Given) -> Result:
+    """A result with the heads that disagree."""
+    if row.prediction.variant != "original":
         return row
     doubts = [
         best
-        for best in sorted(prediction.heads, key=lambda label: -label.probability)
-        if best.rank == 1 and best.head not in prediction.abstained
-        if best.label != row.declared_label(best.head) and (best.head, row.declared_label(best.head)) in known
+        for best in row.prediction.heads
+        if best.rank == 1 and known_label(row, best.head, given) not in (None, best.label)
     ]
+    doubts.sort(key=lambda best: (declared_probability(row, best.head), -best.probability, best.head))
     return replace(row, disagreements=tuple(best.head for best in doubts))
+
+
+def _disagreement(row: Result, head: str) -> Disagreement:
+    best, declared_label = row.labels(head)[0], row.declared_label(head)
+    assert row.declared
+    assert declared_label is not None
+    return Disagreement(
+        prediction=row.prediction,
+        declared=row.declared,
+        head=head,
+        label=best.label,
+        declared_label=declared_label,
+        probability=best.probability,
+        declared_probability=declared_probability(row, head),
+    )
 
 
 def matches(row: Result, where: ResultFilter) -> bool:
@@ -242,10 +309,10 @@ def matches(row: Result, where: ResultFilter) -> bool:
 
 
 def _place(row: Result) -> tuple[Any, ...]:
-    prediction = row.prediction
+    prediction, doubts = row.prediction, row.disagreements
     return (
-        -row.confidence,
-        not row.disagreements,
+        min((declared_probability(row, head) for head in doubts), default=2.0),
+        -max((row.labels(head)[0].probability for head in doubts), default=0.0),
         prediction.error is None,
         prediction.image_id or 0,
         prediction.variant,
@@ -275,8 +342,15 @@ def result(
     disagreements: Sequence[str] = (),
     variant: str = "original",
     error: str | None = None,
+    abstained: Sequence[str] = (),
+    unfamiliar: bool | None = None,
+    carried: Sequence[Declared] = (),
+    learnt: bool | None = None,
 ) -> Result:
-    """A result; `labels` are (label, probability) pairs of each head, best first."""
+    """A result; `labels` are (label, probability) pairs of each head, best first.
+
+    `declared` is what the catalogue says today, `carried` what the row itself says of it.
+    """
     document = {
         "prediction_id": f"{image_id}-{variant}",
         "job_id": "job-1",
@@ -288,6 +362,10 @@ def result(
         "heads": (),
         "error": error,
         "predicted_at": NOW,
+        "abstained": tuple(abstained),
+        "unfamiliar": unfamiliar,
+        "declared": tuple(carried),
+        "learnt": learnt,
     }
     heads = tuple(
         Label(head=head, rank=rank, label=label, probability=probability)
@@ -305,5 +383,6 @@ def tally(results: Sequence[Result]) -> Tally:
         predictions=len(results) - len(errors),
         errors={code: errors.count(code) for code in dict.fromkeys(errors)},
         disagreements=sum(bool(row.disagreements) for row in results),
+        unsure=sum(bool(row.disagreements) and all(map(row.unsure, row.disagreements)) for row in results),
         heads=tuple(sorted({label.head for row in results for label in row.prediction.heads})),
     )

@@ -14,11 +14,13 @@ from services.augmentation import stage as augmentation
 from services.inference import stage as inference
 from services.inference.stage import Answer
 from services.local.pubsub.filters import compile_filter
+from services.model.learnt import Learnt
 from services.model.manifest import ModelError
 from services.recording import stage as recording
 from services.selection import stage as selection
 from services.shared import endpoint
 from services.shared.events import Message, Product
+from services.shared.labels import Vocabulary
 from services.shared.memory import MemoryCatalogue, MemoryObjects, MemoryPublisher, MemoryWarehouse
 from services.shared.wiring import load_wiring
 from services.staging import stage as staging
@@ -39,10 +41,12 @@ class FreeModel:
     name = "free"
     image_size = 4
     labels: Mapping[str, tuple[str, ...]] = {"article_type": ("Light", "Dark", "Neither")}
+    vocabulary = Vocabulary(labels)
     thresholds: Mapping[str, float] = {"article_type": 0.5}
 
-    def __init__(self, version: str = "1") -> None:
+    def __init__(self, version: str = "1", learnt: Learnt | None = None) -> None:
         self.version = version
+        self.learnt = learnt
 
     def predict(self, image: NDArray[np.uint8]) -> Answer:
         light = float(image.mean()) / 255
@@ -57,14 +61,15 @@ class FreeModels:
     def __init__(self) -> None:
         self.production = "1"
         self.refused: set[str] = set()
+        self.learnt: dict[str, Learnt] = {}  # by version
 
     def pinned(self, version: str) -> FreeModel:
         if version in self.refused:
             raise ModelError(f"{version} is corrupt")
-        return FreeModel(version)
+        return FreeModel(version, self.learnt.get(version))
 
     def current(self) -> FreeModel:
-        return FreeModel(self.production)
+        return self.pinned(self.production)
 
 
 def clock() -> datetime:

@@ -24,6 +24,7 @@ class GatedPredictor:
     image_size = 2
     labels: Mapping[str, Sequence[str]] = {"number": ("it",), "twice": ("it", "its double")}
     thresholds: Mapping[str, float] = {}
+    learnt = None
 
     def __init__(self, max_batch: int) -> None:
         self.max_batch = max_batch

@@ -26,7 +26,7 @@ from services.client.notebook import (
 )
 from services.client.ports import Disagreement
 from services.client.review import Cell, assess
-from services.shared.events import Product
+from services.shared.events import Declared, Product
 from services.shared.layout import photo_uri
 from tests.unit.client_world import World, result
 from tests.unit.memory_pipeline import BUCKET
@@ -175,6 +175,8 @@ def test_results_become_a_row_each_with_a_column_for_each_head() -> None:
                 {"article_type": [("Shirts", 0.9), ("Tshirts", 0.1)], "base_colour": [("Red", 0.7)]},
                 declared=SHIRT,
                 disagreements=["article_type"],
+                carried=[Declared(head="article_type", label="Tshirts", known="Tshirts", probability=0.1)],
+                learnt=True,
             ),
             result(2, error="photo-missing"),
         ]
@@ -185,25 +187,31 @@ def test_results_become_a_row_each_with_a_column_for_each_head() -> None:
         "article_type",
         "article_type_probability",
         "article_type_declared",
+        "article_type_declared_probability",
         "base_colour",
         "base_colour_probability",
         "base_colour_declared",
+        "base_colour_declared_probability",
         "disagreements",
         "abstained",
         "unfamiliar",
+        "learnt",
         "error",
         "image_uri",
     ]
     assert frame.article_type_probability[0] == 0.9
     assert frame.article_type_declared[0] == "Tshirts"
+    assert frame.article_type_declared_probability[0] == 0.1
+    assert pd.isna(frame.base_colour_declared_probability[0])
+    assert frame.learnt[0]
     assert list(frame.disagreements) == ["article_type", ""]
     assert pd.isna(frame.article_type[1])
     assert frame.error[1] == "photo-missing"
 
 
 def test_disagreements_become_a_row_each() -> None:
-    prediction = result(1, {"article_type": [("Shirts", 0.9)]}).prediction
-    doubts = [Disagreement(prediction, SHIRT, "article_type", "Shirts", "Tshirts", 0.9)]
+    prediction = result(1, {"article_type": [("Shirts", 0.9)]}, abstained=["article_type"]).prediction
+    doubts = [Disagreement(prediction, SHIRT, "article_type", "Shirts", "Tshirts", 0.9, 0.02)]
     assert disagreements_frame(doubts).to_dict("records") == [
         {
             "job_id": "job-1",
@@ -212,6 +220,9 @@ def test_disagreements_become_a_row_each() -> None:
             "label": "Shirts",
             "probability": 0.9,
             "declared": "Tshirts",
+            "declared_probability": 0.02,
+            "unsure": True,
+            "learnt": None,
             "name": "Plain shirt",
         }
     ]

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.client import report
 from services.client.client import JobResults, parse_request
 from services.client.ports import Result
-from services.client.report import MEANINGS, percent, render
+from services.client.report import LEARNT, MEANINGS, percent, render
 from services.shared.errors import ImageErrorCode
-from services.shared.events import JobCompleted, Product
+from services.shared.events import Declared, JobCompleted, Product
 from services.shared.jobs import Manifest
 from services.shared.memory import MemoryObjects
 from tests.unit.client_world import NOW, OwnedObjects, result, tally
@@ -101,16 +102,31 @@ def test_a_disagreement_shows_both_sides_and_how_sure_the_model_is() -> None:
     assert len(shown.all("li", "card")) == 1
 
 
-def test_disagreements_that_the_model_is_unsure_of_are_folded_away() -> None:
+def test_a_disagreement_that_the_model_is_unsure_of_says_so_in_its_place() -> None:
     _, shown = page(
         [
-            result(1, SURE, declared=TIE, disagreements=["article_type"]),
-            result(2, UNSURE, declared=TIE, disagreements=["article_type"]),
+            result(1, UNSURE, declared=TIE, disagreements=["article_type"], abstained=["article_type"]),
+            result(2, SURE, declared=TIE, disagreements=["article_type"]),
+            result(3, SURE, declared=TIE, disagreements=["article_type"], unfamiliar=True),
         ]
     )
-    assert "1 more, where the model itself is less than 50 % sure" in shown.text
-    assert len(shown.all("details")) == 1
-    assert len(shown.all("li", "disagree")) == 2
+    assert "The model is unsure of 2 of these photos." in shown.text
+    assert shown.text.count(report.UNSURE) == 2
+    assert len(shown.all("li", "disagree")) == 3
+    assert not shown.all("details")
+    _, sure = page([result(2, SURE, declared=TIE, disagreements=["article_type"])])
+    assert "unsure" not in sure.text
+
+
+@pytest.mark.parametrize("learnt", [True, False, None])
+def test_a_disagreement_says_how_likely_the_declared_label_is_and_whether_the_photo_was_learnt(
+    learnt: bool | None,
+) -> None:
+    declared = Declared(head="article_type", label="Handbags", known="Handbags", probability=0.0004)
+    row = result(1, SURE, declared=TIE, disagreements=["article_type"], carried=[declared], learnt=learnt)
+    _, shown = page([row])
+    assert "Handbags: <1 %" in shown.text
+    assert (LEARNT in shown.text) == bool(learnt)
 
 
 def test_a_job_without_disagreements_says_so() -> None:
@@ -218,7 +234,10 @@ def test_whatever_a_product_is_called_stays_text(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("probability", "written"),
-    [(0.0, "0 %"), (0.456, "46 %"), (0.9949, "99 %"), (0.995, ">99 %"), (1.0, ">99 %")],
+    [
+        *((0.0, "0 %"), (1e-9, "<1 %"), (0.0049, "<1 %"), (0.005, "<1 %"), (0.0051, "1 %")),
+        *((0.456, "46 %"), (0.9949, "99 %"), (0.995, ">99 %"), (1.0, ">99 %")),
+    ],
 )
 def test_no_probability_is_called_certain(probability: float, written: str) -> None:
     assert percent(probability) == written

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from services.gateway import asyncapi, openapi
+from services.model.learnt import Learnt, photo_digest
 from services.shared.layout import photo_uri
 from tests.unit.gateway_shop import DARK, Shop, kind
 from tests.unit.memory_pipeline import BUCKET
@@ -450,6 +451,49 @@ def test_a_disagreement_is_judged_once_and_counts_for_the_quality(shop: Shop) ->
     assert reviewer.get("/v1/quality", params=question).json()["accuracy"] == pytest.approx(0.8)
     quality = reviewer.get("/v1/quality", params=question | {"against": "labels"}).json()
     assert (quality["photos"], quality["accuracy"]) == (1, 1.0)
+
+
+def test_a_disagreement_says_how_likely_the_declared_value_is_and_what_to_think_of_it(shop: Shop) -> None:
+    shop.bucket.put(photo_uri(BUCKET, 4), encoded(grey(120), "JPEG"), "image/jpeg")
+    shop.world.pipeline.models.learnt["1"] = Learnt.of([photo_digest(encoded(DARK, "JPEG"))])
+    job_id = shop.job()
+
+    def ask(**question: Any) -> list[Any]:
+        answer = shop.admin.get("/v1/disagreements", params={"job": job_id, **question})
+        assert answer.status_code == 200, answer.text
+        found: list[Any] = answer.json()["disagreements"]
+        return found
+
+    dark, grey_one = ask()
+    assert (dark["image_id"], dark["unsure"], dark["learnt"]) == (5, False, True)
+    assert dark["declared_probability"] == pytest.approx(0.9 * 15 / 255, rel=1e-5)
+    assert (grey_one["image_id"], grey_one["unsure"], grey_one["learnt"]) == (4, True, False)
+    assert grey_one["declared_probability"] == pytest.approx(0.9 * 120 / 255, rel=1e-5)
+    assert (ask(unsure=True), ask(unsure=False)) == ([grey_one], [dark])
+    first, *_ = shop.admin.get(f"/v1/jobs/{job_id}/results").json()["results"]
+    assert (first["image_id"], first["declared"]["article_type"], first["learnt"]) == (5, "Light", True)
+    assert first["declared_labels"] == [
+        {
+            "head": "article_type",
+            "label": "Light",
+            "known": "Light",
+            "probability": dark["declared_probability"],
+        }
+    ]
+
+
+def test_a_page_goes_on_with_the_same_question_only(shop: Shop) -> None:
+    shop.bucket.put(photo_uri(BUCKET, 4), encoded(DARK, "JPEG"), "image/jpeg")
+    job_id = shop.job()
+    question = {"job": job_id, "limit": 1}
+    page = shop.admin.get("/v1/disagreements", params=question | {"unsure": False}).json()
+    following = question | {"after": page["next"]}
+    second = shop.admin.get("/v1/disagreements", params=following | {"unsure": False}).json()
+    assert [page["disagreements"][0]["image_id"], second["disagreements"][0]["image_id"]] == [4, 5]
+    for other in ({}, {"unsure": True}):
+        assert (
+            kind(shop.admin.get("/v1/disagreements", params=following | other)) == "page-of-another-question"
+        )
 
 
 @pytest.mark.parametrize(

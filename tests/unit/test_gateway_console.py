@@ -13,6 +13,8 @@ import pytest
 from anyio import to_thread
 from fastapi.testclient import TestClient
 
+from services.client.report import LEARNT, UNSURE
+from services.model.learnt import Learnt, photo_digest
 from services.model.registry import Pointer
 from services.shared.events import Prediction, Product
 from services.shared.keys import Role
@@ -425,6 +427,37 @@ def test_a_correction_to_what_the_model_says_is_refused_beside_its_field(gateway
     (label,) = gateway.world.tables.labels("spring", 10)
     assert (label.label, label.predicted, label.judged_by) == ("Dusk", "Light", "key:admin")
     assert "Nothing to check" in person.get("/check?job=spring")
+
+
+def shown_to_check(page: str) -> list[int]:
+    return [int(number) for number in re.findall(r'<h3 id="t-[^"]*">Number ([0-9])</h3>', page)]
+
+
+def test_the_likeliest_mistakes_come_first_and_say_what_to_think_of_the_model(
+    gateway: Gateway, world: World
+) -> None:
+    world.objects.memory.put(photo_uri(BUCKET, 1), jpeg(120))
+    world.pipeline.models.learnt["1"] = Learnt.of([photo_digest(jpeg(120))])
+    person = Person(gateway, "reviewer")
+    Person(gateway, "operator").run()
+    page = person.get("/check?job=spring")
+    assert shown_to_check(page) == [3, 1]
+    first, second = page.split("<li id=")[1:]
+    assert re.search(r"<dd>Dark <small>4 %</small></dd>", first)
+    assert (UNSURE in first, LEARNT in first) == (False, False)
+    assert re.search(r"<dd>Light <small>42 %</small></dd>", second)
+    assert (UNSURE in second, LEARNT in second) == (True, True)
+    assert shown_to_check(person.get("/check?job=spring&unsure=no")) == [3]
+    page = person.get("/check?job=spring&unsure=yes")
+    assert shown_to_check(page) == [1]
+    assert '<option value="yes" selected>' in page
+    verdict = {"job_id": "spring", "image_id": "1", "head": "article_type", "verdict": "accepted"}
+    where = person.post("/check", verdict | {"job": "spring", "unsure_shown": "yes"})
+    assert where == "/check?job=spring&head=&unsure=yes&done=judged"
+    assert "Nothing to check" in person.get(where)
+    gallery = Person(gateway, "viewer").get("/jobs/spring?show=disagreements")
+    assert re.search(r"catalogue: Dark 4 %", gallery)
+    assert gallery.count(LEARNT) == 1
 
 
 def test_what_is_empty_says_what_to_do_next(gateway: Gateway) -> None:

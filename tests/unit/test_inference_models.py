@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from services.inference.models import HELD, LOOK_INTERVAL, RegistryModels
 from services.inference.predictors import Answers
+from services.model.learnt import Learnt
 from services.model.manifest import ModelError, load_manifest
 from services.model.registry import Registry, UnknownVersionError
 from services.shared.memory import MemoryObjects
@@ -37,6 +38,7 @@ class FilePredictor:
         self.name, self.version = manifest.name, manifest.version
         self.labels: Mapping[str, Sequence[str]] = manifest.heads
         self.thresholds = manifest.thresholds
+        self.learnt: Learnt | None = None
         self._file = directory / "model.tflite"
 
     def predict(self, images: NDArray[np.uint8]) -> Answers:

@@ -5,19 +5,26 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from services.inference.stage import Answer
+from services.model.learnt import Learnt, photo_digest
 from services.model.registry import Pointer
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import BATCH_IMAGES, Message, Product
 from services.shared.jobs import BatchTally, read_tally
 from services.shared.layout import JobLayout, photo_uri, recent_uri
-from tests.unit.memory_pipeline import BUCKET, MemoryPipeline, clock
+from services.shared.memory import MemoryObjects
+from services.shared.ports import Stored
+from tests.unit.memory_pipeline import BUCKET, FreeModel, FreeModels, MemoryPipeline, clock
 from tests.unit.photos import encoded, jpeg
 
 REQUESTED = "classification-requested"
@@ -334,6 +341,156 @@ def test_what_the_model_does_not_know_is_said_beside_its_answer() -> None:
         "gs://uploads/unsure.jpg": (["article_type"], False),
         "gs://uploads/red.png": ([], True),
     }
+
+
+class WatchedObjects:
+    """The bucket, and what was read from it."""
+
+    def __init__(self, objects: MemoryObjects) -> None:
+        self._objects = objects
+        self.read_uris: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    def read(self, uri: str, **options: Any) -> Stored:
+        self.read_uris.append(uri)
+        return self._objects.read(uri, **options)
+
+
+def declared_of(pipeline: MemoryPipeline, job_id: str = "job") -> dict[tuple[int, str], list[Any]]:
+    """What each row of a job carries of the catalogue."""
+    found = [row for row in rows(pipeline) if row["job_id"] == job_id]
+    return {(row["image_id"], row["variant"]): row["declared"] for row in found}
+
+
+DARK, LIGHT = 20, 235
+
+
+def stocked(*products: Product) -> MemoryPipeline:
+    """A shop whose photos are all dark."""
+    pipeline = MemoryPipeline(list(products))
+    for product in products:
+        pipeline.objects.put(photo_uri(BUCKET, product.image_id), jpeg(DARK))
+    return pipeline
+
+
+def test_a_row_carries_what_the_catalogue_declares_and_how_likely_the_model_finds_it() -> None:
+    pipeline = stocked(
+        Product(image_id=1, article_type="Light", base_colour="Red"),
+        Product(image_id=2, article_type=" DARK\N{NO-BREAK SPACE}"),
+        Product(image_id=3, article_type="Dusk"),
+        Product(image_id=4, base_colour="Red"),
+    )
+    ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify="both")
+    pipeline.run()
+    light, dark = 0.9 * DARK / 255, 0.9 * (1 - DARK / 255)
+
+    def record(label: str, known: str | None, probability: float | None) -> dict[str, Any]:
+        likely = None if probability is None else pytest.approx(probability, rel=1e-5)
+        return {"head": "article_type", "label": label, "known": known, "probability": likely}
+
+    # A column for which the model has no head is not carried.
+    carried = {
+        1: [record("Light", "Light", light)],
+        2: [record(" DARK\N{NO-BREAK SPACE}", "Dark", dark)],
+        3: [record("Dusk", None, None)],
+        4: [],
+    }
+    assert declared_of(pipeline) == {
+        (image_id, variant): records
+        for image_id, records in carried.items()
+        for variant in ("original", "augmented-0")
+    }
+
+
+def test_the_smallest_probabilities_differ_still() -> None:
+    pipeline = stocked(Product(image_id=1, article_type="Light"), Product(image_id=2, article_type="Light"))
+    for image_id in (1, 2):
+        pipeline.objects.put(photo_uri(BUCKET, image_id), encoded(Image.new("L", (8, 8), 0), "PNG"))
+
+    class Sure(FreeModel):
+        def predict(self, image: NDArray[np.uint8]) -> Answer:
+            return Answer({"article_type": np.array([3.25e-8, 1, 0], np.float32)})
+
+    class SureModels(FreeModels):
+        def pinned(self, version: str) -> FreeModel:
+            return Sure(version)
+
+    pipeline.ports["inference"] = replace(pipeline.ports["inference"], models=SureModels())
+    ask(pipeline)
+    pipeline.run()
+    assert [records[0]["probability"] for records in declared_of(pipeline).values()] == [3.25e-8] * 2
+
+
+def test_a_batchs_products_are_read_once_and_from_the_jobs_own_prefix() -> None:
+    pipeline = pipeline_of(300)
+    ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify="none")
+    pipeline.run()
+    watched = WatchedObjects(pipeline.objects)
+    pipeline.ports["inference"] = replace(pipeline.ports["inference"], objects=watched)
+    ask(pipeline, job_id="later", prepared_by="job", classify="both")
+    pipeline.run()
+    read = [uri for uri in watched.read_uris if "/images/" not in uri and "/augmented/" not in uri]
+    layout = JobLayout(BUCKET, "later")
+    assert sorted(read) == [layout.manifest, layout.manifest, layout.metadata(0), layout.metadata(1)]
+
+
+def test_jobs_that_follow_carry_what_their_own_selection_declares() -> None:
+    pipeline = stocked(Product(image_id=1, article_type="Light"), Product(image_id=2, article_type="Light"))
+    pipeline.objects.put(photo_uri(BUCKET, 2), b"no photo")
+    ask(pipeline)
+    pipeline.run()
+    pipeline.objects.put(photo_uri(BUCKET, 2), jpeg(DARK))
+    pipeline.catalogue.products = [Product(image_id=number, article_type="DARK") for number in (1, 2)]
+    ask(pipeline, job_id="again", retry_of="job")
+    ask(pipeline, job_id="later", prepared_by="job")
+    pipeline.run()
+
+    def carried(job_id: str) -> dict[int, list[str]]:
+        found = declared_of(pipeline, job_id)
+        return {image_id: [each["label"] for each in records] for (image_id, _), records in found.items()}
+
+    # What cannot be classified is held against nothing.
+    assert carried("job") == {1: ["Light"], 2: []}
+    assert carried("again") == {2: ["DARK"]}
+    # What was prepared is taken as it was, with the error that it had.
+    assert carried("later") == {1: ["Light"], 2: []}
+
+
+def test_a_row_says_whether_the_version_was_trained_on_its_photo() -> None:
+    pipeline = stocked(*(Product(image_id=number) for number in (1, 2, 3)))
+    pipeline.objects.put(photo_uri(BUCKET, 2), jpeg(LIGHT))
+    pipeline.objects.put(photo_uri(BUCKET, 3), b"no photo")
+    pipeline.models.learnt["1"] = Learnt.of([photo_digest(jpeg(LIGHT)), photo_digest(b"no photo")])
+    ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify="both")
+    pipeline.run()
+    promote(pipeline, "2")
+    ask(pipeline, job_id="another")
+    pipeline.run()
+    found = {(row["job_id"], row["image_id"], row["variant"]): row["learnt"] for row in rows(pipeline)}
+    assert found == {
+        ("job", 1, "original"): False,
+        ("job", 2, "original"): True,
+        ("job", 3, "original"): None,
+        ("job", 1, "augmented-0"): None,
+        ("job", 2, "augmented-0"): None,
+        # A version that does not say what it was trained on.
+        ("another", 1, "original"): None,
+        ("another", 2, "original"): None,
+        ("another", 3, "original"): None,
+    }
+
+
+def test_an_upload_carries_nothing_of_the_catalogue_and_may_be_learnt() -> None:
+    pipeline = stocked(Product(image_id=77, article_type="Light"))
+    pipeline.models.learnt["1"] = Learnt.of([photo_digest(jpeg(DARK))])
+    generation = pipeline.objects.put("gs://uploads/77.jpg", jpeg(DARK))
+    body = json.dumps({"bucket": "uploads", "name": "77.jpg", "generation": str(generation)})
+    pipeline.publish("image-uploaded", body.encode(), {"eventType": "OBJECT_FINALIZE"})
+    pipeline.run()
+    (row,) = rows(pipeline)
+    assert (row["image_id"], list(row["declared"]), row["learnt"]) == (77, [], True)
 
 
 def test_a_photo_that_cannot_be_read_is_not_called_unfamiliar() -> None:
