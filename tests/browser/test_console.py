@@ -104,18 +104,18 @@ def test_a_job_is_asked_for_watched_until_it_is_done_and_its_photos_are_looked_a
     count = page.locator("#gallery [role=status]")
     everything = count.inner_text()
     page.get_by_label("Show").select_option("only disagreements")
-    expect(count).not_to_have_text(everything)
+    expect(count).not_to_have_text(everything, timeout=PATIENCE)
     disagreements = page.locator("#gallery .gallery > li")
     expect(disagreements).to_have_count(int(count.inner_text().split()[0]))
     for item in disagreements.all():
         expect(item.locator(".mark").first).to_contain_text("catalogue:")
     page.get_by_label("Show").select_option("only errors")
-    expect(count).to_have_text("1 result")
+    expect(count).to_have_text("1 result", timeout=PATIENCE)
     expect(page.locator("#gallery .gallery")).to_contain_text("Harbour torn photo")
     page.get_by_label("Show").select_option("all")
-    expect(count).to_have_text(everything)
+    expect(count).to_have_text(everything, timeout=PATIENCE)
     page.get_by_label("Looks like").select_option("Trousers")
-    expect(count).not_to_have_text(everything)
+    expect(count).not_to_have_text(everything, timeout=PATIENCE)
     for best in page.locator("#gallery ul[aria-label='article type'] li:first-child").all():
         expect(best).to_contain_text("Trousers")
     assert "label=article_type" in page.url
