@@ -121,9 +121,8 @@ def test_it_shows_results_with_the_disagreements_on_top(shown: Shown, actual: Ma
     rows = shown.table("results")
     assert len(rows) == 10
     ids = [int(row[1]) for row in rows]
-    assert ids[0] in actual
-    # Its best label of article_type is what the photo shows.
-    assert actual[ids[0]] in rows[0]
+    # The wrong labels that the job has are the first ones, whatever the photos look like instead.
+    assert {*ids[:3]} <= actual.keys()
     assert shown.picture("gallery").width > 400
 
 
@@ -133,8 +132,9 @@ def test_it_lists_disagreements_the_least_likely_labels_first_and_most_are_wrong
     rows = shown.table("disagreements")
     probabilities = [float(row[7]) for row in rows]
     assert probabilities == sorted(probabilities)
-    right = [row for row in rows if actual.get(int(row[2])) == row[4]]
-    assert len(right) >= len(rows) / 2
+    wrong = [int(row[2]) in actual for row in rows]
+    assert sum(wrong) >= len(rows) / 2
+    assert wrong == sorted(wrong, reverse=True)
 
 
 def test_what_was_judged_is_not_listed_again(shown: Shown) -> None:
