@@ -39,7 +39,7 @@ MEANINGS: Mapping[ImageErrorCode, str] = {
 
 
 # What is said beside a disagreement.
-UNSURE = "The model is not sure of its answer, or the photo is unlike those that it was trained on."
+UNSURE = "The model is unsure of its answer, or the photo is unlike those that it was trained on."
 LEARNT = "The model was trained on this photo, so its answer is not an independent opinion."
 
 
