@@ -40,7 +40,9 @@ def disagreements(
     head: Annotated[str | None, typer.Option(help="Only of this attribute.")] = None,
     unsure: Annotated[
         bool | None,
-        typer.Option("--unsure/--no-unsure", help="Only those that the model is unsure of, or no such ones."),
+        typer.Option(
+            "--unsure/--no-unsure", help="Only where the model is unsure, or only where it is sure."
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     as_json: AsJson = False,

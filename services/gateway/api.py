@@ -837,7 +837,7 @@ def list_disagreements(
     head: Annotated[Head | None, Query(description="Only of this head.")] = None,
     unsure: Annotated[
         bool | None,
-        Query(description="Only those that the model is unsure of, or only those that it is sure of."),
+        Query(description="Only where the model is unsure, or only where it is sure. Default: all."),
     ] = None,
     limit: Limit = PAGE,
     after: After = None,
