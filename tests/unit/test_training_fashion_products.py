@@ -12,7 +12,7 @@ from services.shared.styles import COLUMNS as STYLES_COLUMNS
 from services.shared.styles import StylesError
 from services.training import catalogue
 from services.training.catalogue import CatalogueSource, DatasetError
-from services.training.examples import UNKNOWN, Example, LeftOut, Side
+from services.training.examples import UNKNOWN, UNLEARNT, Example, LeftOut, Side
 from services.training.fashion_products import folder_source
 from tests.unit.training_photos import photo
 
@@ -107,7 +107,7 @@ def test_columns_of_one_class_are_no_heads(tmp_path: Path) -> None:
     assert set(found.values()) == {"to learn needs two classes, it has 1"}
 
 
-def test_classes_with_too_few_photos_are_unknown_labels(tmp_path: Path) -> None:
+def test_classes_with_too_few_photos_are_labels_that_are_not_learnt(tmp_path: Path) -> None:
     products = {**FOUR, 5: SHIRT, 6: BAG, 7: SHIRT | {"articleType": "Ties"}, 8: SHIRT | NEW}
     products[9] = products[7] | NEW
 
@@ -116,7 +116,7 @@ def test_classes_with_too_few_photos_are_unknown_labels(tmp_path: Path) -> None:
 
     assert made.heads["article_type"] == ["Handbags", "Shirts"]
     labels = {key: example.labels["article_type"] for key, (_, example) in examples.items()}
-    assert {labels[7], labels[9]} == {UNKNOWN}
+    assert {labels[7], labels[9]} == {UNLEARNT}
     assert {labels[1], labels[5], labels[8]} == {1}
     assert LeftOut("article_type 'Ties'", 2, "1 photos that train, 2 are needed") in made.left_out
 
@@ -133,7 +133,7 @@ def test_the_test_span_has_no_say_in_what_is_learnt(tmp_path: Path, minimum_phot
         in made.left_out
     )
     labels = {key: example.labels["article_type"] for key, (_, example) in read(made).items()}
-    assert labels == {1: 1, 2: 0, 3: 1, 4: 0, 5: UNKNOWN, 6: UNKNOWN}
+    assert labels == {1: 1, 2: 0, 3: 1, 4: 0, 5: UNLEARNT, 6: UNLEARNT}
 
 
 @pytest.mark.parametrize("written", ["", "NA"])
@@ -284,6 +284,7 @@ def test_each_product_is_on_one_side_or_left_out_and_labelled_as_its_row_says(
         for head, column in (("gender", "gender"), ("usage", "usage"), ("article_type", "articleType")):
             classes = made.heads.get(head, [])
             label = products[key][column]
-            expected = classes.index(label) if label in classes else UNKNOWN
+            not_learnt = UNLEARNT if head in made.heads and label not in ("", "NA") else UNKNOWN
+            expected = classes.index(label) if label in classes else not_learnt
             assert example.labels.get(head, UNKNOWN) == expected
             assert "NA" not in classes

@@ -54,7 +54,7 @@ def named(mixture: Mixture) -> dict[str, tuple[Side, dict[str, str]]]:
     return {
         example.key: (
             side,
-            {head: mixture.heads[head][index] for head, index in example.labels.items() if index != UNKNOWN},
+            {head: mixture.heads[head][index] for head, index in example.labels.items() if index >= 0},
         )
         for side, example in mixture.examples(8)
     }
