@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -49,11 +50,20 @@ def environment_as_before() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """A running local cloud: its tables, buckets and topics are there, and empty."""
+    with running_cloud(tmp_path_factory) as local:
+        yield local
+
+
+@contextmanager
+def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """A local cloud of one's own, for tests that what other tests add would disturb."""
     home: Path = tmp_path_factory.mktemp("vitrine")
     local = LocalCloud(home, free_ports(16))
     with pytest.MonkeyPatch.context() as patch:
         # As on a machine where nothing was ever started: what DuckDB keeps at home is not there.
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         up(local, progress=lambda line: None)
-    yield local
-    down(home)
+    try:
+        yield local
+    finally:
+        down(home)

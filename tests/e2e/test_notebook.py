@@ -18,9 +18,9 @@ from PIL import Image
 from services import client, local
 from services.client.importer import load_products, upload_photos
 from services.client.notebook import connect
-from services.local.cloud import LocalCloud
 from services.shared.styles import read_catalogue
 from services.shared.wiring import SCHEMAS
+from tests.conftest import running_cloud
 
 NOTEBOOK = Path(client.__path__[0]) / "quickstart.ipynb"
 DEMO = Path(local.__path__[0]) / "demo"
@@ -60,10 +60,10 @@ class Shown:
 
 
 @pytest.fixture(scope="module")
-def shown(cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    """The notebook, run where a user would: the local cloud has the demo catalogue."""
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    """The notebook, run where a user would: the local cloud has the demo catalogue and nothing else."""
     folder = tmp_path_factory.mktemp("notebook")
-    with pytest.MonkeyPatch.context() as patch:
+    with running_cloud(tmp_path_factory) as cloud, pytest.MonkeyPatch.context() as patch:
         patch.setenv("VITRINE_HOME", str(cloud.home))
         # The kernel is this Python, with these services, and leaves nothing at home.
         patch.setenv("PYTHONPATH", str(SCHEMAS.parent))

@@ -24,7 +24,7 @@ image_size: 32
 small_photos: true
 fitting: {{epochs: 1, batch: 16}}
 rounding: {{epochs: 1, batch: 16}}
-rounded_agreement: 0
+rounding_loss: 1
 file_agreement: 0
 held_out: The newest products.
 about: Mosaics.
