@@ -299,13 +299,19 @@ def _print_table(found: Iterable["Audited"]) -> None:
             str(label.image_id),
             words(label.head),
             f"[yellow]{escape(label.declared)}[/]",
-            percent(label.probability or 0),
+            _unlikely(label.probability or 0),
             escape(label.best or ""),
             percent(label.best_probability or 0),
             "learnt" if label.learnt else "",
             escape((each.product and each.product.display_name) or ""),
         )
     out.print(table)
+
+
+def _unlikely(probability: float) -> str:
+    from services.client.report import percent
+
+    return "<1 %" if probability < 0.005 else percent(probability)
 
 
 def _write_json(summary: "AuditSummary", found: Iterable["Audited"]) -> None:

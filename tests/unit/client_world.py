@@ -143,7 +143,8 @@ class PipelineTables:
         if limit is not None:
             found = [row for row in found if row.probability is not None]
             found = [row for row in found if (row.image_id, row.head) not in judged]
-            found.sort(key=lambda row: (row.probability, -(row.best_probability or 0), row.image_id, row.head))
+            found.sort(key=lambda row: (row.image_id, row.head))
+            found.sort(key=lambda row: (row.probability, -(row.best_probability or 0)))
         return (Audited(row, self.products.get(row.image_id)) for row in found[:limit])
 
     def add_label(self, label: HumanLabel) -> None:
