@@ -22,8 +22,8 @@ MAY_IMPORT = {
     "release": {"shared", "client"},
     "gateway": {"shared", "client", "model"},
 }
-# `vitrine up` starts the local cloud, `vitrine train` trains, `vitrine audit` audits; everything else the client
-# does without them.
+# `vitrine up` starts the local cloud, `vitrine train` trains, `vitrine audit` audits; the client does
+# all else without them.
 MAY_IMPORT_LAZILY = {"client": {"audit", "local", "training"}}
 
 MODEL_RUNTIMES = ("tensorflow", "tf_keras", "ai_edge_litert")
