@@ -63,7 +63,7 @@ test-data: # the Debian packages that some tests use
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s dataset-fashion-mnist chromium >/dev/null 2>&1; then \
 		apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist chromium >/dev/null; fi
 
-bench: $(VENV)/.test ## measure, both sides in one run, interleaved
+bench: $(VENV)/.bench ## measure, both sides in one run, interleaved
 	$(BIN)/python -m tests.bench
 
 lock: $(VENV)/bin/uv ## renew requirements.lock from pyproject.toml
@@ -132,6 +132,6 @@ $(VENV)/.checkov: $(VENV)/bin/uv
 	@touch $@
 
 # The lock constrains versions and hashes of whatever the extra asks for.
-$(VENV)/.local $(VENV)/.notebook $(VENV)/.release $(VENV)/.training $(VENV)/.test: $(VENV)/.%: $(VENV)/bin/uv pyproject.toml requirements.lock
+$(VENV)/.bench $(VENV)/.local $(VENV)/.notebook $(VENV)/.release $(VENV)/.training $(VENV)/.test: $(VENV)/.%: $(VENV)/bin/uv pyproject.toml requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable '.[$*]'
 	@touch $@

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
-from services.client import feedback, keys, models, training
+from services.client import audit, feedback, keys, models, training
 from services.client.errors import ClientError
 from services.client.options import Options
 from services.client.target import Names
@@ -99,6 +99,7 @@ app = typer.Typer(
 
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(audit.app, name="audit")
 models.app.command("savedmodel")(training.saved_model)
 app.command()(training.train)
 app.command()(feedback.disagreements)

@@ -13,6 +13,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from services.client import queries
 from services.client.ports import (
     EVERYTHING,
+    Audited,
     Disagreement,
     Matching,
     ObjectFacts,
@@ -23,6 +24,7 @@ from services.client.ports import (
 )
 from services.client.review import Against, Cell, HumanLabel, Quality, assess
 from services.shared import google_cloud
+from services.shared.audits import AuditedLabel
 from services.shared.catalogue import query
 from services.shared.events import Declared, Filters, Label, Prediction, Product
 from services.shared.google_bigquery import (
@@ -188,6 +190,12 @@ class BigQueryTables:
     def labels(self, job_id: str | None, limit: int | None) -> list[HumanLabel]:  # noqa: D102
         rows = self._query(queries.labels(self._dataset, limit), job_id=job_id)
         return [HumanLabel(**row) for row in rows]
+
+    def audited(self, audit_id: str, *, head: str | None = None, limit: int | None) -> Iterator[Audited]:  # noqa: D102
+        sql = queries.audited(self._dataset, limit)
+        for row in self._query(sql, audit_id=audit_id, head=head):
+            columns = {name: row[name] for name in AuditedLabel.model_fields}
+            yield Audited(AuditedLabel(**columns), _product(row))
 
     def add_label(self, label: HumanLabel) -> None:  # noqa: D102
         self._warehouse.append("labels", [label.model_dump()])

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from services.client.review import Against, HumanLabel, Quality
 from services.shared import ports
+from services.shared.audits import AuditedLabel
 from services.shared.events import Filters, Label, Prediction, Product
 
 
@@ -127,6 +128,14 @@ class Disagreement:
 
 
 @dataclass(frozen=True)
+class Audited:
+    """A row of `audits` beside what the catalogue says of the product today."""
+
+    label: AuditedLabel
+    product: Product | None  # None where the catalogue has it no more
+
+
+@dataclass(frozen=True)
 class Tally:
     """The rows of a job, counted."""
 
@@ -239,6 +248,18 @@ class Tables(Protocol):
 
     def labels(self, job_id: str | None, limit: int | None) -> list[HumanLabel]:
         """The last verdict of each photo and head, of a job or all of them, newest first."""
+        ...
+
+    def audited(self, audit_id: str, *, head: str | None = None, limit: int | None) -> Iterator[Audited]:
+        """What an audit says of the catalogue's labels: the least likely first, those that nobody has judged.
+
+        Args:
+            audit_id: the audit.
+            head: only of this attribute.
+            limit: how many at most. None: all, in no order, with those that were judged by people and those
+                that the audit could not judge.
+
+        """
         ...
 
     def add_label(self, label: HumanLabel) -> None:

@@ -214,6 +214,26 @@ ORDER BY judged_at DESC, label_id LIMIT {MAX_ROWS if limit is None else limit:d}
 """
 
 
+def audited(dataset: str, limit: int | None) -> str:
+    """The columns of `audits`, of @audit_id and @head or any, with `product`; as `Tables.audited` says."""
+    suspects = f"""
+  AND audited.probability IS NOT NULL AND judged.label_id IS NULL
+ORDER BY audited.probability, audited.best_probability DESC, audited.image_id, audited.head
+LIMIT {limit or 0:d}"""
+    return f"""
+SELECT audited.*, product
+FROM `{dataset}.audits` AS audited
+LEFT JOIN (
+  SELECT * FROM `{dataset}.products` WHERE TRUE
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY display_name) = 1
+) AS product ON product.image_id = audited.image_id
+LEFT JOIN ({_latest_labels(dataset)}) AS judged
+  ON judged.image_id = audited.image_id AND judged.head = audited.head
+WHERE audited.audit_id = @audit_id AND (@head IS NULL OR audited.head = @head)
+{"" if limit is None else suspects}
+"""
+
+
 def values(dataset: str) -> str:
     """A row a value of each column that a request can filter by, and of `year`: how many products have it."""
     columns = ", ".join(f"STRUCT('{column}' AS name, {column} AS value)" for column in Filters.COLUMNS)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     # At run time they are imported where they are used: not everybody who has the client has TensorFlow.
     from services.shared.ports import Objects
     from services.training.config import CatalogueData, Config, MixtureData
-    from services.training.duplicates import Sides
     from services.training.examples import Source
+    from services.training.sides import Sides
 
 err = Console(stderr=True, highlight=False)
 
@@ -151,9 +151,9 @@ def _mixture(data: "MixtureData", options: Options, run: str, folder: Path) -> "
     from services.shared.clothing_dataset import label_map
     from services.training.clothing import ClothingSource
     from services.training.config import CatalogueData, ClothingData
-    from services.training.duplicates import Sides
     from services.training.fashion_mnist import FashionMnistSource
     from services.training.mixture import Mixture, Part
+    from services.training.sides import Sides
 
     sides = Sides()
     parts = []

@@ -19,6 +19,13 @@ sessions/ended/<digest of nonce>                 somebody signed out: the cookie
 smoke/<digest>/photo.jpg                         what a new revision of inference is tested with
 training/<run>/snapshot/                         a training run's data; services/training/snapshot.py
 training/<run>/fitting.npz, rounding.npz         its checkpoints; services/training/job.py
+audits/<audit>/audit.json                        what an audit is about, and the pinned model
+audits/<audit>/selection.json                    which list of products it audits
+audits/<audit>/products/<selection>/<part>.ndjson  the catalogue's columns, AUDIT_PRODUCTS a part
+audits/<audit>/embeddings/<part>.npz             their photos, embedded; services/audit/embeddings.py
+audits/<audit>/rows/<attribute>-<part>.ndjson    rows of `audits`
+audits/<audit>/attributes/<attribute>.json       an attribute is done: its figures
+audits/<audit>/summary.json                      the audit is done, and its rows are in BigQuery
 models/<name>/<version>/                         a published model; services/model/registry.py
 models/<name>/production.json                    the version that is served, who promoted it and why
 """
@@ -139,6 +146,55 @@ class JobLayout:
     def all_loaded(self) -> str:
         """The prefix of all shards' markers."""
         return f"{self.root}/loaded/"
+
+
+@dataclass(frozen=True)
+class AuditLayout:
+    """The URIs of one audit of the catalogue's labels."""
+
+    bucket: str
+    audit_id: str
+
+    @property
+    def root(self) -> str:
+        """The audit's prefix, without a slash at its end."""
+        return f"gs://{self.bucket}/audits/{self.audit_id}"
+
+    @property
+    def manifest(self) -> str:
+        """What is audited, and by which version of the model."""
+        return f"{self.root}/audit.json"
+
+    @property
+    def selection(self) -> str:
+        """Which list of products is audited; written when the list is complete."""
+        return f"{self.root}/selection.json"
+
+    def products(self, selection: str, part: int) -> str:
+        """A part of a list of products."""
+        return f"{self.root}/products/{selection}/{part:06d}.ndjson"
+
+    def embeddings(self, part: int) -> str:
+        """The embedded photos of a part."""
+        return f"{self.root}/embeddings/{part:06d}.npz"
+
+    def rows(self, attribute: str, part: int) -> str:
+        """The rows of a part, about one attribute."""
+        return f"{self.root}/rows/{attribute}-{part:06d}.ndjson"
+
+    @property
+    def all_rows(self) -> str:
+        """The files of all rows, with a *."""
+        return f"{self.root}/rows/*.ndjson"
+
+    def attribute(self, attribute: str) -> str:
+        """Stands when the rows of an attribute do; has its figures."""
+        return f"{self.root}/attributes/{attribute}.json"
+
+    @property
+    def summary(self) -> str:
+        """Stands when the audit is done and its rows are in BigQuery."""
+        return f"{self.root}/summary.json"
 
 
 def shard_of(batch: int) -> int:

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from services.model.duplicates import Signature, signature
 from services.model.learnt import photo_digest
 from services.model.preprocessing import to_array
 from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
@@ -24,8 +25,8 @@ from services.shared.layout import digest, photo_uri
 from services.shared.parallel import in_parallel
 from services.shared.ports import Catalogue, Stored
 from services.shared.styles import MAX_ID
-from services.training.duplicates import Sides, Signature, signature
 from services.training.examples import UNKNOWN, UNLEARNT, Example, LeftOut, Side
+from services.training.sides import Sides
 
 TEST_SHARE = 0.15  # of the products with a year, where `test_from` is not given
 PHOTOS_AT_ONCE = 128  # in memory, decoded

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from services.model.duplicates import Signature, signature
 from services.model.learnt import photo_digest
 from services.model.preprocessing import to_array
 from services.shared.clothing_dataset import ClothingError, LabelMap, SentPhoto, read_photos
@@ -18,8 +19,8 @@ from services.shared.folders import FolderError
 from services.shared.images import MAX_BYTES, decode
 from services.shared.layout import digest
 from services.shared.parallel import in_parallel
-from services.training.duplicates import Sides, Signature, signature
 from services.training.examples import UNKNOWN, Example, LeftOut, Side
+from services.training.sides import Sides
 
 PHOTO = "snapshot"
 NEW_SENDER = "snapshot_new_sender"

@@ -14,8 +14,8 @@ from services.shared.memory import MemoryCatalogue
 from services.shared.ports import Stored
 from services.shared.styles import read_catalogue
 from services.training.catalogue import CatalogueSource, TestSide
-from services.training.duplicates import Sides
 from services.training.examples import LeftOut
+from services.training.sides import Sides
 
 _BUCKET = "folder"
 _ROOT = f"gs://{_BUCKET}/"

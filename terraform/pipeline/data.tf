@@ -23,11 +23,20 @@ locals {
       "${name}-publishes" = { role = "roles/storage.objectCreator", member = local.members[name], prefix = "models/" }
     }
   ]...)
-  # Stage, the gateway, or the training job => table => access.
+  # An audit never replaces what it has written.
+  audit_bucket_members = merge([
+    for name in local.audit : {
+      "${name}-reads"  = { role = "roles/storage.objectViewer", member = local.members[name], prefix = null }
+      "${name}-writes" = { role = "roles/storage.objectCreator", member = local.members[name], prefix = "audits/" }
+    }
+  ]...)
+  # Stage, the gateway, or a job => table => access.
   tables = merge(
     { for name, stage in local.stages : name => stage.tables if length(stage.tables) > 0 },
     { for name in local.gateway : name => local.gateway_service.tables },
     { for name in local.training : name => { products = "read", labels = "read" } },
+    # What people have judged, it does not list.
+    { for name in local.audit : name => { products = "read", labels = "read", audits = "write" } },
   )
 }
 
@@ -41,11 +50,11 @@ module "bucket" {
   soft_delete_days = var.deletion_protection ? 30 : 7
   kms_key_name     = var.kms_key_name
   labels           = local.labels
-  members          = merge(local.stage_bucket_members, local.gateway_bucket_members, local.training_bucket_members, local.promoters)
+  members          = merge(local.stage_bucket_members, local.gateway_bucket_members, local.training_bucket_members, local.audit_bucket_members, local.promoters)
   # A message is not delivered again after its retention, so that nobody asks for older marks. Below smoke/ are the
   # photos that new revisions of inference are tested with. A session is over by itself after half a day.
   expiry_days = merge(
-    { "handled/" = 31, "sessions/" = 2, "smoke/" = 1, "training/" = 90 },
+    { "audits/" = 90, "handled/" = 31, "sessions/" = 2, "smoke/" = 1, "training/" = 90 },
     var.job_expiry_days == null ? {} : { "jobs/" = var.job_expiry_days, "recent/" = var.job_expiry_days },
   )
 }

@@ -106,9 +106,9 @@ locals {
   members = { for name, email in local.workers : name => "serviceAccount:${email}" }
 }
 
-# What each stage works as, the gateway, and the training job.
+# What each stage works as, the gateway, and the jobs.
 resource "google_service_account" "worker" {
-  for_each     = setunion(keys(local.stages), local.gateway, local.training)
+  for_each     = setunion(keys(local.stages), local.gateway, local.training, local.audit)
   project      = local.project_id
   account_id   = "${each.key}-worker"
   display_name = "What ${each.key} works as"

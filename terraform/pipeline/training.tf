@@ -9,7 +9,7 @@ locals {
 }
 
 module "training" {
-  source              = "../modules/training"
+  source              = "../modules/job"
   for_each            = local.training
   name                = each.key
   project_id          = local.project_id

@@ -63,6 +63,7 @@ INSTALLED_WITH = {
     "inference": ["inference", "inference-gpu"],
     "recording": ["recording"],
     "training": ["training", "training-gpu"],
+    "audit": ["audit"],
     "client": ["client", "notebook"],  # a client without the second has no use for notebook.py
     "local": ["local"],
     "release": ["release"],
@@ -70,7 +71,9 @@ INSTALLED_WITH = {
 }
 EXTRAS = [(service, extra) for service, extras in INSTALLED_WITH.items() for extra in extras]
 DEPLOYED = [
-    (service, extra) for service, extra in EXTRAS if service not in ("training", "client", "local", "release")
+    (service, extra)
+    for service, extra in EXTRAS
+    if service not in ("audit", "training", "client", "local", "release")
 ]
 
 

@@ -16,19 +16,21 @@ MAY_IMPORT = {
     "inference": {"shared", "model"},
     "recording": {"shared"},
     "training": {"shared", "model"},
+    "audit": {"shared", "model"},
     "client": {"shared", "model"},
     "local": {"shared", "model"},
     "release": {"shared", "client"},
     "gateway": {"shared", "client", "model"},
 }
-# `vitrine up` starts the local cloud and `vitrine train` trains; all else the client does without them.
-MAY_IMPORT_LAZILY = {"client": {"local", "training"}}
+# `vitrine up` starts the local cloud, `vitrine train` trains, `vitrine audit` audits; the client does
+# all else without them.
+MAY_IMPORT_LAZILY = {"client": {"audit", "local", "training"}}
 
 MODEL_RUNTIMES = ("tensorflow", "tf_keras", "ai_edge_litert")
 FRAMEWORKS = ("flask", "functions_framework", "cloudevents")
 # What imports it -> where it may be: a folder, or one file.
 CONFINED = {
-    MODEL_RUNTIMES: ("model", "training", "inference/predictors.py"),
+    MODEL_RUNTIMES: ("model", "training", "inference/predictors.py", "audit/embedder.py"),
     FRAMEWORKS: ("shared/endpoint.py",),
     ("google",): (
         "shared/google_cloud.py",

@@ -23,7 +23,11 @@ SERVED = {
 }
 GATEWAY = yaml.safe_load((SERVICES / "gateway" / "service.yaml").read_text())
 # What is no stage: target -> its folders of services/.
-OTHERS = {"gateway": {"gateway", "client"}, "training": {"training", "client"}}
+OTHERS = {
+    "audit": {"audit", "client"},
+    "gateway": {"gateway", "client"},
+    "training": {"training", "client"},
+}
 TARGETS = [*SERVED, *OTHERS]
 
 

@@ -45,7 +45,11 @@ def installed(root: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("image", ["cpu", "gateway", "inference"])
+# Of what is unwanted in an image, what it has all the same.
+WANTED = {"audit": {"ai-edge-litert", "numpy", "typer"}, "inference": {"ai-edge-litert", "numpy"}}
+
+
+@pytest.mark.parametrize("image", ["audit", "cpu", "gateway", "inference"])
 def test_an_image_has_the_packages_of_its_stages_as_they_are_locked(builder: Builder, image: str) -> None:
     root = builder.build(image)
     packages = installed(root)
@@ -55,8 +59,8 @@ def test_an_image_has_the_packages_of_its_stages_as_they_are_locked(builder: Bui
     )
     assert packages.items() <= LOCKED.items()
     unwanted = INSTALLERS | FOR_DEVELOPERS | FOR_MODELS
-    assert packages.keys() & unwanted == ({"ai-edge-litert", "numpy"} if image == "inference" else set())
-    assert ("uvicorn" if image == "gateway" else "gunicorn") in packages
+    assert packages.keys() & unwanted == WANTED.get(image, set())
+    assert {"audit": "scipy", "gateway": "uvicorn"}.get(image, "gunicorn") in packages
     assert {path.name for path in root.glob("app/.venv/bin/*")} & INSTALLERS == set()
 
 

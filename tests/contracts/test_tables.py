@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from services.client.review import HumanLabel
 from services.local.provision import view_query
 from services.recording import stage as recording
+from services.shared.audits import AuditedLabel
 from services.shared.events import Declared, JobCompleted, Label, MessageRejected, Prediction, Product
 from services.shared.memory import MemoryObjects, MemoryWarehouse
 from services.shared.wiring import SCHEMAS
@@ -46,7 +47,13 @@ def without(column: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("table", "model"),
-    [("products", Product), ("predictions", Prediction), ("jobs", JobCompleted), ("labels", HumanLabel)],
+    [
+        ("products", Product),
+        ("predictions", Prediction),
+        ("jobs", JobCompleted),
+        ("labels", HumanLabel),
+        ("audits", AuditedLabel),
+    ],
 )
 def test_a_table_has_the_columns_of_its_model(table: str, model: type[BaseModel]) -> None:
     stored = [without(column, "description", "fields") for column in columns(table)]

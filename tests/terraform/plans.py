@@ -36,7 +36,7 @@ def variables(environment: str) -> dict[str, Any]:
         "region": "europe-west4",
         "images": {
             name: f"europe-west4-docker.pkg.dev/acme-{environment}/vitrine/{name}@{DIGEST}"
-            for name in ("cpu", "gateway", "inference", "inference_gpu", "training")
+            for name in ("audit", "cpu", "gateway", "inference", "inference_gpu", "training")
         },
         "request_publishers": members,
         "uploaders": members,
@@ -51,6 +51,7 @@ def variables(environment: str) -> dict[str, Any]:
             "vpc_connector": f"{location}/connectors/vitrine",
             "min_instances": {"inference": 1},
             "training": {"trainers": members},
+            "audit": {"auditors": members},
             "gateway": {
                 "url": "https://vitrine.example.com",
                 "invokers": members,

@@ -25,8 +25,12 @@ PRIMITIVE = {"roles/owner", "roles/editor", "roles/viewer"}
 PUBLIC_GATEWAY = 'module.pipeline.module.gateway["gateway"].google_cloud_run_v2_service_iam_member.public[0]'
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
 BUCKET_SUFFIXES = ("vitrine", "vitrine-uploads")
-# What the training job and the gateway may do in the bucket: the role, and the prefix that they are held to.
+# What the jobs and the gateway may do in the bucket: the role, and the prefix that they are held to.
 PREFIXES: Mapping[str, tuple[tuple[str, str | None], ...]] = {
+    "audit": (
+        ("roles/storage.objectViewer", None),
+        ("roles/storage.objectCreator", "audits/"),
+    ),
     "training": (
         ("roles/storage.objectViewer", None),
         ("roles/storage.objectUser", "training/"),
@@ -40,6 +44,12 @@ PREFIXES: Mapping[str, tuple[tuple[str, str | None], ...]] = {
         ("roles/storage.objectCreator", "sessions/"),
     ),
 }
+# Job => table => what it may do there.
+JOB_TABLES: Mapping[str, Mapping[str, str]] = {
+    "audit": {"products": "read", "labels": "read", "audits": "write"},
+    "training": {"products": "read", "labels": "read"},
+}
+TABLE_ROLES = {"read": "roles/bigquery.dataViewer", "write": "roles/bigquery.dataEditor"}
 GATEWAY_SECRETS = ("gateway-keys", "gateway-session")
 
 
@@ -389,17 +399,16 @@ def a_gpu_is_where_it_was_asked_for(plan: Plan) -> Iterator[str]:
 # ---- data ------------------------------------------------------------------------------------------------
 
 
-def training_is_what_was_asked_for(plan: Plan) -> Iterator[str]:
-    """No job where nobody asked; else one task that goes on after an hour, as itself, where it may write."""
-    asked, project = plan.variables.get("training") or {}, plan.variables["project_id"]
-    jobs = plan.by_name("google_cloud_run_v2_job")
-    if {*jobs} != ({"training"} if plan.variables.get("training") is not None else set()):
-        yield f"jobs: {[*jobs]}, and asked for was {asked}"
+def jobs_are_those_that_were_asked_for(plan: Plan) -> Iterator[str]:
+    """None that nobody asked for; each is one task, which works as itself and writes where it may."""
+    project, jobs = plan.variables["project_id"], plan.by_name("google_cloud_run_v2_job")
+    asked = {name for name in JOB_TABLES if plan.variables.get(name) is not None}
+    yield from (f"job {name}: unexpected or missing" for name in {*jobs} ^ asked)
     for name, job in jobs.items():
         execution = one(job, "template")
         task = one(execution, "template")
-        runs, limits = one(task, "containers"), one(one(task, "containers"), "resources")["limits"]
-        if runs["image"] != plan.variables["images"]["training"]:
+        runs = one(task, "containers")
+        if runs["image"] != plan.variables["images"][name]:
             yield f"job {name}: runs {runs['image']}"
         if runs["args"]:
             yield f"job {name}: is always given {runs['args']}"
@@ -413,7 +422,31 @@ def training_is_what_was_asked_for(plan: Plan) -> Iterator[str]:
         if f"serviceAccount:{task['service_account']}" != worker(plan, name):
             yield f"job {name}: works as {task['service_account']}"
         if execution["task_count"] != 1:
-            yield f"job {name}: {execution['task_count']} tasks would write the same checkpoint"
+            yield f"job {name}: {execution['task_count']} tasks would do the same work"
+        yield from _beyond_its_prefixes(plan, name)
+
+
+def an_audit_has_a_day_and_no_gpu(plan: Plan) -> Iterator[str]:
+    """Where a job for it was asked for."""
+    asked = plan.variables.get("audit") or {}
+    for name, job in plan.by_name("google_cloud_run_v2_job").items():
+        task = one(one(job, "template"), "template")
+        limits = one(one(task, "containers"), "resources")["limits"]
+        if name == "audit" and limits != {"cpu": "4", "memory": "8Gi"}:
+            yield f"job {name}: its limits are {limits}"
+        attempts = (task["timeout"], task["max_retries"])
+        if name == "audit" and attempts != ("86400s", asked.get("max_retries", 3)):
+            yield f"job {name}: has {attempts}"
+
+
+def training_is_what_was_asked_for(plan: Plan) -> Iterator[str]:
+    """It goes on after an hour, beside the GPU that it was to have."""
+    asked = plan.variables.get("training") or {}
+    for name, job in plan.by_name("google_cloud_run_v2_job").items():
+        if name != "training":
+            continue
+        task = one(one(job, "template"), "template")
+        limits = one(one(task, "containers"), "resources")["limits"]
         attempts = (task["timeout"], task["max_retries"])
         if attempts != ("3600s", asked.get("max_retries", 10)):
             yield f"job {name}: {attempts} is not what makes a long run go on beside a GPU"
@@ -423,7 +456,6 @@ def training_is_what_was_asked_for(plan: Plan) -> Iterator[str]:
             yield f"job {name}: has less CPU or memory than Cloud Run wants beside an L4: {limits}"
         if task["gpu_zonal_redundancy_disabled"] is not True:
             yield f"job {name}: keeps a second GPU in reserve that nobody asked for"
-        yield from _beyond_its_prefixes(plan, name)
 
 
 def the_gateway_is_what_was_asked_for(plan: Plan) -> Iterator[str]:
@@ -509,14 +541,14 @@ def tables_are_those_of_the_schemas(plan: Plan) -> Iterator[str]:
 
 
 def what_is_done_with_is_cleared_away(plan: Plan) -> Iterator[str]:
-    """Marks of handled messages and training runs; jobs where it was asked for."""
+    """Marks of handled messages, audits and training runs; jobs where it was asked for."""
     bucket = plan.by_name("google_storage_bucket").get(f"{plan.variables['project_id']}-vitrine", {})
     found = {
         one(rule, "condition")["matches_prefix"][0]: one(rule, "condition")["age"]
         for rule in bucket.get("lifecycle_rule", [])
         if one(rule, "condition").get("matches_prefix")
     }
-    expected = {"handled/": 31, "sessions/": 2, "smoke/": 1, "training/": 90} | (
+    expected = {"audits/": 90, "handled/": 31, "sessions/": 2, "smoke/": 1, "training/": 90} | (
         {} if plan.environment == "prod" else {"jobs/": 30, "recent/": 30}
     )
     if found != expected:
@@ -579,6 +611,8 @@ RULES: tuple[Rule, ...] = (
     services_are_looked_after,
     a_new_project_has_the_quota,
     a_gpu_is_where_it_was_asked_for,
+    jobs_are_those_that_were_asked_for,
+    an_audit_has_a_day_and_no_gpu,
     training_is_what_was_asked_for,
     the_gateway_is_what_was_asked_for,
     tables_are_those_of_the_schemas,
@@ -605,22 +639,23 @@ def _expected_grants(plan: Plan) -> Iterator[tuple[str, str, str]]:
         yield f"bucket {project}-vitrine", "roles/storage.objectCreator", worker(plan, name)
         if asked.get("reads_uploads"):
             yield f"bucket {project}-vitrine-uploads", "roles/storage.objectViewer", worker(plan, name)
-        roles = {"read": "roles/bigquery.dataViewer", "write": "roles/bigquery.dataEditor"}
         for table, access in asked.get("tables", {}).items():
-            yield f"table_id {table}", roles[access], worker(plan, name)
+            yield f"table_id {table}", TABLE_ROLES[access], worker(plan, name)
         if asked.get("tables"):
             yield "dataset_id vitrine", "roles/bigquery.metadataViewer", worker(plan, name)
             yield "google_project_iam_member", "roles/bigquery.jobUser", worker(plan, name)
-    if plan.variables.get("training"):
-        yield "name training", "roles/run.jobsExecutorWithOverrides", team
+    for name, tables in JOB_TABLES.items():
+        if not plan.variables.get(name):
+            continue
+        yield f"name {name}", "roles/run.jobsExecutorWithOverrides", team
         # gcloud looks at a job before it executes it.
-        yield "name training", "roles/run.viewer", team
-        for role, _ in PREFIXES["training"]:
-            yield f"bucket {project}-vitrine", role, worker(plan, "training")
-        for table in ("products", "labels"):
-            yield f"table_id {table}", "roles/bigquery.dataViewer", worker(plan, "training")
-        yield "dataset_id vitrine", "roles/bigquery.metadataViewer", worker(plan, "training")
-        yield "google_project_iam_member", "roles/bigquery.jobUser", worker(plan, "training")
+        yield f"name {name}", "roles/run.viewer", team
+        for role, _ in PREFIXES[name]:
+            yield f"bucket {project}-vitrine", role, worker(plan, name)
+        for table, access in tables.items():
+            yield f"table_id {table}", TABLE_ROLES[access], worker(plan, name)
+        yield "dataset_id vitrine", "roles/bigquery.metadataViewer", worker(plan, name)
+        yield "google_project_iam_member", "roles/bigquery.jobUser", worker(plan, name)
     if (asked_of := gateway(plan)) is not None:
         works_as = worker(plan, "gateway")
         for name, topic in WIRING.topics.items():

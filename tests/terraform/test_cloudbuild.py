@@ -16,7 +16,7 @@ from tests.terraform.plans import DIGEST, ROOT
 
 BUILD: Mapping[str, Any] = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text())
 IDS = [step["id"] for step in BUILD["steps"]]
-TARGETS = ("cpu", "gateway", "inference", "inference-gpu", "training")
+TARGETS = ("cpu", "audit", "gateway", "inference", "inference-gpu", "training")
 REGISTRY = "europe-west4-docker.pkg.dev/acme-build/vitrine"
 # What Cloud Build sets by itself.
 BUILT_IN = {"PROJECT_ID": "acme-build", "LOCATION": "europe-west4", "COMMIT_SHA": "0a1b2c3"}

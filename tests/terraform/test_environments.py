@@ -36,6 +36,7 @@ def test_an_environment_keeps_the_rule(plans: dict[str, Plan], environment: str,
         ("max_instances", {"staging": 0}, "max_instances: write at least 1"),
         ("training", {"trainers": {"all": "allUsers"}}, "a job is never public"),
         ("training", {"max_retries": 11}, "max_retries: write a number between 0 and 10"),
+        ("audit", {"auditors": {"all": "allUsers"}}, "a job is never public"),
         ("gateway", {"roles": {"owner": ["a@example.com"]}}, "gateway.roles: write viewer, operator"),
         (
             "gateway",
@@ -79,6 +80,12 @@ def test_training_without_a_gpu_is_planned_anywhere_and_without_its_image_nowher
         with pytest.raises(subprocess.CalledProcessError) as refused:
             plan(copy, "dev", **told)
         assert expected in " ".join(refused.value.stderr.split())
+
+
+def test_an_audit_job_without_its_image_is_refused_in_words(copy: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        plan(copy, "dev", audit={}, images={"cpu": f"c@{DIGEST}", "inference": f"i@{DIGEST}"})
+    assert "audit: write images.audit too" in " ".join(refused.value.stderr.split())
 
 
 def test_a_gateway_without_its_image_is_refused_in_words(copy: Path) -> None:

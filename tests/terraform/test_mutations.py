@@ -14,13 +14,14 @@ from tests.terraform.watching import WATCHING
 
 TOPIC = "terraform/modules/topic/main.tf"
 STAGE = "terraform/modules/stage/main.tf"
-JOB = "terraform/modules/training/main.tf"
+JOB = "terraform/modules/job/main.tf"
 BUCKET = "terraform/modules/bucket/main.tf"
 WAREHOUSE = "terraform/modules/warehouse/main.tf"
 PIPELINE = "terraform/pipeline/main.tf"
 DATA = "terraform/pipeline/data.tf"
 GATEWAY = "terraform/pipeline/gateway.tf"
 TRAINING = "terraform/pipeline/training.tf"
+AUDIT = "terraform/pipeline/audit.tf"
 PROD = "terraform/environments/prod/main.tf"
 METRICS = "terraform/modules/observability/metrics.tf"
 SLOS = "terraform/modules/observability/slos.tf"
@@ -52,11 +53,16 @@ MUTATIONS = [
     Mutation(STAGE, "node_selector.value\n", '"nvidia-tesla-t4"\n', "a_gpu_is"),
     Mutation(STAGE, "max_instance_count = var.max_instances", "", "services_are_looked_after"),
     Mutation(STAGE, "encryption_key                   = var.kms_key_name", "", "a_key_of_ones_own"),
-    Mutation(JOB, "task_count  = 1", "task_count  = 2", "training_is_what"),
+    Mutation(JOB, "task_count  = 1", "task_count  = 2", "jobs_are_those"),
     Mutation(JOB, "node_selector.value\n", '"nvidia-tesla-t4"\n', "training_is_what"),
     Mutation(JOB, "encryption_key  = var.kms_key_name", "", "a_key_of_ones_own"),
     Mutation(TRAINING, "timeout = 3600 }", "timeout = 86400 }", "beside a GPU write at most", refused=True),
-    Mutation(TRAINING, "local.workers[each.key]", 'local.workers["recording"]', "training_is_what"),
+    Mutation(TRAINING, "local.workers[each.key]", 'local.workers["recording"]', "jobs_are_those"),
+    Mutation(AUDIT, "local.workers[each.key]", 'local.workers["training"]', "jobs_are_those"),
+    Mutation(AUDIT, "24 * 3600", "3600", "an_audit_has_a_day"),
+    Mutation(AUDIT, '"8Gi"', '"4Gi"', "an_audit_has_a_day"),
+    Mutation(AUDIT, "= var.audit.auditors", "= {}", "grants_are_the_least"),
+    Mutation(AUDIT, "var.images.audit", "var.images.training", "jobs_are_those"),
     Mutation(STAGE, 'version = "latest"', 'version = "1"', "the_gateway_is_what"),
     Mutation(STAGE, "= volume_mounts.value.folder", '= "/other"', "the_gateway_is_what"),
     Mutation(
@@ -127,7 +133,10 @@ MUTATIONS = [
     Mutation("services/gateway/service.yaml", "audit: write", "audit: read", "grants_are_the_least"),
     Mutation(STAGE, "member   = each.value", 'member   = "allUsers"', "nothing_is_public"),
     Mutation(DATA, '"roles/storage.objectCreator"', '"roles/storage.objectAdmin"', "grants_are_the_least"),
-    Mutation(DATA, 'members[name], prefix = "models/"', "members[name], prefix = null", "training_is_what"),
+    Mutation(DATA, 'members[name], prefix = "models/"', "members[name], prefix = null", "jobs_are_those"),
+    Mutation(DATA, 'members[name], prefix = "audits/"', "members[name], prefix = null", "jobs_are_those"),
+    Mutation(DATA, 'labels = "read", audits = "write"', 'labels = "write", audits = "write"', "grants_are"),
+    Mutation(DATA, '"audits/" = 90, ', "", "what_is_done_with"),
     Mutation(JOB, '"roles/run.jobsExecutorWithOverrides"', '"roles/run.developer"', "grants_are_the_least"),
     Mutation(DATA, "if stage.reads_uploads", "", "grants_are_the_least"),
     Mutation(

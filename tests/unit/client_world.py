@@ -13,6 +13,7 @@ from typing import Any
 from services.client.client import Vitrine
 from services.client.ports import (
     EVERYTHING,
+    Audited,
     Disagreement,
     Matching,
     ObjectFacts,
@@ -23,6 +24,7 @@ from services.client.ports import (
 )
 from services.client.queries import RECENT_DAYS
 from services.client.review import BINS, Against, Cell, HumanLabel, Quality, assess
+from services.shared.audits import AuditedLabel
 from services.shared.events import Declared, Filters, Label, Prediction, Product
 from services.shared.layout import digest
 from services.shared.memory import MemoryObjects
@@ -145,6 +147,17 @@ class PipelineTables:
     def labels(self, job_id: str | None, limit: int | None) -> list[HumanLabel]:
         found = [label for label in self._labels() if job_id in (None, label.job_id)]
         return sorted(found, key=lambda label: label.judged_at, reverse=True)[:limit]
+
+    def audited(self, audit_id: str, *, head: str | None = None, limit: int | None) -> Iterator[Audited]:
+        judged = {(label.image_id, label.head) for label in self._labels()}
+        rows = map(AuditedLabel.model_validate, self._pipeline.warehouse.tables.get("audits", []))
+        found = [row for row in rows if row.audit_id == audit_id and head in (None, row.head)]
+        if limit is not None:
+            found = [row for row in found if row.probability is not None]
+            found = [row for row in found if (row.image_id, row.head) not in judged]
+            found.sort(key=lambda row: (row.image_id, row.head))
+            found.sort(key=lambda row: (row.probability, -(row.best_probability or 0)))
+        return (Audited(row, self.products.get(row.image_id)) for row in found[:limit])
 
     def add_label(self, label: HumanLabel) -> None:
         self._pipeline.warehouse.append("labels", [label.model_dump()])

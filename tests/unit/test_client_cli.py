@@ -49,6 +49,7 @@ def test_every_command_has_help() -> None:
         "disagreements",
         "label",
         "quality",
+        "audit",
         *local,
     ]
     for command in commands:
@@ -60,6 +61,24 @@ def test_every_command_has_help() -> None:
     for command in ("accept", "correct", "dismiss", "list"):
         assert command in vitrine("label", "--help").stdout
         assert vitrine("label", command, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--folds", "1"], "folds: "),
+        (["--attribute", "colour"], "attributes: must be among gender, master_category"),
+        (["--run", "No Spaces"], "audit_id: "),
+        (["--limit", "0"], "filters.limit: "),
+        (["--start-year", "2012", "--end-year", "2010"], "end_year: must not be before start_year"),
+        (["--json", "--csv"], "only one of --json and --csv"),
+        (["show", "autumn", "--json", "--csv"], "only one of --json and --csv"),
+    ],
+)
+def test_a_wrong_audit_is_refused_before_anything_is_connected_to(
+    arguments: list[str], complaint: str
+) -> None:
+    assert_refused(vitrine("audit", *arguments), complaint)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from services.shared.layout import (
     SHARD_BATCHES,
+    AuditLayout,
     JobLayout,
     batches_in,
     digest,
@@ -21,6 +22,7 @@ from services.shared.layout import (
 )
 
 LAYOUT = JobLayout("bucket", "job")
+AUDIT = AuditLayout("bucket", "autumn")
 batches = st.integers(0, 10_000_000)
 
 
@@ -40,6 +42,14 @@ batches = st.integers(0, 10_000_000)
         (LAYOUT.augmentation(1_234), "jobs/job/augmentation/0001/00001234"),
         (LAYOUT.ledger(1_234), "jobs/job/ledger/0001/00001234"),
         (LAYOUT.loaded(1), "jobs/job/loaded/0001"),
+        (AUDIT.manifest, "audits/autumn/audit.json"),
+        (AUDIT.selection, "audits/autumn/selection.json"),
+        (AUDIT.products("a1", 1_234), "audits/autumn/products/a1/001234.ndjson"),
+        (AUDIT.embeddings(1_234), "audits/autumn/embeddings/001234.npz"),
+        (AUDIT.rows("usage", 1_234), "audits/autumn/rows/usage-001234.ndjson"),
+        (AUDIT.all_rows, "audits/autumn/rows/*.ndjson"),
+        (AUDIT.attribute("usage"), "audits/autumn/attributes/usage.json"),
+        (AUDIT.summary, "audits/autumn/summary.json"),
     ],
 )
 def test_the_names_are_those_that_are_documented(uri: str, name: str) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.model.duplicates import signature
 from services.model.learnt import photo_digest
 from services.shared import images
 from services.shared.clothing_dataset import ClothingError, label_map
 from services.training.clothing import ClothingSource
-from services.training.duplicates import Sides, signature
 from services.training.examples import UNKNOWN, Example, LeftOut, Side
+from services.training.sides import Sides
 from tests.unit.archives import damaged, unzipped, with_size, zipped
 from tests.unit.training_photos import photo, picture
 

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from services.model.duplicates import COARSE, COLOUR, FINE, Signature, signature
 from services.training import fashion_mnist
 from services.training.demo import tint
-from services.training.duplicates import COARSE, COLOUR, FINE, Sides, Signature, signature
 from services.training.examples import Side
+from services.training.sides import Sides
 from tests.unit.training_photos import picture, saved_again
 
 SIDES: tuple[Side, ...] = ("train", "validate", "test")
@@ -164,7 +165,7 @@ def test_equal_photos_take_no_more_room_than_one() -> None:
     sides = Sides()
     once = signature(picture(1))
     sides.place(once, "train")
-    before = sys.getsizeof(sides._records)
+    before = sys.getsizeof(sides._pictures._records)
     for _ in range(1000):
         assert sides.place(once, "test") == "train"
-    assert sys.getsizeof(sides._records) == before
+    assert sys.getsizeof(sides._pictures._records) == before

@@ -13,10 +13,10 @@ from services.shared.clothing_dataset import LabelMap, label_map
 from services.shared.events import Filters
 from services.training import catalogue
 from services.training.clothing import ClothingSource
-from services.training.duplicates import Sides
 from services.training.examples import UNKNOWN, Example, LeftOut, Side, Source
 from services.training.fashion_products import folder_source
 from services.training.mixture import Mixture, MixtureError, Part
+from services.training.sides import Sides
 from tests.unit.archives import unzipped
 from tests.unit.test_styles import HEADER
 from tests.unit.training_photos import photo

@@ -4,6 +4,15 @@ variable "alert_emails" {
   default     = []
 }
 
+variable "audit" {
+  description = "The job that audits the catalogue's labels: attempts after the first one, each of which continues the audit, and who may execute it (any name => the member); null: no job."
+  type = object({
+    auditors    = optional(map(string), {})
+    max_retries = optional(number, 3)
+  })
+  default = null
+}
+
 variable "budget" {
   description = "What a month may cost, in whole units of the billing account's currency before those who get alerts are told; null: no budget. Whoever applies needs roles/billing.costsManager on the billing account."
   type = object({
@@ -41,6 +50,7 @@ variable "gpu" {
 variable "images" {
   description = "The container images, each by digest: <registry>/<image>@sha256:<digest>."
   type = object({
+    audit         = optional(string)
     cpu           = string
     gateway       = optional(string)
     inference     = string

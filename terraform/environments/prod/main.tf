@@ -38,6 +38,7 @@ module "pipeline" {
   budget               = var.budget
   schedules            = var.schedules
   training             = var.training
+  audit                = var.audit
   gateway              = var.gateway
 }
 

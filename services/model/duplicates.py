@@ -1,4 +1,4 @@
-"""Photos that show the same picture, found by a perceptual hash, so that they stand on one side of the split.
+"""Photos that show the same picture, found by a perceptual hash, so that no split takes them apart.
 
 A photo's plain border is cut off first: shops crop and pad the same picture differently. Of what is left, 32
 by 32 grey pixels, the signs of the 256 lowest frequencies of a cosine transform are the hash: they outlast
@@ -17,14 +17,11 @@ or cropped by 1 %.
 
 from array import array
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-from services.training.examples import Side
 
 COARSE = 5  # of 64 signs
 FINE = 24  # of 256 signs
@@ -49,8 +46,7 @@ _ORDER = np.argsort(np.maximum(*np.indices((_FREQUENCIES, _FREQUENCIES))).ravel(
 # that are near each other agree in one whole band: only photos that share one are compared.
 _BANDS = tuple((int(bits[0]), (1 << len(bits)) - 1) for bits in np.array_split(np.arange(64), COARSE + 1))
 
-_RECORD = np.dtype([("hash", np.uint64, 4), ("colour", np.uint8, 3), ("side", np.uint8)], align=True)
-_SIDES: tuple[Side, ...] = ("train", "validate", "test")
+_RECORD = np.dtype([("hash", np.uint64, 4), ("colour", np.uint8, 3)], align=True)
 
 
 @dataclass(frozen=True)
@@ -71,49 +67,51 @@ def signature(photo: Image.Image) -> Signature:
     return Signature(np.packbits(signs, bitorder="little").view(np.uint64), colour)
 
 
-class Sides:
-    """Which side each picture is on. Keeps some 80 bytes a photo."""
+class Pictures:
+    """Photos by their number, from 0 on, and which show the same picture. Keeps some 80 bytes a photo."""
 
     def __init__(self) -> None:
         self._records = bytearray()
         # (band, its value) -> the numbers of the photos that have it
         self._buckets: defaultdict[tuple[int, int], array[int]] = defaultdict(lambda: array("I"))
 
-    def place(self, photo: Signature, side: Side) -> Side | None:
-        """Puts a photo on a side, but if its picture is on another side already, there.
+    def __len__(self) -> int:
+        return len(self._records) // _RECORD.itemsize
 
-        Returns:
-            The side it was put on; None if its near-duplicates are on two sides, so that it can be on none.
-
-        """
-        bands = [(band, int(photo.hash[0]) >> shift & mask) for band, (shift, mask) in enumerate(_BANDS)]
-        near = self._near(photo, np.concatenate([self._buckets[band] for band in bands]))
-        sides = {_SIDES[index] for index in near["side"]}
-        if len(sides) > 1:
-            return None
-        placed = sides.pop() if sides else side
-        same = (near["hash"] == photo.hash).all(axis=1) & (near["colour"] == photo.colour).all(axis=1)
-        # A photo that differs in nothing from one that is kept would find, and be found by, the same ones.
-        if not same.any():
-            self._keep(photo, placed, bands)
-        return placed
-
-    def _near(self, photo: Signature, numbers: NDArray[np.uint32]) -> NDArray[np.void]:
-        """Those of the photos with these numbers that are near-duplicates of one; some of them repeatedly."""
+    def near(self, photo: Signature) -> NDArray[np.uint32]:
+        """The numbers of the near-duplicates of a photo, in ascending order."""
+        numbers = np.unique(np.concatenate([self._buckets[band] for band in _bands(photo)]))
         records = np.frombuffer(self._records, _RECORD)[numbers]
         differing = np.bitwise_count(records["hash"] ^ photo.hash)
         colour = np.abs(records["colour"].astype(np.int16) - photo.colour)
-        return records[
-            (differing[:, 0] <= COARSE)
-            & (differing.sum(axis=1, dtype=np.uint16) <= FINE)
-            & (colour <= COLOUR).all(axis=1)
-        ]
+        return np.asarray(
+            numbers[
+                (differing[:, 0] <= COARSE)
+                & (differing.sum(axis=1, dtype=np.uint16) <= FINE)
+                & (colour <= COLOUR).all(axis=1)
+            ]
+        )
 
-    def _keep(self, photo: Signature, side: Side, bands: Sequence[tuple[int, int]]) -> None:
-        number = len(self._records) // _RECORD.itemsize
-        self._records += np.array((photo.hash, photo.colour, _SIDES.index(side)), _RECORD).tobytes()
-        for band in bands:
+    def has_equal(self, photo: Signature, near: NDArray[np.uint32]) -> bool:
+        """Whether one of its near-duplicates differs in nothing from a photo.
+
+        It would find, and be found by, the same photos: none of its equals needs to be kept.
+        """
+        records = np.frombuffer(self._records, _RECORD)[near]
+        same = (records["hash"] == photo.hash).all(axis=1) & (records["colour"] == photo.colour).all(axis=1)
+        return bool(same.any())
+
+    def add(self, photo: Signature) -> int:
+        """Keeps a photo; its number."""
+        number = len(self)
+        self._records += np.array((photo.hash, photo.colour), _RECORD).tobytes()
+        for band in _bands(photo):
             self._buckets[band].append(number)
+        return number
+
+
+def _bands(photo: Signature) -> list[tuple[int, int]]:
+    return [(band, int(photo.hash[0]) >> shift & mask) for band, (shift, mask) in enumerate(_BANDS)]
 
 
 def _without_border(photo: Image.Image) -> Image.Image:

@@ -78,7 +78,7 @@ variable "launchers" {
 }
 
 variable "max_retries" {
-  description = "Attempts after the first one; each goes on from the checkpoint of the one before."
+  description = "Attempts after the first one; each continues where the one before ended."
   type        = number
   default     = 10
   validation {
@@ -101,7 +101,6 @@ variable "memory" {
 variable "name" {
   description = "The job's name."
   type        = string
-  default     = "training"
   validation {
     condition     = can(regex("^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$", var.name))
     error_message = "name: write at most 49 lower-case letters, digits and dashes, beginning with a letter."

@@ -1,5 +1,5 @@
-# The training job: a container that makes one version of the model each time that it is executed, and who may
-# execute it. Its arguments are given then: which configuration, under which name.
+# A job: a container that does one long piece of work each time that it is executed, such as making a version of the
+# model, and who may execute it. Its arguments are given then.
 
 resource "google_cloud_run_v2_job" "job" {
   project             = var.project_id
@@ -9,7 +9,7 @@ resource "google_cloud_run_v2_job" "job" {
   labels              = var.labels
 
   template {
-    # A run is one process, which writes its own checkpoints.
+    # A run is one process, which writes down how far it is.
     task_count  = 1
     parallelism = 1
     labels      = var.labels
@@ -18,7 +18,7 @@ resource "google_cloud_run_v2_job" "job" {
       service_account = var.service_account
       encryption_key  = var.kms_key_name
       # Of one attempt. Beside a GPU it is an hour, and Google's maintenance ends attempts too: the next one goes on
-      # from the checkpoint, so that a run may take as many hours as there are attempts.
+      # from there, so that a run may take as many hours as there are attempts.
       timeout                       = "${var.timeout}s"
       max_retries                   = var.max_retries
       gpu_zonal_redundancy_disabled = var.gpu == null ? null : !var.gpu.zonal_redundancy

@@ -1,6 +1,7 @@
 mock_provider "google" {}
 
 variables {
+  name            = "training"
   project_id      = "acme-dev"
   region          = "europe-west4"
   image           = "europe-west4-docker.pkg.dev/acme-build/vitrine/training@sha256:0000000000000000000000000000000000000000000000000000000000000000"

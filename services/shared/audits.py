@@ -1,0 +1,117 @@
+"""An audit of the catalogue's labels: what it is asked to do, its rows, and its figures."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from services.shared.errors import ImageErrorCode, ObjectNotFoundError
+from services.shared.events import Filters, JobId
+from services.shared.layout import AuditLayout
+from services.shared.ports import Objects
+
+MIN_FOLDS, MAX_FOLDS = 2, 20
+
+Unjudged = Literal[
+    ImageErrorCode,  # the photo cannot be used
+    "label-too-rare",  # too few other products have the label for anything to be learnt of it
+    "only-one-label",  # the attribute has no second label that could be the right one
+]
+
+
+def _in_order(attributes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({*attributes}, key=[*Filters.COLUMNS, *sorted(attributes)].index))
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AuditRequest(_Strict):
+    """What an audit is about. The same name always means the same request."""
+
+    audit_id: JobId
+    filters: Filters = Filters()
+    # In the catalogue's order, so that the order of the options makes no other request.
+    attributes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_in_order)] = Filters.COLUMNS
+    folds: Annotated[int, Field(ge=MIN_FOLDS, le=MAX_FOLDS)] = 5
+
+    @model_validator(mode="after")
+    def _attributes_are_columns(self) -> Self:
+        for attribute in self.attributes:
+            if attribute not in Filters.COLUMNS:
+                raise ValueError(
+                    f"attributes: must be among {', '.join(Filters.COLUMNS)} (got {attribute!r})"
+                )
+        return self
+
+
+class AuditManifest(_Strict):
+    """An audit as it began: what a repetition goes on with."""
+
+    request: AuditRequest
+    model: str
+    model_version: str
+    audited_at: AwareDatetime
+
+
+class AuditedLabel(_Strict):
+    """A row of the table `audits`: how likely a label of the catalogue is, by heads that did not learn it."""
+
+    audit_id: JobId
+    image_id: int
+    head: str
+    declared: str  # as the catalogue has it
+    known: str | None = None  # the label that it is taken for; None where it is not judged
+    probability: Annotated[float, Field(ge=0, le=1)] | None = None  # of `known`
+    best: str | None = None
+    best_probability: Annotated[float, Field(ge=0, le=1)] | None = None
+    # Why `probability` is None.
+    unjudged: Unjudged | None = None
+    # The product's part of the catalogue, from 0 on: its heads were trained on the other parts.
+    fold: Annotated[int, Field(ge=0)] | None = None
+    # Whether the network behind the heads was trained on this photo; None where that is not known.
+    learnt: bool | None = None
+    model_version: str
+    audited_at: AwareDatetime
+
+
+class AttributeAudit(_Strict):
+    """What came out of one attribute."""
+
+    labels: int  # that products are judged by
+    judged: int
+    unjudged: Mapping[Unjudged, int]
+    undeclared: int  # products of which the catalogue does not say it
+    doubted: int  # judged products whose most likely label is another one
+    temperature: float | None = None  # mean over the folds
+
+
+class AuditSummary(_Strict):
+    """What came out of an audit."""
+
+    manifest: AuditManifest
+    products: int
+    photos: int  # that could be used
+    pictures: int  # distinct ones: near-duplicates count once
+    errors: Mapping[ImageErrorCode, int]
+    learnt: int | None  # photos that the model version was trained on; None where that is not known
+    attributes: Mapping[str, AttributeAudit]
+
+
+def find_manifest(objects: Objects, bucket: str, audit_id: str) -> AuditManifest | None:
+    """What an audit is about, if there is such an audit."""
+    try:
+        stored = objects.read(AuditLayout(bucket, audit_id).manifest)
+    except ObjectNotFoundError:
+        return None
+    return AuditManifest.model_validate_json(stored.data)
+
+
+def find_summary(objects: Objects, bucket: str, audit_id: str) -> AuditSummary | None:
+    """What came out of an audit, if it is done."""
+    try:
+        stored = objects.read(AuditLayout(bucket, audit_id).summary)
+    except ObjectNotFoundError:
+        return None
+    return AuditSummary.model_validate_json(stored.data)
