@@ -30,7 +30,7 @@ from services.shared.jobs import ndjson
 from services.shared.layout import AuditLayout
 from services.shared.ports import Catalogue, Clock, Objects, Warehouse
 
-TABLE = "audits"
+TABLE = "audited_labels"
 
 type Say = Callable[[str], None]
 

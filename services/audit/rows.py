@@ -1,4 +1,4 @@
-"""The rows of `audits`: what the heads say of each declared label, or why they say nothing."""
+"""The rows of `audited_labels`: what the heads say of each declared label, or why they say nothing."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

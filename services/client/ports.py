@@ -129,7 +129,7 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Audited:
-    """A row of `audits` beside what the catalogue says of the product today."""
+    """A row of `audited_labels` beside what the catalogue says of the product today."""
 
     label: AuditedLabel
     product: Product | None  # None where the catalogue has it no more

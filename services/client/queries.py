@@ -215,14 +215,14 @@ ORDER BY judged_at DESC, label_id LIMIT {MAX_ROWS if limit is None else limit:d}
 
 
 def audited(dataset: str, limit: int | None) -> str:
-    """The columns of `audits`, of @audit_id and @head or any, with `product`; as `Tables.audited` says."""
+    """The columns of `audited_labels`, of @audit_id and @head or any, with `product`; as `Tables.audited` says."""
     suspects = f"""
   AND audited.probability IS NOT NULL AND judged.label_id IS NULL
 ORDER BY audited.probability, audited.best_probability DESC, audited.image_id, audited.head
 LIMIT {limit or 0:d}"""
     return f"""
 SELECT audited.*, product
-FROM `{dataset}.audits` AS audited
+FROM `{dataset}.audited_labels` AS audited
 LEFT JOIN (
   SELECT * FROM `{dataset}.products` WHERE TRUE
   QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY display_name) = 1

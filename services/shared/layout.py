@@ -23,7 +23,7 @@ audits/<audit>/audit.json                        what an audit is about, and the
 audits/<audit>/selection.json                    which list of products it audits
 audits/<audit>/products/<selection>/<part>.ndjson  the catalogue's columns, AUDIT_PRODUCTS a part
 audits/<audit>/embeddings/<part>.npz             their photos, embedded; services/audit/embeddings.py
-audits/<audit>/rows/<attribute>-<part>.ndjson    rows of `audits`
+audits/<audit>/rows/<attribute>-<part>.ndjson    rows of `audited_labels`
 audits/<audit>/attributes/<attribute>.json       an attribute is done: its figures
 audits/<audit>/summary.json                      the audit is done, and its rows are in BigQuery
 models/<name>/<version>/                         a published model; services/model/registry.py

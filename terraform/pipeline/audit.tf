@@ -1,5 +1,5 @@
 # The job that audits the catalogue's labels, where an environment asks for one: it embeds the products' photos, judges each
-# declared label by heads that did not learn it, and adds what it finds to the table of audits.
+# declared label by heads that did not learn it, and adds what it finds to the table audited_labels.
 
 locals {
   # Its name, beside those of the stages; nothing where there is none.

@@ -36,7 +36,7 @@ locals {
     { for name in local.gateway : name => local.gateway_service.tables },
     { for name in local.training : name => { products = "read", labels = "read" } },
     # What people have judged, it does not list.
-    { for name in local.audit : name => { products = "read", labels = "read", audits = "write" } },
+    { for name in local.audit : name => { products = "read", labels = "read", audited_labels = "write" } },
   )
 }
 

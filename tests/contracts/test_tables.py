@@ -52,7 +52,7 @@ def without(column: dict[str, Any], *keys: str) -> dict[str, Any]:
         ("predictions", Prediction),
         ("jobs", JobCompleted),
         ("labels", HumanLabel),
-        ("audits", AuditedLabel),
+        ("audited_labels", AuditedLabel),
     ],
 )
 def test_a_table_has_the_columns_of_its_model(table: str, model: type[BaseModel]) -> None:

@@ -66,7 +66,7 @@ def test_the_wrong_labels_of_the_demo_are_the_least_likely_ones(vitrine: Command
 def test_every_declared_label_has_one_row(vitrine: CommandLine, outsider: Outsider, audited: str) -> None:
     rows = [*csv.DictReader(io.StringIO(vitrine("audit", "show", audited, "--csv")))]
     assert list(rows[0]) == [*AuditedLabel.model_fields, "display_name"]
-    stored = outsider.query("SELECT * FROM `{dataset}.audits` WHERE audit_id = @audit", audit=audited)
+    stored = outsider.query("SELECT * FROM `{dataset}.audited_labels` WHERE audit_id = @audit", audit=audited)
     assert len(stored) == len(rows) == len({(row["image_id"], row["head"]) for row in stored})
     with (DEMO / "styles.csv").open() as file:
         declared = [row["articleType"] for row in csv.DictReader(file) if row["articleType"]]
@@ -79,7 +79,7 @@ def test_every_declared_label_has_one_row(vitrine: CommandLine, outsider: Outsid
 def test_an_audit_again_changes_nothing_and_another_one_of_its_name_is_refused(
     vitrine: CommandLine, outsider: Outsider, audited: str
 ) -> None:
-    count = "SELECT COUNT(*) AS n FROM `{dataset}.audits` WHERE audit_id = @audit"
+    count = "SELECT COUNT(*) AS n FROM `{dataset}.audited_labels` WHERE audit_id = @audit"
     before = outsider.query(count, audit=audited)
     usages = [argument for usage in USAGES for argument in ("--usage", usage)]
     attributes = ("--attribute", "article_type", "--attribute", "base_colour")

@@ -32,7 +32,7 @@ def world(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[World]:
             audited(5, probability=0.0001, best="Shirts", best_probability=0.9, learnt=True),
             audited(1, audit_id="spring", probability=0.5, best="Shirts", best_probability=0.5),
         ]
-        made.warehouse.append("audits", [row.model_dump() for row in rows])
+        made.warehouse.append("audited_labels", [row.model_dump() for row in rows])
         made.tables.merge_products(
             [Product(image_id=each, display_name=f"Product {each}") for each in (1, 3)]
         )
@@ -100,6 +100,8 @@ def test_rows_are_loaded_as_they_are_written(world: World, cloud: LocalCloud) ->
         uri = f"gs://{bucket}/audits/loaded/rows/article_type-{part:06d}.ndjson"
         CloudObjects(cloud.environment["GOOGLE_CLOUD_PROJECT"]).create(uri, ndjson([row]), "application/json")
     for _ in range(2):
-        world.warehouse.load("audits", f"gs://{bucket}/audits/loaded/rows/*.ndjson", "vitrine-audits-loaded")
+        world.warehouse.load(
+            "audited_labels", f"gs://{bucket}/audits/loaded/rows/*.ndjson", "vitrine-audits-loaded"
+        )
     found = sorted(world.tables.audited("loaded", limit=None), key=lambda each: each.label.image_id)
     assert [each.label for each in found] == rows

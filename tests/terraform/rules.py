@@ -46,7 +46,7 @@ PREFIXES: Mapping[str, tuple[tuple[str, str | None], ...]] = {
 }
 # Job => table => what it may do there.
 JOB_TABLES: Mapping[str, Mapping[str, str]] = {
-    "audit": {"products": "read", "labels": "read", "audits": "write"},
+    "audit": {"products": "read", "labels": "read", "audited_labels": "write"},
     "training": {"products": "read", "labels": "read"},
 }
 TABLE_ROLES = {"read": "roles/bigquery.dataViewer", "write": "roles/bigquery.dataEditor"}

@@ -135,7 +135,12 @@ MUTATIONS = [
     Mutation(DATA, '"roles/storage.objectCreator"', '"roles/storage.objectAdmin"', "grants_are_the_least"),
     Mutation(DATA, 'members[name], prefix = "models/"', "members[name], prefix = null", "jobs_are_those"),
     Mutation(DATA, 'members[name], prefix = "audits/"', "members[name], prefix = null", "jobs_are_those"),
-    Mutation(DATA, 'labels = "read", audits = "write"', 'labels = "write", audits = "write"', "grants_are"),
+    Mutation(
+        DATA,
+        'labels = "read", audited_labels = "write"',
+        'labels = "write", audited_labels = "write"',
+        "grants_are",
+    ),
     Mutation(DATA, '"audits/" = 90, ', "", "what_is_done_with"),
     Mutation(JOB, '"roles/run.jobsExecutorWithOverrides"', '"roles/run.developer"', "grants_are_the_least"),
     Mutation(DATA, "if stage.reads_uploads", "", "grants_are_the_least"),

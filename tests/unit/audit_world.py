@@ -89,7 +89,7 @@ class Shop:
 
     def rows(self, attribute: str = "article_type", audit_id: str = "autumn") -> dict[int, AuditedLabel]:
         """The loaded rows about an attribute, by the product's id; there is one of each."""
-        rows = [AuditedLabel.model_validate(row) for row in self.warehouse.tables.get("audits", [])]
+        rows = [AuditedLabel.model_validate(row) for row in self.warehouse.tables.get("audited_labels", [])]
         found = [row for row in rows if (row.audit_id, row.head) == (audit_id, attribute)]
         by_id = {row.image_id: row for row in found}
         assert len(by_id) == len(found)

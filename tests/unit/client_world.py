@@ -150,7 +150,7 @@ class PipelineTables:
 
     def audited(self, audit_id: str, *, head: str | None = None, limit: int | None) -> Iterator[Audited]:
         judged = {(label.image_id, label.head) for label in self._labels()}
-        rows = map(AuditedLabel.model_validate, self._pipeline.warehouse.tables.get("audits", []))
+        rows = map(AuditedLabel.model_validate, self._pipeline.warehouse.tables.get("audited_labels", []))
         found = [row for row in rows if row.audit_id == audit_id and head in (None, row.head)]
         if limit is not None:
             found = [row for row in found if row.probability is not None]

@@ -119,7 +119,7 @@ def test_what_the_catalogue_does_not_say_has_no_row() -> None:
 def test_a_catalogue_of_which_nothing_is_declared_is_audited_to_its_end() -> None:
     shop = Shop().fill(10)
     assert shop.audit("usage").attributes["usage"].undeclared == 10
-    assert "audits" not in shop.warehouse.tables
+    assert "audited_labels" not in shop.warehouse.tables
 
 
 @pytest.mark.parametrize("code", ["photo-missing", *BAD_PHOTOS])

@@ -1,0 +1,221 @@
+"""Wrong labels planted in a real catalogue, and how well they are found; cleanlab stands beside.
+
+    python -m tests.bench.planted CATALOGUE VERSION
+
+CATALOGUE is a folder or zip in the layout of Fashion Product Images, VERSION the folder of a model's version.
+Of products that the version has learnt nothing is asked: it would know the labels that were there before.
+
+Errors are planted in the article types. They are uniform: any other label, 2 % of the products; or similar: a
+label of the same sub category, 2 or 8 %. Every ranking sees the same probabilities: out of sample, those of
+heads that did not learn the product, as `vitrine audit` has them; in sample, those of heads that learnt all
+products, the planted labels among them. Of five seeds the mean is told, and the standard deviation.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import batched
+from pathlib import Path
+
+import numpy as np
+from cleanlab.rank import get_label_quality_scores
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from services.audit.embedder import LiteRTEmbedder
+from services.audit.embeddings import PART_PRODUCTS, Part, embed
+from services.audit.folds import folds, pictures
+from services.audit.labels import NONE, classes
+from services.audit.regression import cross_fit, fit, out_of_sample, whitened
+from services.shared.errors import ObjectNotFoundError
+from services.shared.events import Product
+from services.shared.folders import FolderError
+from services.shared.layout import photo_uri
+from services.shared.memory import MemoryObjects
+from services.shared.styles import read_catalogue
+
+SEEDS = 5
+FOLDS = 5
+OURS = "1 - P(declared), vitrine"
+# (of label quality, whether probabilities are made comparable between labels first)
+CLEANLAB = {
+    "self confidence": ("self_confidence", False),
+    "self confidence, adjusted": ("self_confidence", True),
+    "normalized margin": ("normalized_margin", False),
+    "normalized margin, adjusted": ("normalized_margin", True),
+    "confidence-weighted entropy": ("confidence_weighted_entropy", False),
+}
+
+type Plant = Callable[[np.random.Generator], NDArray[np.int32]]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Products with a photo and an article type that the version has not learnt.
+
+    Args:
+        inputs: [N, E], whitened embeddings.
+        folds: [N].
+        targets: [N], indices of article types.
+        similar: of each article type, the others of its sub category.
+
+    """
+
+    inputs: NDArray[np.float16]
+    folds: NDArray[np.int8]
+    targets: NDArray[np.int32]
+    similar: Sequence[NDArray[np.int32]]
+
+    @property
+    def labels(self) -> int:
+        return len(self.similar)
+
+    def uniform(self, share: float, chance: np.random.Generator) -> NDArray[np.int32]:
+        """The labels with so many wrong ones, each any other label."""
+        planted = self.targets.copy()
+        places = chance.choice(len(planted), round(share * len(planted)), replace=False)
+        planted[places] = (planted[places] + chance.integers(1, self.labels, len(places))) % self.labels
+        return planted
+
+    def confused(self, share: float, chance: np.random.Generator) -> NDArray[np.int32]:
+        """The labels with so many wrong ones, each another label of the same sub category."""
+        planted = self.targets.copy()
+        can = np.flatnonzero([len(self.similar[target]) > 0 for target in planted])
+        places = chance.choice(can, round(share * len(planted)), replace=False)
+        planted[places] = [chance.choice(self.similar[target]) for target in planted[places]]
+        return planted
+
+
+def load(path: Path, embedder: LiteRTEmbedder) -> Catalogue:
+    """Embeds a catalogue, and keeps what the version has not learnt."""
+    source = read_catalogue(path)
+    chosen: list[Product] = []
+    parts: list[Part] = []
+    asked = [product for product in source.products if product.article_type]
+    for some in track(
+        batched(asked, PART_PRODUCTS, strict=False),
+        "embedding",
+        total=-(-len(asked) // PART_PRODUCTS),
+        console=console,
+    ):
+        objects = MemoryObjects()
+        for product in some:
+            try:
+                objects.put(photo_uri("bench", product.image_id), source.photo(product))
+            except (FolderError, ObjectNotFoundError):
+                continue  # the photo is missing, which `embed` tells
+        part = embed(some, objects, "bench", embedder)
+        new = part.errors == ""
+        if embedder.learnt is not None:
+            new &= ~np.isin(part.photos, embedder.learnt.photos)
+        parts.append(part.take(np.flatnonzero(new)))
+        chosen += [product for product, has in zip(some, new, strict=True) if has]
+    photos = Part.concatenate(parts)
+    shown = pictures(photos.signatures())
+    cut = folds([product.image_id for product in chosen], shown, FOLDS)
+    # Five more than the audit asks for, so that a label is one also where errors took some of its products.
+    found = classes([product.article_type for product in chosen], shown, cut, FOLDS + 5)
+    above: dict[int, str | None] = {}
+    for product, target in zip(chosen, found.targets.tolist(), strict=True):
+        above.setdefault(target, product.sub_category)
+    kept = found.targets != NONE
+    console.print(
+        f"{len(asked)} products with an article type, {len(chosen)} of them with a photo that the version "
+        f"has not learnt, {kept.sum()} with one of {len(found.labels)} article types that can be judged"
+    )
+    similar = [
+        np.array([other for other in range(len(found.labels)) if other != own and above[other] == above[own]])
+        for own in range(len(found.labels))
+    ]
+    return Catalogue(whitened(photos.embeddings[kept]), cut[kept], found.targets[kept], similar)
+
+
+def outside(catalogue: Catalogue, planted: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Probabilities [N, labels] by heads that did not learn the product."""
+    heads = cross_fit(catalogue.inputs, planted, catalogue.folds, catalogue.labels)
+    probabilities = np.empty((len(planted), catalogue.labels), np.float32)
+    for places, some in out_of_sample(heads, catalogue.inputs, catalogue.folds):
+        probabilities[places] = some
+    return probabilities
+
+
+def inside(catalogue: Catalogue, planted: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Probabilities [N, labels] by heads that learnt all products with the planted labels."""
+    heads = fit(catalogue.inputs, planted, catalogue.labels)
+    together = zip(*out_of_sample([heads], catalogue.inputs, np.zeros(len(planted), np.int8)), strict=True)
+    _places, probabilities = together
+    return np.concatenate(probabilities)
+
+
+def rankings(
+    planted: NDArray[np.int32], probabilities: NDArray[np.float32]
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Name and quality [N] of each ranking; the lowest is looked at first."""
+    yield OURS, probabilities[np.arange(len(planted)), planted].astype(np.float64)
+    # cleanlab wants rows that sum to 1 in double precision.
+    exact = probabilities.astype(np.float64)
+    exact /= exact.sum(axis=1, keepdims=True)
+    for name, (method, adjusted) in CLEANLAB.items():
+        yield (
+            f"{name}, cleanlab",
+            get_label_quality_scores(planted, exact, method=method, adjust_pred_probs=adjusted),
+        )
+
+
+def figures(quality: NDArray[np.float64], wrong: NDArray[np.bool_]) -> Mapping[str, float]:
+    """How well the planted errors come first: of k errors, precision among the first k and so on."""
+    count = int(wrong.sum())
+    found = wrong[np.argsort(quality, kind="stable")].cumsum()
+    precision = found / np.arange(1, len(found) + 1)
+    hits = np.flatnonzero(np.diff(found, prepend=0))
+    looked = {share: int(np.searchsorted(found, share * count)) + 1 for share in (0.8, 0.9, 0.95)}
+    return {
+        "P@50": precision[49],
+        "P@k": precision[count - 1],
+        "AP": precision[hits].mean(),
+        **{f"{share:.0%} in": looked[share] / count for share in looked},
+    }
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    asked.add_argument("catalogue", type=Path)
+    asked.add_argument("version", type=Path)
+    given = asked.parse_args()
+    embedder = LiteRTEmbedder(given.version)
+    console.print(f"{embedder.name} {embedder.version}, {embedder.image_size} pixels")
+    catalogue = load(given.catalogue, embedder)
+    plants: dict[str, Plant] = {
+        "uniform 2 %": lambda chance: catalogue.uniform(0.02, chance),
+        "similar 2 %": lambda chance: catalogue.confused(0.02, chance),
+        "similar 8 %": lambda chance: catalogue.confused(0.08, chance),
+    }
+    for name, plant in plants.items():
+        found: dict[tuple[str, str], list[Mapping[str, float]]] = {}
+        for seed in track(range(SEEDS), name, console=console):
+            planted = plant(np.random.default_rng(seed))
+            for judged, probabilities in (("out of", outside), ("in", inside)):
+                for ranking, quality in rankings(planted, probabilities(catalogue, planted)):
+                    measured = figures(quality, planted != catalogue.targets)
+                    found.setdefault((judged, ranking), []).append(measured)
+        _print(name, found)
+
+
+def _print(name: str, found: Mapping[tuple[str, str], Sequence[Mapping[str, float]]]) -> None:
+    columns = [*next(iter(found.values()))[0]]
+    table = Table(
+        "sample", "ranking", *columns, title=f"{name}, {SEEDS} seeds; `in`: times the errors looked at"
+    )
+    for (judged, ranking), runs in found.items():
+        values = np.array([[run[column] for column in columns] for run in runs])
+        spread = zip(values.mean(axis=0), values.std(axis=0, ddof=1), strict=True)
+        table.add_row(judged, ranking, *(f"{mean:.3f} ±{deviation:.3f}" for mean, deviation in spread))
+    console.print(table)
+
+
+console = Console(width=150)
+
+if __name__ == "__main__":
+    main()
