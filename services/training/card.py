@@ -48,7 +48,7 @@ How well the model tells other images from test photos by their distance (AUROC;
 
 {exports}
 
-| file | its own network | attribute | the same label |
+| file | its own network | attribute | the same label, or one of a tie |
 |---|---|---|---|
 {agreements}
 

@@ -190,7 +190,8 @@ class Config(_Settings):
     answered_accuracy: float | dict[str, float] = ANSWERED_ACCURACY
     # Of a head's accuracy on held photos, as much may be lost by rounding to 8 bits.
     rounding_loss: float = Field(default=0.01, ge=0, le=1)
-    # Least share of held photos to which an exported file gives the same label as the network it was made of.
+    # Least share of held photos to which an exported file gives the same label as the network it was made of,
+    # or one that the network finds nearly as probable.
     file_agreement: float = Field(default=0.99, ge=0, le=1)
     # Exports that are published beside the 8-bit file.
     ships: tuple[Literal["model_float16.tflite", "saved_model"], ...] = (

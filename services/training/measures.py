@@ -398,16 +398,25 @@ def latency(
     return Latency(photos=photos, median=float(median), p95=float(p95))
 
 
-def agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> Share:
-    """The share of photos on which two exports' probabilities, or logits, [N, labels] give the same label.
+TIE = -float(np.log(0.8))  # in logits
+
+
+def agreement(network: NDArray[np.float32], export: NDArray[np.float32]) -> Share:
+    """The share of photos [N, labels] to which an export gives its network's label, or one of a tie.
+
+    Args:
+        network: logits. Labels at least 0.8 times as probable as the best one are a tie with it.
+        export: logits. Those of an 8-bit file come in steps, so that of a tie any label may be its best.
 
     Raises:
         ValueError: they are not of the same photos and labels, or of none.
 
     """
-    if one.shape != other.shape or not one.size:
-        raise ValueError(f"answers on the same photos are compared, not {one.shape} with {other.shape}")
-    return Share.of(int((one.argmax(axis=1) == other.argmax(axis=1)).sum()), len(one))
+    if network.shape != export.shape or not network.size:
+        raise ValueError(f"answers on the same photos are compared, not {network.shape} with {export.shape}")
+    labels = export.argmax(axis=1)[:, np.newaxis]
+    behind = network.max(axis=1) - np.take_along_axis(network, labels, axis=1)[:, 0]
+    return Share.of(int((behind < TIE).sum()), len(network))
 
 
 def auroc(negatives: NDArray[np.floating], positives: NDArray[np.floating]) -> float:
