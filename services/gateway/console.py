@@ -470,13 +470,19 @@ def _known(manifest: Manifest) -> Mapping[str, Sequence[str]]:
 
 def _heads(ports: Ports, settings: Settings, version: str | None) -> Mapping[str, Sequence[str]]:
     """What a version of the model can say, by head; nothing where it is not known any more."""
+    manifest = _manifest(ports, version)
+    return _known(manifest) if manifest else {}
+
+
+def _manifest(ports: Ports, version: str | None) -> Manifest | None:
+    """A version's manifest, or that of the one that ships; None where it is not known any more."""
     shipped = actions.shipped()
     if version in (None, shipped.version):
-        return _known(shipped)
+        return shipped
     try:
-        return _known(ports.registry.manifest(version or ""))
+        return ports.registry.manifest(version or "")
     except ModelError:
-        return {}
+        return None
 
 
 @router.get("/jobs/{job_id}/progress")
@@ -689,6 +695,7 @@ def quality(
     heads = ports.vitrine.tables.tally(job).heads if job else ()
     head = head or next(iter(heads), "")
     measured = ports.vitrine.tables.quality(job, head, against) if head else None
+    version = _manifest(ports, actions.find_job(ports, job).model_version) if head else None
     return page(
         request,
         "quality",
@@ -698,6 +705,7 @@ def quality(
         head=head,
         against=against,
         quality=measured,
+        unreliable=version.unreliable.get(head) if version else None,
         matrix=_matrix(measured) if measured else None,
     )
 

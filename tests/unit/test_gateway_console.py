@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from services.client.report import LEARNT, UNSURE
 from services.model.learnt import Learnt, photo_digest
+from services.model.manifest import load_manifest
 from services.model.registry import Pointer
 from services.shared.events import Prediction, Product
 from services.shared.keys import Role
@@ -22,6 +23,7 @@ from services.shared.layout import photo_uri
 from tests.unit.client_world import NOW, PipelineTables, World
 from tests.unit.gateway_world import URL, Gateway
 from tests.unit.memory_pipeline import BUCKET
+from tests.unit.models import write_model
 from tests.unit.photos import jpeg
 
 type Fields = Mapping[str, str | list[str]]
@@ -473,6 +475,23 @@ def test_what_is_empty_says_what_to_do_next(gateway: Gateway) -> None:
     assert "Nobody has judged photos of this job" in person.get(
         "/quality?job=spring&head=article_type&against=labels"
     )
+
+
+def test_quality_says_which_attribute_is_not_to_be_relied_on(gateway: Gateway, tmp_path: Path) -> None:
+    person = Person(gateway, "viewer")
+    Person(gateway, "admin").run()
+    answered = "/quality?job=spring&head=article_type"
+    assert "Do not rely on" not in person.get(answered)
+    warned = load_manifest(write_model(tmp_path, "1"))
+    warned = warned.model_copy(
+        update={"name": "fashion", "unreliable": {"article_type": "Of newer products 11 % are right."}}
+    )
+    gateway.world.objects.memory.put(
+        f"gs://{BUCKET}/models/fashion/1/model.json", warned.model_dump_json().encode()
+    )
+    said = person.get(answered)
+    assert "Do not rely on article type for new products." in said
+    assert "Of newer products 11 % are right." in said
 
 
 def test_an_upload_of_nothing_is_said_beside_the_field(gateway: Gateway) -> None:
