@@ -1,14 +1,14 @@
-"""Wrong labels planted in a real catalogue, and how well they are found; cleanlab stands beside.
+"""How well `vitrine audit` finds wrong labels that are planted in a real catalogue, beside cleanlab.
 
     python -m tests.bench.planted CATALOGUE VERSION
 
-CATALOGUE is a folder or zip in the layout of Fashion Product Images, VERSION the folder of a model's version.
-Of products that the version has learnt nothing is asked: it would know the labels that were there before.
+CATALOGUE is a folder or zip in the layout of Fashion Product Images. VERSION is the folder of a model version.
+Products that the version was trained on are left out, because it has seen their true labels.
 
-Errors are planted in the article types. They are uniform: any other label, 2 % of the products; or similar: a
-label of the same sub category, 2 or 8 %. Every ranking sees the same probabilities: out of sample, those of
-heads that did not learn the product, as `vitrine audit` has them; in sample, those of heads that learnt all
-products, the planted labels among them. Of five seeds the mean is told, and the standard deviation.
+The benchmark plants wrong article types: uniform (any other label, 2 % of the products) or similar (another
+label of the same sub category, 2 or 8 %). All rankings rank the same probabilities. Out of sample, these come from
+heads that were trained on other products, as in `vitrine audit`; in sample, from heads that were trained on all
+products, including the planted labels. The tables show the mean and standard deviation over five seeds.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from services.shared.styles import read_catalogue
 SEEDS = 5
 FOLDS = 5
 OURS = "1 - P(declared), vitrine"
-# (of label quality, whether probabilities are made comparable between labels first)
+# name -> method, adjust_pred_probs; see cleanlab.rank.get_label_quality_scores
 CLEANLAB = {
     "self confidence": ("self_confidence", False),
     "self confidence, adjusted": ("self_confidence", True),
@@ -53,7 +53,7 @@ type Plant = Callable[[np.random.Generator], NDArray[np.int32]]
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Products with a photo and an article type that the version has not learnt.
+    """Products that the version was not trained on, with a usable photo and an article type.
 
     Args:
         inputs: [N, E], whitened embeddings.
@@ -73,14 +73,14 @@ class Catalogue:
         return len(self.similar)
 
     def uniform(self, share: float, chance: np.random.Generator) -> NDArray[np.int32]:
-        """The labels with so many wrong ones, each any other label."""
+        """Plants wrong labels in a share of the products; each is any other label."""
         planted = self.targets.copy()
         places = chance.choice(len(planted), round(share * len(planted)), replace=False)
         planted[places] = (planted[places] + chance.integers(1, self.labels, len(places))) % self.labels
         return planted
 
     def confused(self, share: float, chance: np.random.Generator) -> NDArray[np.int32]:
-        """The labels with so many wrong ones, each another label of the same sub category."""
+        """Plants wrong labels in a share of the products; each is of the same sub category."""
         planted = self.targets.copy()
         can = np.flatnonzero([len(self.similar[target]) > 0 for target in planted])
         places = chance.choice(can, round(share * len(planted)), replace=False)
@@ -89,7 +89,7 @@ class Catalogue:
 
 
 def load(path: Path, embedder: LiteRTEmbedder) -> Catalogue:
-    """Embeds a catalogue, and keeps what the version has not learnt."""
+    """Embeds a catalogue and keeps the products that the version was not trained on."""
     source = read_catalogue(path)
     chosen: list[Product] = []
     parts: list[Part] = []
@@ -105,7 +105,7 @@ def load(path: Path, embedder: LiteRTEmbedder) -> Catalogue:
             try:
                 objects.put(photo_uri("bench", product.image_id), source.photo(product))
             except (FolderError, ObjectNotFoundError):
-                continue  # the photo is missing, which `embed` tells
+                continue  # `embed` reports the missing photo
         part = embed(some, objects, "bench", embedder)
         new = part.errors == ""
         if embedder.learnt is not None:
@@ -115,15 +115,15 @@ def load(path: Path, embedder: LiteRTEmbedder) -> Catalogue:
     photos = Part.concatenate(parts)
     shown = pictures(photos.signatures())
     cut = folds([product.image_id for product in chosen], shown, FOLDS)
-    # Five more than the audit asks for, so that a label is one also where errors took some of its products.
+    # Five more than an audit needs: planting takes products away from a label.
     found = classes([product.article_type for product in chosen], shown, cut, FOLDS + 5)
     above: dict[int, str | None] = {}
     for product, target in zip(chosen, found.targets.tolist(), strict=True):
         above.setdefault(target, product.sub_category)
     kept = found.targets != NONE
     console.print(
-        f"{len(asked)} products with an article type, {len(chosen)} of them with a photo that the version "
-        f"has not learnt, {kept.sum()} with one of {len(found.labels)} article types that can be judged"
+        f"{len(asked)} products with an article type; {len(chosen)} have a usable photo that the version was "
+        f"not trained on; {kept.sum()} of these have one of {len(found.labels)} frequent article types"
     )
     similar = [
         np.array([other for other in range(len(found.labels)) if other != own and above[other] == above[own]])
@@ -133,7 +133,7 @@ def load(path: Path, embedder: LiteRTEmbedder) -> Catalogue:
 
 
 def outside(catalogue: Catalogue, planted: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Probabilities [N, labels] by heads that did not learn the product."""
+    """Probabilities [N, labels] by heads that were trained on other products."""
     heads = cross_fit(catalogue.inputs, planted, catalogue.folds, catalogue.labels)
     probabilities = np.empty((len(planted), catalogue.labels), np.float32)
     for places, some in out_of_sample(heads, catalogue.inputs, catalogue.folds):
@@ -142,7 +142,7 @@ def outside(catalogue: Catalogue, planted: NDArray[np.int32]) -> NDArray[np.floa
 
 
 def inside(catalogue: Catalogue, planted: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Probabilities [N, labels] by heads that learnt all products with the planted labels."""
+    """Probabilities [N, labels] by heads that were trained on all products, planted labels included."""
     heads = fit(catalogue.inputs, planted, catalogue.labels)
     together = zip(*out_of_sample([heads], catalogue.inputs, np.zeros(len(planted), np.int8)), strict=True)
     _places, probabilities = together
@@ -152,7 +152,7 @@ def inside(catalogue: Catalogue, planted: NDArray[np.int32]) -> NDArray[np.float
 def rankings(
     planted: NDArray[np.int32], probabilities: NDArray[np.float32]
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Name and quality [N] of each ranking; the lowest is looked at first."""
+    """Name and label quality [N] of each ranking; the lowest quality comes first."""
     yield OURS, probabilities[np.arange(len(planted)), planted].astype(np.float64)
     # cleanlab wants rows that sum to 1 in double precision.
     exact = probabilities.astype(np.float64)
@@ -165,7 +165,7 @@ def rankings(
 
 
 def figures(quality: NDArray[np.float64], wrong: NDArray[np.bool_]) -> Mapping[str, float]:
-    """How well the planted errors come first: of k errors, precision among the first k and so on."""
+    """Precision, average precision, and how many products to review per error to find 80, 90 and 95 %."""
     count = int(wrong.sum())
     found = wrong[np.argsort(quality, kind="stable")].cumsum()
     precision = found / np.arange(1, len(found) + 1)
@@ -206,7 +206,10 @@ def main() -> None:
 def _print(name: str, found: Mapping[tuple[str, str], Sequence[Mapping[str, float]]]) -> None:
     columns = [*next(iter(found.values()))[0]]
     table = Table(
-        "sample", "ranking", *columns, title=f"{name}, {SEEDS} seeds; `in`: times the errors looked at"
+        "sample",
+        "ranking",
+        *columns,
+        title=f"{name}, {SEEDS} seeds; `in`: products reviewed per planted error",
     )
     for (judged, ranking), runs in found.items():
         values = np.array([[run[column] for column in columns] for run in runs])
