@@ -2,13 +2,13 @@
 
     python -m tests.bench.planted CATALOGUE VERSION
 
-CATALOGUE is a folder or zip in the layout of Fashion Product Images. VERSION is the folder of a model version.
-Products that the version was trained on are left out, because it has seen their true labels.
+CATALOGUE is a folder or zip in the layout of Fashion Product Images. VERSION is the folder of a model
+version. Products that the version was trained on are left out, because it has seen their true labels.
 
 The benchmark plants wrong article types: uniform (any other label, 2 % of the products) or similar (another
-label of the same sub category, 2 or 8 %). All rankings rank the same probabilities. Out of sample, these come from
-heads that were trained on other products, as in `vitrine audit`; in sample, from heads that were trained on all
-products, including the planted labels. The tables show the mean and standard deviation over five seeds.
+label of the same sub category, 2 or 8 %). All rankings rank the same probabilities. Out of sample, these come
+from heads that were trained on other products, as in `vitrine audit`; in sample, from heads that were trained
+on all products, planted labels included. The tables show the mean and standard deviation over five seeds.
 """
 
 import argparse
