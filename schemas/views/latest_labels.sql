@@ -4,5 +4,5 @@ SELECT *
 FROM `{project}.{dataset}.labels`
 WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (
-  PARTITION BY image_id, IF(image_id IS NULL, image_uri, NULL), head ORDER BY judged_at DESC, label_id
+  PARTITION BY product_id, IF(product_id IS NULL, image_uri, NULL), head ORDER BY judged_at DESC, label_id
 ) = 1

@@ -128,7 +128,7 @@ class _Photo:
 
 def _photo(product: Product, objects: Objects, bucket: str, size: int) -> _Photo | ImageErrorCode:
     try:
-        data = objects.read(photo_uri(bucket, product.image_id), max_bytes=MAX_BYTES).data
+        data = objects.read(photo_uri(bucket, product.product_id), max_bytes=MAX_BYTES).data
         image = decode(data, about=size)
     except ObjectNotFoundError:
         return "photo-missing"

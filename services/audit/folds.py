@@ -41,7 +41,7 @@ def pictures(signatures: Sequence[Signature]) -> NDArray[np.int64]:
     return np.array([root(number) for number in range(len(signatures))], np.int64)
 
 
-def folds(ids: Sequence[object], pictures: NDArray[np.int64], count: int) -> NDArray[np.int8]:
+def folds(ids: Sequence[str], pictures: NDArray[np.int64], count: int) -> NDArray[np.int8]:
     """The fold of each product, from 0 to `count` - 1.
 
     Args:
@@ -52,7 +52,7 @@ def folds(ids: Sequence[object], pictures: NDArray[np.int64], count: int) -> NDA
     """
     # A picture is known by the least of its products' ids, in whatever order the products come.
     least: dict[int, str] = {}
-    for picture, image_id in zip(pictures.tolist(), map(str, ids), strict=True):
-        least[picture] = min(least.get(picture, image_id), image_id)
+    for picture, product_id in zip(pictures.tolist(), ids, strict=True):
+        least[picture] = min(least.get(picture, product_id), product_id)
     of_picture = {picture: int(digest("fold", name)[:8], 16) % count for picture, name in least.items()}
     return np.array([of_picture[picture] for picture in pictures.tolist()], np.int8)

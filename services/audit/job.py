@@ -189,18 +189,18 @@ def _products(selection: _Selection, part: int, layout: AuditLayout, objects: Ob
 class _Columns:
     """What is needed of the products, which are too many to be kept whole."""
 
-    ids: Sequence[int]
+    ids: Sequence[str]
     declared: Mapping[str, Sequence[str | None]]  # attribute -> the label of each product
 
 
 def _columns(
     selection: _Selection, attributes: Sequence[str], layout: AuditLayout, objects: Objects
 ) -> _Columns:
-    ids: list[int] = []
+    ids: list[str] = []
     labels: dict[str, list[str | None]] = {attribute: [] for attribute in attributes}
     for part in range(selection.parts):
         for product in _products(selection, part, layout, objects):
-            ids.append(product.image_id)
+            ids.append(product.product_id)
             for attribute, column in labels.items():
                 label = declared(product, attribute)
                 # A label is there once, however many products have it.

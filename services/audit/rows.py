@@ -21,7 +21,7 @@ DIGITS = 6  # significant ones of a probability: labels are ranked by the smalle
 class Judged:
     """The products of an audit, and the folds that those with a usable photo are in."""
 
-    ids: Sequence[int]  # [N]
+    ids: Sequence[str]  # [N]
     errors: Sequence[ImageErrorCode | None]  # [N]: why the photo cannot be used; None where it can
     learnt: NDArray[np.bool_] | None  # [N]; None where it is not known
     usable: NDArray[np.int64]  # [M]: the places, among the N, of products whose photo can be used
@@ -118,7 +118,7 @@ class Rows:
         target = NONE if unjudged else int(self.classes.targets[place])
         return AuditedLabel(
             audit_id=self.manifest.request.audit_id,
-            image_id=self.judged.ids[number],
+            product_id=self.judged.ids[number],
             head=self.attribute,
             declared=label,
             known=None if target == NONE else self.classes.labels[target],

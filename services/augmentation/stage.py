@@ -40,22 +40,23 @@ def handle(event: BatchStaged, ports: Ports) -> list[Event]:
         if image.error:
             return [image]
         try:
-            photo = decode(ports.objects.read(layout.image(image.image_id), max_bytes=MAX_BYTES).data)
+            photo = decode(ports.objects.read(layout.image(image.product_id), max_bytes=MAX_BYTES).data)
         except ObjectNotFoundError:
-            return [Image(image_id=image.image_id, error="photo-missing")]
+            return [Image(product_id=image.product_id, error="photo-missing")]
         except ObjectTooLargeError:
-            return [Image(image_id=image.image_id, error="photo-too-large")]
+            return [Image(product_id=image.product_id, error="photo-too-large")]
         except ImageError as error:
             if error.detail:
-                _logger.warning("%s: %s", layout.image(image.image_id), error)
-            return [Image(image_id=image.image_id, error=error.code)]
+                _logger.warning("%s: %s", layout.image(image.product_id), error)
+            return [Image(product_id=image.product_id, error=error.code)]
         made = [
-            Image(image_id=image.image_id, variant=f"augmented-{copy}") for copy in range(augmentation.copies)
+            Image(product_id=image.product_id, variant=f"augmented-{copy}")
+            for copy in range(augmentation.copies)
         ]
         for variant in made:
-            seed = digest(event.job_id, variant.image_id, variant.variant)
+            seed = digest(event.job_id, variant.product_id, variant.variant)
             data = encode(augment(photo, augmentation, seed))
-            ports.objects.create(layout.image(variant.image_id, variant.variant), data, "image/jpeg")
+            ports.objects.create(layout.image(variant.product_id, variant.variant), data, "image/jpeg")
         return {"originals": [image], "augmented": made, "both": [image, *made], "none": made}[
             request.classify
         ]

@@ -279,8 +279,8 @@ def import_(
     )
 
 
-def _first(ids: Sequence[int]) -> str:
-    return ", ".join(map(str, ids[:MISSING_LISTED])) + (", ..." if len(ids) > MISSING_LISTED else "")
+def _first(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:MISSING_LISTED]) + (", ..." if len(ids) > MISSING_LISTED else "")
 
 
 # ------------------------------------------------------------------------------------- jobs
@@ -504,7 +504,7 @@ def _print_results(answer: "JobResults") -> None:
         prediction = result.prediction
         # As its object is called: 10001-0.jpg is the first variant of 10001.jpg.
         cells = [
-            f"{prediction.image_id}{prediction.variant.removeprefix('original').removeprefix('augmented')}"
+            f"{prediction.product_id}{prediction.variant.removeprefix('original').removeprefix('augmented')}"
         ]
         for head in tally.heads:
             best = next((f"{one.label} {percent(one.probability)}" for one in result.labels(head)), "")
@@ -564,7 +564,7 @@ def _write_csv(answer: "JobResults") -> None:
         )
     ]
     writer = csv.writer(sys.stdout)
-    fixed_columns = ["image_id", "variant", "image_uri", "error"]
+    fixed_columns = ["product_id", "variant", "image_uri", "error"]
     told_columns = ["disagreements", "abstained", "unfamiliar", "learnt"]
     writer.writerow([*fixed_columns, *told_columns, *columns])
     for result in answer.rows:
@@ -574,7 +574,7 @@ def _write_csv(answer: "JobResults") -> None:
             best = next(iter(result.labels(head)), None)
             values += [result.declared_label(head), result.declared_probability(head)]
             values += [best and best.label, best and best.probability]
-        fixed = [prediction.image_id, prediction.variant, prediction.image_uri, prediction.error]
+        fixed = [prediction.product_id, prediction.variant, prediction.image_uri, prediction.error]
         told = [" ".join(result.disagreements), " ".join(prediction.abstained)]
         writer.writerow([*fixed, *told, prediction.unfamiliar, prediction.learnt, *values])
 

@@ -479,17 +479,17 @@ class Vitrine:
 
     # --------------------------------------------------------------------------------- review
 
-    def result(self, job_id: str, image_id: int, variant: str = "original") -> Result:
+    def result(self, job_id: str, product_id: str, variant: str = "original") -> Result:
         """One photo of a job.
 
         Raises:
             ClientError: the job has no such row.
 
         """
-        rows = self.tables.results(job_id, None, where=ResultFilter(image_id=image_id))
+        rows = self.tables.results(job_id, None, where=ResultFilter(product_id=product_id))
         found = next((row for row in rows if row.prediction.variant == variant), None)
         if found is None:
-            raise ClientError(f"job {job_id!r} has no photo {image_id} ({variant}) in BigQuery")
+            raise ClientError(f"job {job_id!r} has no photo {product_id} ({variant}) in BigQuery")
         return found
 
     def judge(

@@ -25,7 +25,7 @@ err = Console(stderr=True, highlight=False)
 labels = typer.Typer(help="Say what the model says is right, wrong, or no question.", no_args_is_help=True)
 
 Job = Annotated[str, typer.Argument(help="The id of a job.")]
-Photo = Annotated[int, typer.Argument(metavar="IMAGE_ID", help="The id of the product.")]
+Photo = Annotated[str, typer.Argument(metavar="PRODUCT_ID", help="The id of the product.")]
 Head = Annotated[str, typer.Argument(help="The attribute, such as article_type.")]
 By = Annotated[str | None, typer.Option(help="Who judges; else the account that is signed in.")]
 Comment = Annotated[str | None, typer.Option(help="Is kept with the verdict.", show_default=False)]
@@ -111,7 +111,7 @@ def list_(
     table = _table("photo", "head", "verdict", "truth", "the model said", "catalogue", "by", "at")
     for label in found:
         table.add_row(
-            str(label.image_id or label.image_uri),
+            str(label.product_id or label.image_uri),
             label.head,
             label.verdict,
             escape(label.label or ""),
@@ -143,7 +143,7 @@ def quality(
 def _judge(
     ctx: typer.Context,
     job: str,
-    photo: int,
+    photo: str,
     head: str,
     verdict: Verdict,
     label: str | None,
@@ -156,14 +156,14 @@ def _judge(
         vitrine.result(job, photo), head, verdict, label=label, by=by or options.account(), comment=comment
     )
     truth = f": it is {escape(judged.label)}" if judged.label else ""
-    out.print(f"{judged.image_id} {head} {verdict}{truth}, by {escape(judged.judged_by)}", soft_wrap=True)
+    out.print(f"{judged.product_id} {head} {verdict}{truth}, by {escape(judged.judged_by)}", soft_wrap=True)
 
 
 def _row(doubt: "Disagreement") -> dict[str, object]:
     prediction = doubt.prediction
     return {
         "job_id": prediction.job_id,
-        "image_id": prediction.image_id,
+        "product_id": prediction.product_id,
         "image_uri": prediction.image_uri,
         "prediction_id": prediction.prediction_id,
         "model_version": prediction.model_version,
@@ -185,7 +185,7 @@ def _print_disagreements(found: Sequence["Disagreement"]) -> None:
     for doubt in found:
         table.add_row(
             doubt.prediction.job_id,
-            str(doubt.prediction.image_id),
+            str(doubt.prediction.product_id),
             words(doubt.head),
             f"[yellow]{escape(doubt.label)}[/]",
             percent(doubt.probability),

@@ -107,7 +107,7 @@ class BigQueryTables:
             updates = ", ".join(f"{column} = imported.{column}" for column in columns)
             self._client.query_and_wait(
                 f"MERGE `{self._dataset}.products` AS product USING `{name}` AS imported "
-                "ON product.image_id = imported.image_id "
+                "ON product.product_id = imported.product_id "
                 f"WHEN MATCHED THEN UPDATE SET {updates} "
                 f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) "
                 f"VALUES ({', '.join(f'imported.{column}' for column in columns)})"
@@ -260,4 +260,4 @@ def _prediction(row: Mapping[str, Any]) -> Prediction:
 
 def _product(row: Mapping[str, Any]) -> Product | None:
     product = row["product"]
-    return Product(**product) if product and product["image_id"] is not None else None
+    return Product(**product) if product and product["product_id"] is not None else None

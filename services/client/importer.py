@@ -30,8 +30,8 @@ class Transfers:
 
     uploaded: int
     present: int  # were there already, byte for byte
-    missing: tuple[int, ...]  # products that the folder has no photo of
-    unusable: Mapping[int, str] = field(default_factory=dict)  # products whose photo cannot be read -> why
+    missing: tuple[str, ...]  # products that the folder has no photo of
+    unusable: Mapping[str, str] = field(default_factory=dict)  # products whose photo cannot be read -> why
 
 
 def read(path: Path) -> Catalogue:
@@ -73,12 +73,12 @@ def upload_photos(
     """
     standing = objects.facts(f"gs://{bucket}/images/")
     counts: Counter[Transfer] = Counter()
-    found: defaultdict[Transfer, dict[int, str]] = defaultdict(dict)
+    found: defaultdict[Transfer, dict[str, str]] = defaultdict(dict)
     threads = ThreadPoolExecutor(UPLOADS_AT_ONCE)
     try:
         futures = {
             threads.submit(
-                _transfer, catalogue, product, photo_uri(bucket, product.image_id), standing, objects
+                _transfer, catalogue, product, photo_uri(bucket, product.product_id), standing, objects
             ): product
             for product in catalogue.products
         }
@@ -86,7 +86,7 @@ def upload_photos(
             outcome, why = future.result()
             counts[outcome] += 1
             if why:
-                found[outcome][futures[future].image_id] = why
+                found[outcome][futures[future].product_id] = why
             progress(outcome)
     finally:
         # After an error or a Ctrl-C what is not begun is not wanted; a next run carries on.

@@ -146,7 +146,7 @@ def side_by_side(vitrine: Vitrine, job_id: str, limit: int = 4) -> "Figure":
     augmentation = manifest.request.augmentation if manifest else None
     copies = augmentation.copies if augmentation else 0
     variants = ["original", *(f"augmented-{copy}" for copy in range(copies))]
-    uris = [layout.image(product.image_id, variant) for product in products for variant in variants]
+    uris = [layout.image(product.product_id, variant) for product in products for variant in variants]
     figure, grid = _figure(len(products), len(variants) + 1)
     for place, photo in enumerate(_photos(vitrine, uris)):
         row, column = divmod(place, len(variants))
@@ -217,13 +217,13 @@ def disagreements_frame(disagreements: Iterable[Disagreement]) -> "DataFrame":
     """A row a disagreement, in their order."""
     from pandas import DataFrame
 
-    columns = ["job_id", "image_id", "head", "label", "probability", "declared", "declared_probability"]
+    columns = ["job_id", "product_id", "head", "label", "probability", "declared", "declared_probability"]
     columns += ["unsure", "learnt", "name"]
     return DataFrame(
         [
             (
                 each.prediction.job_id,
-                each.prediction.image_id,
+                each.prediction.product_id,
                 each.head,
                 each.label,
                 each.probability,
@@ -274,7 +274,7 @@ def _described(product: Product) -> str:
 
 def _flat(row: Result, heads: Sequence[str]) -> Mapping[str, Any]:
     prediction = row.prediction
-    flat: dict[str, Any] = {"image_id": prediction.image_id, "variant": prediction.variant}
+    flat: dict[str, Any] = {"product_id": prediction.product_id, "variant": prediction.variant}
     for head in heads:
         best = next(iter(row.labels(head)), None)
         flat[head] = best and best.label

@@ -98,7 +98,7 @@ class ResultFilter:
     min_confidence: float | None = None  # the least probability, from 0 to 1
     abstained: bool | None = None
     unfamiliar: bool | None = None
-    image_id: int | None = None
+    product_id: str | None = None
 
 
 EVERYTHING = ResultFilter()

@@ -18,8 +18,8 @@ _OF_A_JOB = "SELECT * FROM `{dataset}.predictions` WHERE job_id = @job_id"
 _NEWEST = f"""
   SELECT * FROM `{{dataset}}.predictions`
   WHERE predicted_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {RECENT_DAYS} DAY)
-    AND image_id IS NOT NULL AND variant = 'original' AND error IS NULL
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY predicted_at DESC, prediction_id) = 1
+    AND product_id IS NOT NULL AND variant = 'original' AND error IS NULL
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY predicted_at DESC, prediction_id) = 1
 """
 
 _DECLARED_LABEL = "CASE {head} " + " ".join(f"WHEN '{c}' THEN product.{c}" for c in Filters.COLUMNS) + " END"
@@ -38,7 +38,7 @@ _RESULT = """
 WITH rated AS ({rated}),
 catalogue AS (
   SELECT * FROM `{dataset}.products` WHERE TRUE
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY display_name) = 1
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY display_name) = 1
 ),
 given AS (
   SELECT DISTINCT rated.model_version, label.head, label.label
@@ -51,7 +51,7 @@ labels AS (
     {declared_label} AS declared_label,
     label.head IN UNNEST(rated.abstained) OR IFNULL(rated.unfamiliar, FALSE) AS unsure
   FROM rated CROSS JOIN UNNEST(rated.heads) AS label
-  LEFT JOIN catalogue AS product ON product.image_id = rated.image_id
+  LEFT JOIN catalogue AS product ON product.product_id = rated.product_id
   WHERE rated.variant = 'original'
 ),
 best AS (
@@ -107,7 +107,7 @@ _LATEST_LABELS = (SCHEMAS / "views" / "latest_labels.sql").read_text()
 
 _JOINED = """
 FROM rated
-LEFT JOIN catalogue AS product ON product.image_id = rated.image_id
+LEFT JOIN catalogue AS product ON product.product_id = rated.product_id
 LEFT JOIN doubtful ON doubtful.prediction_id = rated.prediction_id
 """
 
@@ -116,7 +116,7 @@ def tally(dataset: str) -> str:
     """One row: how many photos, predictions and disagreements a job has, and which heads."""
     return f"""{_result(dataset, _OF_A_JOB)}
 SELECT
-  COUNT(DISTINCT image_id) AS photos,
+  COUNT(DISTINCT product_id) AS photos,
   COUNTIF(error IS NULL) AS predictions,
   (SELECT COUNT(*) FROM doubtful) AS disagreements,
   (SELECT COUNTIF(unsure) FROM doubtful) AS unsure,
@@ -139,7 +139,7 @@ def results(dataset: str, where: ResultFilter, limit: int | None, offset: int) -
     # BigQuery takes no offset without a limit.
     page = f"""ORDER BY
   doubtful.lowest ASC NULLS LAST, doubtful.surest DESC NULLS LAST,
-  error IS NULL, rated.image_id, variant, rated.prediction_id
+  error IS NULL, rated.product_id, variant, rated.prediction_id
 LIMIT {MAX_ROWS if limit is None else limit:d} OFFSET {offset:d}"""
     return (
         f"""{_result(dataset, _OF_A_JOB)}
@@ -167,12 +167,12 @@ SELECT
   doubts.declared_label, doubts.declared_probability
 FROM doubts
 JOIN rated ON rated.prediction_id = doubts.prediction_id
-JOIN catalogue AS product ON product.image_id = rated.image_id
+JOIN catalogue AS product ON product.product_id = rated.product_id
 LEFT JOIN ({_latest_labels(dataset)}) AS judged
-  ON judged.image_id = rated.image_id AND judged.head = doubts.head
+  ON judged.product_id = rated.product_id AND judged.head = doubts.head
 WHERE judged.label_id IS NULL AND (@head IS NULL OR doubts.head = @head) {chosen}
 ORDER BY
-  doubts.declared_probability, doubts.probability DESC, rated.image_id, doubts.head, rated.prediction_id
+  doubts.declared_probability, doubts.probability DESC, rated.product_id, doubts.head, rated.prediction_id
 LIMIT {limit:d} OFFSET {offset:d}
 """
 
@@ -190,7 +190,7 @@ def quality(dataset: str, against: Against) -> str:
   SELECT best.*, judged.label AS truth
   FROM best
   JOIN rated ON rated.prediction_id = best.prediction_id
-  JOIN ({_latest_labels(dataset)}) AS judged ON judged.image_id = rated.image_id AND judged.head = best.head
+  JOIN ({_latest_labels(dataset)}) AS judged ON judged.product_id = rated.product_id AND judged.head = best.head
   WHERE best.head = @head
 """
     return f"""{_result(dataset, _OF_A_JOB)},
@@ -218,17 +218,17 @@ def audited(dataset: str, limit: int | None) -> str:
     """The columns of `audited_labels`, of @audit_id and @head or any, with `product`; as `Tables.audited` says."""
     suspects = f"""
   AND audited.probability IS NOT NULL AND judged.label_id IS NULL
-ORDER BY audited.probability, audited.best_probability DESC, audited.image_id, audited.head
+ORDER BY audited.probability, audited.best_probability DESC, audited.product_id, audited.head
 LIMIT {limit or 0:d}"""
     return f"""
 SELECT audited.*, product
 FROM `{dataset}.audited_labels` AS audited
 LEFT JOIN (
   SELECT * FROM `{dataset}.products` WHERE TRUE
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY display_name) = 1
-) AS product ON product.image_id = audited.image_id
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY display_name) = 1
+) AS product ON product.product_id = audited.product_id
 LEFT JOIN ({_latest_labels(dataset)}) AS judged
-  ON judged.image_id = audited.image_id AND judged.head = audited.head
+  ON judged.product_id = audited.product_id AND judged.head = audited.head
 WHERE audited.audit_id = @audit_id AND (@head IS NULL OR audited.head = @head)
 {"" if limit is None else suspects}
 """
@@ -264,7 +264,7 @@ def _latest_labels(dataset: str) -> str:
 def _condition(where: ResultFilter) -> tuple[str, Parameters]:
     """What a filter asks of `rated`, `product` and `doubtful`, and its values."""
     of_a_row = {
-        "image_id": "rated.image_id = @image_id",
+        "product_id": "rated.product_id = @product_id",
         "unfamiliar": "IFNULL(rated.unfamiliar, FALSE) = @unfamiliar",
         "error": "(rated.error = @error OR @error = 'any' AND rated.error IS NOT NULL)",
     }

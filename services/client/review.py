@@ -33,7 +33,7 @@ class HumanLabel(BaseModel):
     label_id: str
     job_id: str | None = None
     prediction_id: str
-    image_id: int | None = None
+    product_id: str | None = None
     image_uri: str
     head: str
     verdict: Verdict
@@ -105,7 +105,7 @@ def judgement(
         label_id=digest(prediction.prediction_id, head, verdict, truth, by),
         job_id=prediction.job_id,
         prediction_id=prediction.prediction_id,
-        image_id=prediction.image_id,
+        product_id=prediction.product_id,
         image_uri=prediction.image_uri,
         head=head,
         verdict=verdict,
@@ -120,17 +120,17 @@ def judgement(
     )
 
 
-def truths(labels: Iterable[HumanLabel]) -> dict[int, dict[str, str | None]]:
+def truths(labels: Iterable[HumanLabel]) -> dict[str, dict[str, str | None]]:
     """What humans say of products: id -> head -> the true label, None where there is no telling.
 
     Args:
         labels: the last verdict of each photo and head.
 
     """
-    found: dict[int, dict[str, str | None]] = {}
+    found: dict[str, dict[str, str | None]] = {}
     for label in labels:
-        if label.image_id is not None:
-            found.setdefault(label.image_id, {})[label.head] = label.label
+        if label.product_id is not None:
+            found.setdefault(label.product_id, {})[label.head] = label.label
     return found
 
 

@@ -237,7 +237,7 @@ def judge(
     ports: Ports,
     identity: Identity,
     job_id: str,
-    image_id: int,
+    product_id: str,
     head: str,
     verdict: Verdict,
     *,
@@ -251,7 +251,7 @@ def judge(
 
     """
     try:
-        result = ports.vitrine.result(job_id, image_id)
+        result = ports.vitrine.result(job_id, product_id)
     except ClientError as error:
         raise Problem(404, "photo-not-found", str(error)) from error
     try:

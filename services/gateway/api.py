@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, File, Header, Path, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.client.client import JobPage
 from services.client.ports import Disagreement, Result, ResultFilter
@@ -40,19 +40,18 @@ from services.shared.events import (
     MAX_COPIES,
     MAX_SIDE,
     NULL,
-    WHOLE,
     ClassificationRequested,
     Classified,
     Declared,
     Prediction,
     Product,
+    ProductId,
     given,
 )
 from services.shared.images import FORMATS, MAX_BYTES
 from services.shared.jobs import Manifest as JobManifest
 from services.shared.jobs import photos_of
 from services.shared.layout import digest, photo_uri
-from services.shared.styles import MAX_ID
 
 PAGE = 100  # rows of a page, if not asked otherwise
 LARGEST_PAGE = 1_000
@@ -91,13 +90,6 @@ DIGEST = r"^[0-9a-f]{32}$"
 JobPath = Annotated[str, Path(pattern=JOB_ID, description="The id of a job.", examples=["summer-dresses"])]
 JobQuery = Annotated[str | None, Query(pattern=JOB_ID, description="Only of this job.")]
 VersionPath = Annotated[str, Path(min_length=1, max_length=100, description="A version of the model.")]
-# A number of a document is a float, which could not say where BigQuery's INT64 ends.
-ImageId = Annotated[
-    int,
-    Field(ge=0, le=MAX_ID),
-    WHOLE,
-    WithJsonSchema({"type": "integer", "format": "int64", "minimum": 0, "title": "Image Id"}),
-]
 Head = Annotated[str, Field(pattern=HEAD, examples=["article_type"])]
 # A label as a line of text: what is no sign of it could be stored, but neither shown nor compared.
 Text = Annotated[str, Field(min_length=1, max_length=MAX_LABEL, pattern=NOT_BLANK)]
@@ -171,7 +163,7 @@ class Judgement(_Given):
             "examples": [
                 {
                     "job_id": "summer-dresses",
-                    "image_id": 10001,
+                    "product_id": "10001",
                     "head": "article_type",
                     "verdict": "corrected",
                     "label": "Skirts",
@@ -189,7 +181,7 @@ class Judgement(_Given):
     )
 
     job_id: Annotated[str, Field(pattern=JOB_ID)]
-    image_id: ImageId
+    product_id: ProductId
     head: Head
     verdict: Verdict
     label: Annotated[Text | None, Field(description="The truth; of a corrected verdict only.")] = None
@@ -288,7 +280,7 @@ class DisagreementRow(BaseModel):
     """A best label that is not what the catalogue declares, and that nobody has judged."""
 
     job_id: str | None
-    image_id: int | None
+    product_id: str | None
     prediction_id: str
     head: str
     label: Annotated[str, Field(description="What the model says.")]
@@ -649,9 +641,9 @@ def _row(result: Result) -> ResultRow:
 
 def _photo_path(prediction: Prediction) -> str | None:
     """Where this gateway has the photo of a job's row."""
-    if prediction.job_id is None or prediction.image_id is None:
+    if prediction.job_id is None or prediction.product_id is None:
         return None
-    return photo_of(prediction.job_id, prediction.image_id, prediction.variant, side=None)
+    return photo_of(prediction.job_id, prediction.product_id, prediction.variant, side=None)
 
 
 class _Page:
@@ -680,7 +672,7 @@ VARIANT = rf"^(original|catalogue|augmented-[0-{MAX_COPIES - 1}])$"
 
 
 @router.get(
-    "/jobs/{job_id}/photos/{image_id}",
+    "/jobs/{job_id}/photos/{product_id:path}",
     tags=["results"],
     response_class=Response,
     responses=may_raise("job-not-found", "photo-not-found", *PHOTO_PROBLEMS)
@@ -691,7 +683,7 @@ VARIANT = rf"^(original|catalogue|augmented-[0-{MAX_COPIES - 1}])$"
 )
 def get_photo(
     job_id: JobPath,
-    image_id: Annotated[ImageId, Path(description="A product.")],
+    product_id: Annotated[ProductId, Path(description="A product.")],
     identity: Reader,
     ports: PortsOf,
     variant: Annotated[
@@ -707,7 +699,7 @@ def get_photo(
     """Get a photo of a job as a JPEG."""
     manifest = actions.find_job(ports, job_id)
     try:
-        stored = ports.vitrine.objects.read(_photo(ports, manifest, image_id, variant), max_bytes=MAX_BYTES)
+        stored = ports.vitrine.objects.read(_photo(ports, manifest, product_id, variant), max_bytes=MAX_BYTES)
         etag = f'"{stored.generation}-{side}"'
         # The copy of a job never changes; a cache that others share must not have it.
         headers = {"ETag": etag, "Cache-Control": "private, max-age=3600"}
@@ -715,19 +707,21 @@ def get_photo(
             return Response(status_code=304, headers=headers)
         image = photos.small(stored.data, side)
     except ObjectNotFoundError as error:
-        raise Problem(404, "photo-not-found", f"job {job_id} has no photo {image_id} ({variant})") from error
+        raise Problem(
+            404, "photo-not-found", f"job {job_id} has no photo {product_id} ({variant})"
+        ) from error
     except ObjectTooLargeError as error:
-        raise actions.photo_problem(ImageError("photo-too-large"), "image_id") from error
+        raise actions.photo_problem(ImageError("photo-too-large"), "product_id") from error
     except ImageError as error:
-        raise actions.photo_problem(error, "image_id") from error
+        raise actions.photo_problem(error, "product_id") from error
     return Response(jpeg(image), media_type="image/jpeg", headers=headers)
 
 
-def _photo(ports: Ports, manifest: JobManifest, image_id: int, variant: str) -> str:
+def _photo(ports: Ports, manifest: JobManifest, product_id: str, variant: str) -> str:
     bucket = ports.vitrine.bucket
     if variant == "catalogue":
-        return photo_uri(bucket, image_id)
-    return photos_of(bucket, manifest.job_id, manifest.request).image(image_id, variant)
+        return photo_uri(bucket, product_id)
+    return photos_of(bucket, manifest.job_id, manifest.request).image(product_id, variant)
 
 
 # ------------------------------------------------------------------------------------- single photos
@@ -813,7 +807,7 @@ def create_label(body: Judgement, request: Request, identity: Reviewer, ports: P
         ports,
         identity,
         body.job_id,
-        body.image_id,
+        body.product_id,
         body.head,
         body.verdict,
         label=body.label,
@@ -861,7 +855,7 @@ def list_disagreements(
 def _disagreement(each: Disagreement) -> DisagreementRow:
     return DisagreementRow(
         job_id=each.prediction.job_id,
-        image_id=each.prediction.image_id,
+        product_id=each.prediction.product_id,
         prediction_id=each.prediction.prediction_id,
         head=each.head,
         label=each.label,

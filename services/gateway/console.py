@@ -33,7 +33,6 @@ from services.gateway.api import (
     JOBS_AFTER,
     PRINTED,
     Head,
-    ImageId,
     JobPath,
     VersionPath,
 )
@@ -55,7 +54,7 @@ from services.gateway.rendering import duration, name_of, page, photo_of
 from services.gateway.settings import Settings
 from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, is_identifier
 from services.shared.errors import ObjectNotFoundError
-from services.shared.events import BATCH_IMAGES, Classified, Filters, Prediction
+from services.shared.events import BATCH_IMAGES, Classified, Filters, Prediction, ProductId
 from services.shared.jobs import photos_of, read_predictions, read_products
 from services.shared.layout import JobLayout, digest
 
@@ -322,7 +321,7 @@ class _Shown:
 class _Item:
     """A product of the gallery."""
 
-    image_id: int
+    product_id: str
     name: str
     original: _Shown
     variants: list[_Shown] = field(default_factory=list)
@@ -415,9 +414,9 @@ def _grouped(job_id: str, copies: int, rows: Sequence[Result]) -> list[_Item]:
     items: list[_Item] = []
     for row in rows:
         prediction = row.prediction
-        image_id = prediction.image_id or 0
-        if not items or items[-1].image_id != image_id:
-            items.append(_item(job_id, image_id, name_of(row.declared, image_id), copies))
+        product_id = prediction.product_id or ""
+        if not items or items[-1].product_id != product_id:
+            items.append(_item(job_id, product_id, name_of(row.declared, product_id), copies))
         item = items[-1]
         if prediction.variant == "original":
             # A photo that cannot be read has no variants, and cannot be shown.
@@ -432,13 +431,13 @@ def _grouped(job_id: str, copies: int, rows: Sequence[Result]) -> list[_Item]:
     return items
 
 
-def _item(job_id: str, image_id: int, name: str, copies: int) -> _Item:
+def _item(job_id: str, product_id: str, name: str, copies: int) -> _Item:
     variants = [f"augmented-{copy}" for copy in range(copies)]
     return _Item(
-        image_id,
+        product_id,
         name,
-        _Shown("original", photo_of(job_id, image_id)),
-        [_Shown(variant, photo_of(job_id, image_id, variant)) for variant in variants],
+        _Shown("original", photo_of(job_id, product_id)),
+        [_Shown(variant, photo_of(job_id, product_id, variant)) for variant in variants],
     )
 
 
@@ -452,13 +451,13 @@ def _prepared(ports: Ports, job_id: str, progress: Progress, number: int) -> tup
     # All batches but the last one are full.
     for batch in range(first // BATCH_IMAGES, -(-last // BATCH_IMAGES)):
         products = read_products(objects, layout, batch)
-        failed = {row.image_id: row for row in read_predictions(objects, layout, batch) if row.error}
+        failed = {row.product_id: row for row in read_predictions(objects, layout, batch) if row.error}
         start = batch * BATCH_IMAGES
         for product in products[max(0, first - start) : last - start]:
             item = _item(
-                job_id, product.image_id, name_of(product, product.image_id), _copies(ports, progress)
+                job_id, product.product_id, name_of(product, product.product_id), _copies(ports, progress)
             )
-            if error := failed.get(product.image_id):
+            if error := failed.get(product.product_id):
                 item.original, item.variants = _Shown("original", None, Result(error, product, ())), []
             items.append(item)
     return items, total
@@ -622,7 +621,7 @@ def judge(
     ports: PortsOf,
     settings: SettingsOf,
     job_id: Annotated[str, Form(pattern=JOB_ID)],
-    image_id: Annotated[ImageId, Form()],
+    product_id: Annotated[ProductId, Form()],
     head: Annotated[Head, Form()],
     verdict: Annotated[Verdict, Form()],
     form: Written,
@@ -633,12 +632,12 @@ def judge(
 ) -> Response:
     """Keeps what a human says of a photo."""
     try:
-        judged = actions.judge(ports, identity, job_id, image_id, head, verdict, label=label or None)
+        judged = actions.judge(ports, identity, job_id, product_id, head, verdict, label=label or None)
     except Problem as problem:
         if problem.status != 422 or _of_htmx(request):
             raise
         words = (forms.errors_of(problem) or {}).get("label", problem.detail)
-        wrong = {f"label-{job_id}-{image_id}-{head}": words}
+        wrong = {f"label-{job_id}-{product_id}-{head}": words}
         return _check_page(request, ports, settings, job, head_shown, unsure_shown, form=form, errors=wrong)
     record(request, subject=judged.label_id)
     return (

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Request
 from fastapi.datastructures import FormData
@@ -109,24 +109,26 @@ def money(amount: float, currency: str) -> str:
 
 def photo(prediction: Prediction, side: int = 320) -> str:
     """Where the gateway serves the photo of a prediction."""
-    return photo_of(prediction.job_id or "", prediction.image_id or 0, prediction.variant, side)
+    return photo_of(prediction.job_id or "", prediction.product_id or "", prediction.variant, side)
 
 
-def photo_of(job_id: str, image_id: int, variant: str = "original", side: int | None = 320) -> str:
+def photo_of(job_id: str, product_id: str, variant: str = "original", side: int | None = 320) -> str:
     """Where the gateway serves a photo of a job; without a side in the size that is usual."""
     asked: dict[str, str | int] = {"side": side} if side else {}
     if variant != "original":
         asked["variant"] = variant
-    return f"/v1/jobs/{job_id}/photos/{image_id}" + (f"?{urlencode(asked)}" if asked else "")
+    return f"/v1/jobs/{job_id}/photos/{quote(product_id, safe='')}" + (
+        f"?{urlencode(asked)}" if asked else ""
+    )
 
 
-def name_of(declared: Product | None, image_id: int | None) -> str:
+def name_of(declared: Product | None, product_id: str | None) -> str:
     """What the catalogue calls a product, or else its number."""
-    return (declared.display_name if declared else None) or f"Product {image_id}"
+    return (declared.display_name if declared else None) or f"Product {product_id}"
 
 
 def _product(row: Result | Disagreement) -> str:
-    return name_of(row.declared, row.prediction.image_id)
+    return name_of(row.declared, row.prediction.product_id)
 
 
 def _variant(variant: str) -> str:

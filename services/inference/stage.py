@@ -1,6 +1,7 @@
 """Inference: what the model says of each photo of a batch, and of each photo that is dropped in a bucket."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from services.shared.errors import (
     Reject,
 )
 from services.shared.events import (
+    MAX_PRODUCT_ID,
+    PRODUCT_ID,
     BatchAugmented,
     BatchClassified,
     BatchStaged,
@@ -152,17 +155,22 @@ def classify_upload(event: ImageUploaded, ports: Ports) -> list[Event]:
     if is_litter(event.name):
         _logger.info("%s is no photo and gets no row", uri)
         return []
-    stem = PurePosixPath(event.name).stem
     prediction = _classify(
         uri,
         ports.models.current(),
         ports,
         generation=event.generation,
         prediction_id=digest(uri, event.generation),
-        image_id=int(stem) if stem.isascii() and stem.isdigit() and len(stem) < 19 else None,
+        product_id=_product_id(event.name),
     )
     _count([prediction])
     return [ImageClassified(prediction=prediction)]
+
+
+def _product_id(name: str) -> str | None:
+    """The product id that an uploaded photo is named after; None where its name cannot be an id."""
+    stem = PurePosixPath(name).stem
+    return stem if len(stem) <= MAX_PRODUCT_ID and re.search(PRODUCT_ID, stem) else None
 
 
 def _classify_images(
@@ -176,7 +184,7 @@ def _classify_images(
         raise Reject(f"model_version: the job is pinned to {pinned!r}: {error}") from error
     photos = photos_of(ports.bucket, manifest.job_id, manifest.request)
     # Each job has its products under its own prefix, also those of photos that another one prepared.
-    products = {each.image_id: each for each in read_products(ports.objects, layout, event.batch)}
+    products = {each.product_id: each for each in read_products(ports.objects, layout, event.batch)}
     cancelled = Cancellation(ports.objects, layout)
     rows = in_parallel(
         lambda image: (
@@ -191,19 +199,19 @@ def _classify_image(
     image: Image,
     job_id: str,
     photos: JobLayout,
-    products: Mapping[int, Product],
+    products: Mapping[str, Product],
     model: Model,
     ports: Ports,
 ) -> Prediction:
     return _classify(
-        photos.image(image.image_id, image.variant),
+        photos.image(image.product_id, image.variant),
         model,
         ports,
         error=image.error,
-        product=products.get(image.image_id),
-        prediction_id=digest(job_id, image.image_id, image.variant),
+        product=products.get(image.product_id),
+        prediction_id=digest(job_id, image.product_id, image.variant),
         job_id=job_id,
-        image_id=image.image_id,
+        product_id=image.product_id,
         variant=image.variant,
     )
 
@@ -214,7 +222,7 @@ def _classify(
     ports: Ports,
     *,
     prediction_id: str,
-    image_id: int | None,
+    product_id: str | None,
     job_id: str | None = None,
     variant: str = "original",
     generation: int | None = None,
@@ -249,7 +257,7 @@ def _classify(
     return Prediction(
         prediction_id=prediction_id,
         job_id=job_id,
-        image_id=image_id,
+        product_id=product_id,
         image_uri=uri,
         generation=generation,
         variant=variant,

@@ -147,10 +147,10 @@ def _complete(manifest: Manifest, layout: JobLayout, ports: Ports) -> JobComplet
 
 def _failure(image: Image, layout: JobLayout, ports: Ports) -> Prediction:
     return Prediction(
-        prediction_id=digest(layout.job_id, image.image_id, image.variant),
+        prediction_id=digest(layout.job_id, image.product_id, image.variant),
         job_id=layout.job_id,
-        image_id=image.image_id,
-        image_uri=layout.image(image.image_id, image.variant),
+        product_id=image.product_id,
+        image_uri=layout.image(image.product_id, image.variant),
         generation=None,
         variant=image.variant,
         model=None,

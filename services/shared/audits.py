@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from services.shared.errors import ImageErrorCode, ObjectNotFoundError
-from services.shared.events import Filters, JobId
+from services.shared.events import Filters, JobId, ProductId
 from services.shared.layout import AuditLayout
 from services.shared.ports import Objects
 
@@ -59,7 +59,7 @@ class AuditedLabel(_Strict):
     """A row of the table `audited_labels`: how likely a label of the catalogue is, by heads that did not learn it."""
 
     audit_id: JobId
-    image_id: int
+    product_id: ProductId
     head: str
     declared: str  # as the catalogue has it
     known: str | None = None  # the label that it is taken for; None where it is not judged

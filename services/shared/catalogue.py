@@ -6,7 +6,7 @@ type Parameters = dict[str, tuple[str, ...] | str | int]
 
 
 def query(filters: Filters, dataset: str) -> tuple[str, Parameters]:
-    """The query that selects the products that match, each image_id once.
+    """The query that selects the products that match, each product_id once.
 
     Args:
         filters: their values become parameters, never text.
@@ -30,7 +30,7 @@ def query(filters: Filters, dataset: str) -> tuple[str, Parameters]:
         parameters["end_year"] = filters.end_year
     if filters.retry_of is not None:
         conditions.append(
-            f"image_id IN (SELECT image_id FROM `{dataset}.predictions` "
+            f"product_id IN (SELECT product_id FROM `{dataset}.predictions` "
             "WHERE job_id = @retry_of AND error IS NOT NULL)"
         )
         parameters["retry_of"] = filters.retry_of
@@ -39,9 +39,9 @@ def query(filters: Filters, dataset: str) -> tuple[str, Parameters]:
         f"FROM `{dataset}.products`",
         f"WHERE {' AND '.join(conditions) or 'TRUE'}",
         # A catalogue may list a product twice; a job has one row an image.
-        "QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY display_name) = 1",
+        "QUALIFY ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY display_name) = 1",
     ]
     if filters.limit is not None:
-        lines.append("ORDER BY MD5(CAST(image_id AS STRING)), image_id LIMIT @limit")
+        lines.append("ORDER BY MD5(product_id), product_id LIMIT @limit")
         parameters["limit"] = filters.limit
     return "\n".join(lines), parameters

@@ -15,7 +15,6 @@ import yaml
 
 from services.shared.events import Filters, Product
 from services.shared.folders import Folder, FolderError, open_folder, read_index
-from services.shared.layout import digest
 from services.shared.styles import Catalogue
 
 IMAGES = "images.csv"
@@ -43,16 +42,6 @@ class SentPhoto:
     def photo(self) -> str:
         """The path of the photo in the folder."""
         return f"images/{self.image}.jpg"
-
-
-def product_id(image: str) -> int:
-    """The product's id of a photo: the first 60 bits of a digest of its name in images.csv.
-
-    The table `products` has integers of 64 bits for ids, the data set has UUIDs of 128 bits. A digest depends
-    on nothing but the name, so a repeated import finds its products again. Among a million photos two have
-    the same id with a probability of one in two million.
-    """
-    return int(digest("clothing-dataset", image)[:15], 16)
 
 
 def read_photos(path: Path, labels: LabelMap) -> tuple[Folder, Sequence[SentPhoto]]:
@@ -83,14 +72,12 @@ def catalogue_of(folder: Folder, labels: LabelMap) -> Catalogue:
     """
     photos = photos_of(folder, labels)
     products = (_product(photo, labels[photo.label]) for photo in photos)
-    return Catalogue(
-        folder, tuple(products), photos={product_id(photo.image): photo.photo for photo in photos}
-    )
+    return Catalogue(folder, tuple(products), photos={photo.image: photo.photo for photo in photos})
 
 
 def _product(photo: SentPhoto, meaning: Mapping[str, str]) -> Product:
     columns = {column: value for column, value in meaning.items() if column in Filters.COLUMNS}
-    own = {"image_id": product_id(photo.image), "display_name": f"{photo.label} {photo.image}"}
+    own = {"product_id": photo.image, "display_name": f"{photo.label} {photo.image}"}
     return Product.model_validate(columns | own)
 
 
@@ -109,7 +96,7 @@ def photos_of(folder: Folder, labels: LabelMap) -> Sequence[SentPhoto]:
         raise ClothingError(f"{where} is not UTF-8 at byte {error.start}") from error
     rows = csv.reader(io.StringIO(text, newline=""))
     photos: dict[str, SentPhoto] = {}
-    first_lines: dict[int, int] = {}
+    first_lines: dict[str, int] = {}
     try:
         header = [column.strip() for column in next(rows, [])]
         if missing := [column for column in COLUMNS if column not in header]:
@@ -121,7 +108,7 @@ def photos_of(folder: Folder, labels: LabelMap) -> Sequence[SentPhoto]:
                 continue
             try:
                 photo = _photo(header, fields, labels)
-                first = first_lines.setdefault(product_id(photo.image), rows.line_num)
+                first = first_lines.setdefault(photo.image, rows.line_num)
                 if first != rows.line_num:
                     raise ValueError(f"image: {photo.image!r} is in line {first} already")
             except ValueError as error:

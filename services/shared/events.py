@@ -130,6 +130,10 @@ Values = Annotated[SeveralValues, BeforeValidator(_as_tuple, json_schema_input_t
 Year = Annotated[int, Field(ge=1900, le=2100), WHOLE]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE), WHOLE]
 JobId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")]
+# Any text on one line, without blanks around it: what catalogues use as an id, such as a SKU or a UUID.
+PRODUCT_ID = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
+MAX_PRODUCT_ID = 200  # characters
+ProductId = Annotated[str, Field(max_length=MAX_PRODUCT_ID, pattern=PRODUCT_ID)]
 
 
 class HeightRange(_Strict):
@@ -318,7 +322,7 @@ class ClassificationRequested(Filters, Event):
 class Product(_Strict):
     """A row of the catalogue's table `products`."""
 
-    image_id: int
+    product_id: ProductId
     gender: str | None = None
     master_category: str | None = None
     sub_category: str | None = None
@@ -333,7 +337,7 @@ class Product(_Strict):
 class Image(_Strict):
     """One photo of a batch: `original`, or a variant of it; with `error`, why it cannot be used."""
 
-    image_id: int
+    product_id: ProductId
     variant: str = "original"
     error: ImageErrorCode | None = None
 
@@ -440,7 +444,7 @@ class Prediction(_Strict):
 
     prediction_id: str
     job_id: str | None = None
-    image_id: int | None = None
+    product_id: ProductId | None = None
     image_uri: str
     generation: int | None = None
     variant: str

@@ -1,10 +1,10 @@
 """Where things stand in Cloud Storage: every name derives from its input, so a repeat finds what is there.
 
-images/<image_id>.jpg                            the catalogue's photos
+images/<product>.jpg                             the catalogue's photos
 jobs/<job>/accepted.json                         the request, from before selection opens the job
 jobs/<job>/manifest.json                         the request, the pinned model, how many batches
-jobs/<job>/images/<image_id>.jpg                 the job's copies
-jobs/<job>/augmented/<image_id>-<copy>.jpg       their variants
+jobs/<job>/images/<product>.jpg                  the job's copies
+jobs/<job>/augmented/<product>-<copy>.jpg        their variants
 jobs/<job>/metadata/<shard>/<batch>.ndjson       the catalogue's columns
 jobs/<job>/augmentation/<shard>/<batch>          the variants of a batch stand
 jobs/<job>/predictions/<shard>/<batch>.ndjson    rows of `predictions`
@@ -33,16 +33,46 @@ models/<name>/production.json                    the version that is served, who
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import quote, unquote
 
 SHARD_BATCHES = 1_000
+NAME_PART = 160  # bytes
 # Files that operating systems leave in folders beside photos, in lower case.
 _LITTER = frozenset((".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini"))
 END_OF_TIME = 9_999_999_999_999  # milliseconds since the epoch: 2286
 
 
-def photo_uri(bucket: str, image_id: int) -> str:
+def photo_uri(bucket: str, product_id: str) -> str:
     """The catalogue's photo of a product."""
-    return f"gs://{bucket}/images/{image_id}.jpg"
+    return f"{photos_prefix(bucket)}{id_to_name(product_id)}.jpg"
+
+
+def photos_prefix(bucket: str) -> str:
+    """The prefix of all photos of the catalogue."""
+    return f"gs://{bucket}/images/"
+
+
+def id_to_name(product_id: str) -> str:
+    """A product id as part of an object name; `name_to_id` is the inverse.
+
+    ASCII punctuation other than `-`, `_`, `.` and `~` is percent-encoded, so that an id neither leaves its prefix nor
+    contains a wildcard. The result is split by slashes into parts of at most NAME_PART bytes, because the local
+    cloud keeps each part as a file name. An id of 200 characters has at most 807 bytes; Cloud Storage allows 1,024.
+    """
+    parts, size = [""], 0
+    for character in product_id:
+        encoded = quote(character, safe="") if character.isascii() else character
+        size += len(encoded.encode())
+        if size > NAME_PART:
+            parts.append("")
+            size = len(encoded.encode())
+        parts[-1] += encoded
+    return "/".join(parts)
+
+
+def name_to_id(name: str) -> str:
+    """The product id that `id_to_name` encoded."""
+    return unquote(name.replace("/", ""))
 
 
 def handled_uri(bucket: str, subscription: str, event_id: str) -> str:
@@ -108,11 +138,11 @@ class JobLayout:
         """The job's row of `jobs`."""
         return f"{self.root}/summary.json"
 
-    def image(self, image_id: int, variant: str = "original") -> str:
+    def image(self, product_id: str, variant: str = "original") -> str:
         """A photo's copy, or the variant `augmented-<copy>` of it."""
         if variant == "original":
-            return f"{self.root}/images/{image_id}.jpg"
-        return f"{self.root}/augmented/{image_id}-{variant.removeprefix('augmented-')}.jpg"
+            return f"{self.root}/images/{id_to_name(product_id)}.jpg"
+        return f"{self.root}/augmented/{id_to_name(product_id)}-{variant.removeprefix('augmented-')}.jpg"
 
     def metadata(self, batch: int) -> str:
         """The catalogue's columns of a batch."""

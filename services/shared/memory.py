@@ -122,17 +122,17 @@ class MemoryCatalogue:
             matching = [product for product in self.products if _matches(product, filters)]
             if filters.retry_of is not None:
                 failed = self._failed(filters.retry_of)
-                matching = [product for product in matching if product.image_id in failed]
-            unique = {product.image_id: product for product in matching}
+                matching = [product for product in matching if product.product_id in failed]
+            unique = {product.product_id: product for product in matching}
             self.selections[selection_id] = MemorySelection(list(unique.values())[: filters.limit])
         return self.selections[selection_id]
 
     def has_run(self, job_id: str) -> bool:  # noqa: D102
         return any(row["job_id"] == job_id for row in self._rows("jobs"))
 
-    def _failed(self, job_id: str) -> set[int]:
+    def _failed(self, job_id: str) -> set[str]:
         rows = self._rows("predictions")
-        return {row["image_id"] for row in rows if row["job_id"] == job_id and row["error"] is not None}
+        return {row["product_id"] for row in rows if row["job_id"] == job_id and row["error"] is not None}
 
     def _rows(self, table: str) -> Sequence[Mapping[str, Any]]:
         return self._warehouse.tables.get(table, []) if self._warehouse else []

@@ -1,6 +1,7 @@
 """The layout of "Fashion Product Images" on disk: styles.csv and images/<id>.jpg."""
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +9,15 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
-from services.shared.events import Product, describe
+from services.shared.events import MAX_PRODUCT_ID, PRODUCT_ID, Product, describe
 from services.shared.folders import Folder, FolderError, open_folder, read_index
 
 STYLES = "styles.csv"
-MAX_ID = 2**63 - 1  # BigQuery's INT64
 YEARS = range(1900, 2101)
 
 # The header of styles.csv, in order, and the columns of `products` that it means.
 COLUMNS = {
-    "id": "image_id",
+    "id": "product_id",
     "gender": "gender",
     "masterCategory": "master_category",
     "subCategory": "sub_category",
@@ -51,7 +51,7 @@ class Catalogue:
     products: tuple[Product, ...]
     bad_rows: tuple[BadRow, ...] = ()
     # Product's id -> the path of its photo in the folder, where that is not images/<id>.jpg.
-    photos: Mapping[int, str] = MappingProxyType({})
+    photos: Mapping[str, str] = MappingProxyType({})
 
     def photo(self, product: Product, max_bytes: int | None = None) -> bytes:
         """The photo of a product.
@@ -62,7 +62,7 @@ class Catalogue:
             FolderError: it cannot be read.
 
         """
-        name = self.photos.get(product.image_id, f"images/{product.image_id}.jpg")
+        name = self.photos.get(product.product_id, f"images/{product.product_id}.jpg")
         return self.folder.read(name, max_bytes)
 
 
@@ -93,8 +93,8 @@ def catalogue_of(folder: Folder) -> Catalogue:
         header = next(lines, b"").decode("utf-8-sig", errors="replace").strip()
         if header != ",".join(COLUMNS):
             raise StylesError(f"{styles}: the first line must be {','.join(COLUMNS)}")
-        products: dict[int, Product] = {}
-        first_lines: dict[int, int] = {}
+        products: dict[str, Product] = {}
+        first_lines: dict[str, int] = {}
         bad_rows = []
         for number, line in enumerate(lines, start=2):
             if not line.strip():
@@ -104,11 +104,11 @@ def catalogue_of(folder: Folder) -> Catalogue:
             except ValueError as error:
                 bad_rows.append(BadRow(number, str(error)))
                 continue
-            first = first_lines.setdefault(product.image_id, number)
+            first = first_lines.setdefault(product.product_id, number)
             if first == number:
-                products[product.image_id] = product
+                products[product.product_id] = product
             else:
-                bad_rows.append(BadRow(number, f"id: {product.image_id} is in line {first} already"))
+                bad_rows.append(BadRow(number, f"id: {product.product_id!r} is in line {first} already"))
     return Catalogue(folder, tuple(products.values()), tuple(bad_rows))
 
 
@@ -131,13 +131,28 @@ def parse_line(line: bytes) -> Product:
         for column, field in zip(COLUMNS.values(), fields, strict=True)
     }
     values["display_name"] = _unquoted(fields[-1].strip()) or None
-    values["image_id"] = _whole_number("id", fields[0], range(MAX_ID + 1))
+    values["product_id"] = product_id("id", fields[0])
     if values["year"] is not None:
         values["year"] = _whole_number("year", str(values["year"]), YEARS)
     try:
         return Product.model_validate(values)
     except ValidationError as error:
         raise ValueError(describe(error)) from error
+
+
+def product_id(column: str, field: str) -> str:
+    """Reads a product id, without the blanks around it.
+
+    Raises:
+        ValueError: it is empty, too long or has control characters; names the column.
+
+    """
+    text = field.strip()
+    if len(text) > MAX_PRODUCT_ID or not re.search(PRODUCT_ID, text):
+        raise ValueError(
+            f"{column}: expected 1 to {MAX_PRODUCT_ID} characters on one line (got {text[:80]!r})"
+        )
+    return text
 
 
 def _whole_number(column: str, field: str, allowed: range) -> int:

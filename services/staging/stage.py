@@ -55,10 +55,10 @@ def _copy(
         if cancelled:
             return None
         try:
-            ports.objects.copy(photo_uri(ports.bucket, product.image_id), layout.image(product.image_id))
+            ports.objects.copy(photo_uri(ports.bucket, product.product_id), layout.image(product.product_id))
         except ObjectNotFoundError:
-            return Image(image_id=product.image_id, error="photo-missing")
-        return Image(image_id=product.image_id)
+            return Image(product_id=product.product_id, error="photo-missing")
+        return Image(product_id=product.product_id)
 
     images = [image for image in in_parallel(stage, products) if image]
     telemetry.count("images_staged", sum(image.error is None for image in images))
@@ -71,13 +71,13 @@ def _find(event: BatchSelected, prepared: JobLayout, classify: Classify, ports: 
     made = [f"augmented-{copy}" for copy in range(augmentation.copies if augmentation else 0)]
     variants = {"originals": ["original"], "augmented": made, "both": ["original", *made]}[classify]
     rows = read_predictions(ports.objects, prepared, event.batch)
-    errors = {row.image_id: row.error for row in rows if row.error and row.variant == "original"}
+    errors = {row.product_id: row.error for row in rows if row.error and row.variant == "original"}
     images: list[Image] = []
     for product in event.products:
-        if error := errors.get(product.image_id):
-            images.append(Image(image_id=product.image_id, error=error))
+        if error := errors.get(product.product_id):
+            images.append(Image(product_id=product.product_id, error=error))
         else:
-            images += [Image(image_id=product.image_id, variant=variant) for variant in variants]
+            images += [Image(product_id=product.product_id, variant=variant) for variant in variants]
     return images
 
 

@@ -4,7 +4,6 @@ The rows are streamed several times and the photos once, so that memory hardly g
 some 90 bytes a product, for the ids of the photos that there are and for finding near-duplicates.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,10 +20,9 @@ from services.model.preprocessing import to_array
 from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import Filters, Product
 from services.shared.images import MAX_BYTES, decode
-from services.shared.layout import digest, photo_uri
+from services.shared.layout import digest, photo_uri, photos_prefix
 from services.shared.parallel import in_parallel
 from services.shared.ports import Catalogue, Stored
-from services.shared.styles import MAX_ID
 from services.training.examples import UNKNOWN, UNLEARNT, Example, LeftOut, Side
 from services.training.sides import Sides
 
@@ -33,7 +31,7 @@ PHOTOS_AT_ONCE = 128  # in memory, decoded
 LISTED = 5  # ids, of products that are left out
 
 
-type Judged = Mapping[int, Mapping[str, str | None]]
+type Judged = Mapping[str, Mapping[str, str | None]]
 
 
 class DatasetError(ValueError):
@@ -147,11 +145,11 @@ class CatalogueSource:
         self._test = test
         self._minimum_photos = max(1, minimum_photos)
         self._selection = catalogue.select(selection_id, filters)
-        self._with_photo = _ids(photos, bucket)
+        self._with_photo = _photos(photos, bucket)
         chosen = filters.model_dump_json(exclude_defaults=True)
         census = self._census()
         if not census.photos:
-            where = photo_uri(bucket, 0).replace("0.jpg", "<image_id>.jpg")
+            where = f"{photos_prefix(bucket)}<product_id>.jpg"
             raise DatasetError(
                 f"{self._selection.total} products match the filters {chosen}, none has a photo {where}"
             )
@@ -204,8 +202,12 @@ class CatalogueSource:
                 findings.examples[side] += 1
                 if side == "train":
                     findings.trained.update(labels.items())
-                key = str(product.image_id)
-                yield side, Example(key, photo.pixels, labels, self._origin, product.year, photo.digest)
+                yield (
+                    side,
+                    Example(
+                        product.product_id, photo.pixels, labels, self._origin, product.year, photo.digest
+                    ),
+                )
         self._found = list(findings.left_out(self.heads, self._minimum_photos))
         if not (findings.examples["train"] and findings.examples["test"]):
             reasons = "; ".join(f"{each.what} ({each.count}): {each.why}" for each in self._found)
@@ -213,16 +215,17 @@ class CatalogueSource:
 
     def _rows(self) -> Iterator[Product]:
         for product in self._selection.rows(0, self._selection.total):
-            truth = self._judged.get(product.image_id)
+            truth = self._judged.get(product.product_id)
             yield product.model_copy(update=_columns(truth)) if truth else product
 
     def _has_photo(self, product: Product) -> bool:
-        place = np.searchsorted(self._with_photo, product.image_id)
-        return bool(place < len(self._with_photo) and self._with_photo[place] == product.image_id)
+        photo = np.uint64(_hash(photo_uri(self._bucket, product.product_id)))
+        place = np.searchsorted(self._with_photo, photo)
+        return bool(place < len(self._with_photo) and self._with_photo[place] == photo)
 
     def _kind(self, product: Product) -> "_Kind":
         def drawn(name: str, share: float) -> bool:
-            return int(digest(name, product.image_id)[:8], 16) / 2**32 < share
+            return int(digest(name, product.product_id)[:8], 16) / 2**32 < share
 
         return product.year, drawn("test", self._test.share or 0), drawn("validate", self._validate_share)
 
@@ -273,7 +276,7 @@ class CatalogueSource:
 
     def _photo(self, product: Product, image_size: int) -> "_Photo | ImageErrorCode":
         try:
-            stored = self._photos.read(photo_uri(self._bucket, product.image_id), max_bytes=MAX_BYTES)
+            stored = self._photos.read(photo_uri(self._bucket, product.product_id), max_bytes=MAX_BYTES)
             image = decode(stored.data, about=image_size)
         except ObjectNotFoundError:
             return "photo-missing"  # it was there when they were listed
@@ -324,17 +327,17 @@ class _Products:
 
     def __init__(self) -> None:
         self.count = 0
-        self._first: list[int] = []
+        self._first: list[str] = []
 
     def add(self, product: Product) -> None:
         self.count += 1
         if self.count <= LISTED:
-            self._first.append(product.image_id)
+            self._first.append(product.product_id)
 
     def left_out(self, why: str) -> Sequence[LeftOut]:
         """One entry for all of them, or none if there are none."""
         more = ", ..." if self.count > LISTED else ""
-        what = f"products {', '.join(map(str, self._first))}{more}"
+        what = f"products {', '.join(self._first)}{more}"
         return [LeftOut(what, self.count, why)] if self.count else []
 
 
@@ -398,20 +401,14 @@ class _Findings:
             yield LeftOut("validation", 0, "no photo is on this side")
 
 
-# Names are listed in so many parts, that few of them are in memory at once; ids stay, of 8 bytes each.
-_BEGINNINGS = ("-", *(f"{digit}." for digit in range(10)), *map(str, range(10, 100)))
+def _photos(photos: Photos, bucket: str) -> NDArray[np.uint64]:
+    """Hashes of the URIs of all photos, sorted: 8 bytes each, because a catalogue may have millions."""
+    uris = photos.names(photos_prefix(bucket))
+    return np.sort(np.fromiter(map(_hash, uris), np.uint64))
 
 
-def _ids(photos: Photos, bucket: str) -> NDArray[np.int64]:
-    """The ids that a photo stands under, in order."""
-    folder = photo_uri(bucket, 0).removesuffix("0.jpg")
-
-    def listed(beginning: str) -> NDArray[np.int64]:
-        names = (uri.removeprefix(folder) for uri in photos.names(folder + beginning))
-        ids = (int(match[1]) for name in names if (match := re.fullmatch(r"(-?[0-9]{1,19})\.jpg", name)))
-        return np.fromiter((each for each in ids if abs(each) <= MAX_ID), np.int64)
-
-    return np.sort(np.concatenate(in_parallel(listed, _BEGINNINGS)))
+def _hash(uri: str) -> int:
+    return int(digest(uri)[:16], 16)
 
 
 def _test_from(census: _Census) -> int:

@@ -116,7 +116,7 @@ class Photo:
 class WrongLabel(NamedTuple):
     """An attribute of a product that is declared wrongly on purpose."""
 
-    image_id: int
+    product_id: int
     column: str
     declared: str
     actual: str
@@ -129,7 +129,7 @@ def write(folder: Path) -> None:
     broken = list(_broken_photos(rng))
     photos = [*intact, *(photo for photo, _ in broken)]
     ids = range(FIRST_ID, FIRST_ID + len(photos))
-    products = [_product(image_id, photo, rng) for image_id, photo in zip(ids, photos, strict=True)]
+    products = [_product(product_id, photo, rng) for product_id, photo in zip(ids, photos, strict=True)]
 
     wrong = []
     for position in sorted(rng.choice(len(intact), WRONG_LABELS, replace=False)):
@@ -140,21 +140,21 @@ def write(folder: Path) -> None:
     images.mkdir(parents=True, exist_ok=True)
     for stale in images.glob("*.jpg"):
         stale.unlink()
-    for image_id, photo in zip(ids, photos, strict=True):
+    for product_id, photo in zip(ids, photos, strict=True):
         if photo.file is not None:
-            (images / f"{image_id}.jpg").write_bytes(photo.file)
+            (images / f"{product_id}.jpg").write_bytes(photo.file)
 
     _write_table(folder / "styles.csv", COLUMNS, (vars(product).values() for product in products))
     _write_table(folder / "wrong_labels.csv", WrongLabel._fields, wrong)
     _write_table(
         folder / "broken.csv",
-        ("image_id", "kind"),
+        ("product_id", "kind"),
         zip(ids[len(intact) :], (code for _, code in broken), strict=True),
     )
     _write_table(
         folder / "origins.csv",
-        ("image_id", "origin", "index"),
-        ((image_id, photo.origin, photo.index) for image_id, photo in zip(ids, intact, strict=False)),
+        ("product_id", "origin", "index"),
+        ((product_id, photo.origin, photo.index) for product_id, photo in zip(ids, intact, strict=False)),
     )
 
 
@@ -190,14 +190,14 @@ def _broken_photos(rng: Generator) -> Iterator[tuple[Photo, ImageErrorCode]]:
         )
 
 
-def _product(image_id: int, photo: Photo, rng: Generator) -> Product:
+def _product(product_id: int, photo: Photo, rng: Generator) -> Product:
     kind = KINDS[photo.article_type]
     gender = str(rng.choice(kind.genders))
     name = " ".join(part for part in (rng.choice(BRANDS), gender, photo.base_colour, kind.noun) if part)
     if rng.random() < 0.05:
         name += f", Style {rng.integers(100, 1000)}, New"  # the real file has unquoted commas too
     return Product(
-        id=image_id,
+        id=product_id,
         gender=gender,
         master_category=kind.master_category,
         sub_category=kind.sub_category,

@@ -103,7 +103,7 @@ def load(path: Path, embedder: LiteRTEmbedder) -> Catalogue:
         objects = MemoryObjects()
         for product in some:
             try:
-                objects.put(photo_uri("bench", product.image_id), source.photo(product))
+                objects.put(photo_uri("bench", product.product_id), source.photo(product))
             except (FolderError, ObjectNotFoundError):
                 continue  # `embed` reports the missing photo
         part = embed(some, objects, "bench", embedder)
@@ -114,7 +114,7 @@ def load(path: Path, embedder: LiteRTEmbedder) -> Catalogue:
         chosen += [product for product, has in zip(some, new, strict=True) if has]
     photos = Part.concatenate(parts)
     shown = pictures(photos.signatures())
-    cut = folds([product.image_id for product in chosen], shown, FOLDS)
+    cut = folds([product.product_id for product in chosen], shown, FOLDS)
     # Five more than an audit needs: planting takes products away from a label.
     found = classes([product.article_type for product in chosen], shown, cut, FOLDS + 5)
     above: dict[int, str | None] = {}

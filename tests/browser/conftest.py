@@ -59,18 +59,18 @@ def shop(outside: Outsider) -> Shop:
     with (DEMO / "styles.csv").open(encoding="utf-8") as file:
         rows = {int(row["id"]): row for row in csv.DictReader(file)}
     with (DEMO / "wrong_labels.csv").open(encoding="utf-8") as file:
-        wrong = {int(row["image_id"]) for row in csv.DictReader(file)}
+        wrong = {int(row["product_id"]) for row in csv.DictReader(file)}
     with (DEMO / "broken.csv").open(encoding="utf-8") as file:
-        broken_ones = {int(row["image_id"]) for row in csv.DictReader(file)}
+        broken_ones = {int(row["product_id"]) for row in csv.DictReader(file)}
     usage = f"shop-{new_job()}"
     chosen: dict[str, list[int]] = {}
-    for image_id, row in rows.items():
+    for product_id, row in rows.items():
         of_type = chosen.setdefault(row["articleType"], [])
-        right = image_id not in broken_ones
-        if image_id in wrong or (right and len(of_type) < RIGHT_OF_EACH):
-            of_type.append(image_id)
+        right = product_id not in broken_ones
+        if product_id in wrong or (right and len(of_type) < RIGHT_OF_EACH):
+            of_type.append(product_id)
     for article_type, ids in chosen.items():
-        photos = [(DEMO / "images" / f"{image_id}.jpg").read_bytes() for image_id in ids]
+        photos = [(DEMO / "images" / f"{product_id}.jpg").read_bytes() for product_id in ids]
         columns = {"article_type": article_type, "display_name": f"Harbour {article_type}", "year": 2016}
         if article_type in CALLED_WHITE:
             columns["base_colour"] = "White"

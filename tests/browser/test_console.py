@@ -239,7 +239,7 @@ def test_a_label_is_corrected_by_a_key_and_stands_in_bigquery(
     rows = labels_of(outside, job_id)
     said = {row["verdict"]: row for row in rows}
     assert said["corrected"]["label"] == "Ponchos"
-    assert f"d-{job_id}-{said['corrected']['image_id']}-article_type" == first
+    assert f"d-{job_id}-{said['corrected']['product_id']}-article_type" == first
     assert said["accepted"]["label"] == said["accepted"]["predicted"]
     assert said["dismissed"]["label"] is None
     assert {row["judged_by"] for row in rows} == {"key:browser-reviewer"}

@@ -41,15 +41,15 @@ class Outsider:
         """Adds a product a photo (None: it is missing); the `usage` that only they have, and their ids."""
         usage = f"test-{uuid4().hex[:12]}"
         ids = [next(_ids) for _ in photos]
-        rows = [{"image_id": image_id, "usage": usage, **columns} for image_id in ids]
+        rows = [{"product_id": product_id, "usage": usage, **columns} for product_id in ids]
         schema = self.bigquery.schema_from_json(str(SCHEMAS / "tables" / "products.json"))
         config = bigquery.LoadJobConfig(schema=schema, write_disposition="WRITE_APPEND")
         self.bigquery.load_table_from_json(rows, f"{self.dataset}.products", job_config=config).result()
 
         def put(item: tuple[int, bytes | None]) -> None:
-            image_id, photo = item
+            product_id, photo = item
             if photo is not None:
-                self.bucket.blob(f"images/{image_id}.jpg").upload_from_string(
+                self.bucket.blob(f"images/{product_id}.jpg").upload_from_string(
                     photo, content_type="image/jpeg"
                 )
 

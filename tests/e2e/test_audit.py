@@ -49,25 +49,25 @@ def wrong_labels() -> dict[tuple[int, str], str]:
     """(product, attribute) -> the right label, of the demo's wrong ones."""
     names = {"articleType": "article_type", "baseColour": "base_colour"}
     with (DEMO / "wrong_labels.csv").open() as file:
-        return {(int(row["image_id"]), names[row["column"]]): row["actual"] for row in csv.DictReader(file)}
+        return {(int(row["product_id"]), names[row["column"]]): row["actual"] for row in csv.DictReader(file)}
 
 
 def test_the_wrong_labels_of_the_demo_are_the_least_likely_ones(vitrine: CommandLine, audited: str) -> None:
     wrong = wrong_labels()
     listed = vitrine.json("audit", "show", audited, "--top", str(len(wrong)))["labels"]
     assert listed == sorted(listed, key=lambda row: row["probability"])
-    found = {(row["image_id"], row["head"]): row for row in listed}
+    found = {(row["product_id"], row["head"]): row for row in listed}
     assert len(found.keys() & wrong.keys()) >= 0.75 * len(wrong)
     right = [row["best"] == wrong[key] for key, row in found.items() if key in wrong]
     assert sum(right) >= 0.75 * len(right)
-    assert {row["product"]["image_id"] for row in listed} == {row["image_id"] for row in listed}
+    assert {row["product"]["product_id"] for row in listed} == {row["product_id"] for row in listed}
 
 
 def test_every_declared_label_has_one_row(vitrine: CommandLine, outsider: Outsider, audited: str) -> None:
     rows = [*csv.DictReader(io.StringIO(vitrine("audit", "show", audited, "--csv")))]
     assert list(rows[0]) == [*AuditedLabel.model_fields, "display_name"]
     stored = outsider.query("SELECT * FROM `{dataset}.audited_labels` WHERE audit_id = @audit", audit=audited)
-    assert len(stored) == len(rows) == len({(row["image_id"], row["head"]) for row in stored})
+    assert len(stored) == len(rows) == len({(row["product_id"], row["head"]) for row in stored})
     with (DEMO / "styles.csv").open() as file:
         declared = [row["articleType"] for row in csv.DictReader(file) if row["articleType"]]
     assert len([row for row in stored if row["head"] == "article_type"]) == len(declared)
@@ -118,5 +118,5 @@ def test_photos_that_a_version_has_learnt_are_marked(
 
     assert "Version learnt was trained on 10 of these photos." in printed
     labels = vitrine.json("audit", "show", run)["labels"]
-    marked = {row["image_id"]: row["learnt"] for row in labels}
-    assert marked == {image_id: image_id < first + 10 for image_id in photos}
+    marked = {row["product_id"]: row["learnt"] for row in labels}
+    assert marked == {product_id: product_id < first + 10 for product_id in photos}

@@ -49,8 +49,8 @@ def write_catalogue(folder: Path, rows: Sequence[Mapping[str, object]], photos: 
     (folder / "images").mkdir(parents=True)
     lines = [",".join(str(row.get(column, "")) for column in COLUMNS) for row in rows]
     (folder / "styles.csv").write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
-    for image_id, photo in photos.items():
-        (folder / "images" / f"{image_id}.jpg").write_bytes(photo)
+    for product_id, photo in photos.items():
+        (folder / "images" / f"{product_id}.jpg").write_bytes(photo)
     return folder
 
 
@@ -61,8 +61,8 @@ def test_importing_twice_leaves_each_product_once_and_uploads_nothing_again(
     again = vitrine("import", str(DEMO))
     assert again == "365 products, 0 lines skipped; photos: 0 uploaded, 364 already there, 1 missing\n"
     sql = (
-        "SELECT COUNT(*) AS n, COUNT(DISTINCT image_id) AS ids FROM `{dataset}.products` "
-        "WHERE image_id BETWEEN 10001 AND 10365"
+        "SELECT COUNT(*) AS n, COUNT(DISTINCT product_id) AS ids FROM `{dataset}.products` "
+        "WHERE product_id BETWEEN 10001 AND 10365"
     )
     assert outsider.query(sql) == [{"n": 365, "ids": 365}]
     sql = "SELECT table_name FROM `{dataset}`.INFORMATION_SCHEMA.TABLES WHERE table_name LIKE 'products%'"
@@ -75,8 +75,8 @@ def test_an_import_replaces_products_of_the_same_id_and_leaves_the_others(
     usage, first = f"test-{uuid4().hex[:12]}", uuid4().int % 10**12
     second, third = first + 1, first + 2
 
-    def row(image_id: int, name: str) -> dict[str, object]:
-        return {"id": image_id, "usage": usage, "year": 2011, "productDisplayName": name}
+    def row(product_id: int, name: str) -> dict[str, object]:
+        return {"id": product_id, "usage": usage, "year": 2011, "productDisplayName": name}
 
     old = write_catalogue(
         tmp_path / "old",
@@ -97,14 +97,14 @@ def test_an_import_replaces_products_of_the_same_id_and_leaves_the_others(
     (products,) = outsider.query("SELECT COUNT(*) AS n FROM `{dataset}.products`")
     assert f"the catalogue has {products['n']} products now, including those of other imports" in done.stderr
     rows = outsider.query("SELECT * FROM `{dataset}.products` WHERE usage = @usage", usage=usage)
-    assert {(row["image_id"], row["display_name"], row["year"]) for row in rows} == {
+    assert {(row["product_id"], row["display_name"], row["year"]) for row in rows} == {
         (first, "Shirt, blue, Oxford", 2011),
         (second, "Bow tie", 2011),
         (third, "Hat", 2011),
     }
     assert len(rows) == 3
     photos = [
-        outsider.bucket.blob(f"images/{image_id}.jpg").download_as_bytes() for image_id in (first, second)
+        outsider.bucket.blob(f"images/{product_id}.jpg").download_as_bytes() for product_id in (first, second)
     ]
     assert photos == [jpeg(1), jpeg(3)]
 
@@ -134,7 +134,7 @@ def test_a_zip_file_in_the_other_layout_is_imported_and_its_damaged_photos_are_t
     assert f"images/{images[1]}.jpg is damaged" in done.stderr
     sql = "SELECT * FROM `{dataset}.products` WHERE display_name LIKE @name"
     found = {
-        row["image_id"]: (row["display_name"], row["article_type"], row["gender"], row["year"])
+        row["product_id"]: (row["display_name"], row["article_type"], row["gender"], row["year"])
         for image in images
         for row in outsider.query(sql, name=f"%{image}")
     }
@@ -164,7 +164,7 @@ def test_results_as_json_have_each_photo_once_and_the_disagreements_first(
     assert answer["job"]["request"] == {"gender": ["Women", "Girls"], "job_id": demo_job}
     with (DEMO / "styles.csv").open() as styles:
         asked = {int(line.split(",")[0]) for line in styles if line.split(",")[1] in ("Women", "Girls")}
-    assert sorted(row["image_id"] for row in rows) == sorted(asked)
+    assert sorted(row["product_id"] for row in rows) == sorted(asked)
 
     # The rule, from the catalogue and what the model knows.
     known = load_manifest(DEFAULT_DIRECTORY).heads
@@ -178,21 +178,21 @@ def test_results_as_json_have_each_photo_once_and_the_disagreements_first(
             if row["declared"][head] in known[head] and row["declared"][head] != label
         ]
         if against:
-            expected[row["image_id"]] = sorted(against)
+            expected[row["product_id"]] = sorted(against)
     assert len(expected) > 3
     unsure = {
-        row["image_id"]
+        row["product_id"]
         for row in rows
-        if all(row["unfamiliar"] or head in row["abstained"] for _, head in expected.get(row["image_id"], ()))
+        if all(row["unfamiliar"] or head in row["abstained"] for _, head in expected.get(row["product_id"], ()))
     }
     assert expected.keys() & unsure
     assert expected.keys() - unsure
-    found = {row["image_id"]: row["disagreements"] for row in rows if row["disagreements"]}
-    assert {image_id: sorted(heads) for image_id, heads in found.items()} == {
-        image_id: sorted(head for _, head in against) for image_id, against in expected.items()
+    found = {row["product_id"]: row["disagreements"] for row in rows if row["disagreements"]}
+    assert {product_id: sorted(heads) for product_id, heads in found.items()} == {
+        product_id: sorted(head for _, head in against) for product_id, against in expected.items()
     }
-    assert [row["image_id"] for row in rows[: len(expected)]] == list(found)
-    ranked = [expected[image_id][0][0] for image_id in found]
+    assert [row["product_id"] for row in rows[: len(expected)]] == list(found)
+    ranked = [expected[product_id][0][0] for product_id in found]
     assert ranked == sorted(ranked)
 
     errors = [row["error"] for row in rows if row["error"]]
@@ -213,7 +213,7 @@ def test_results_as_json_have_each_photo_once_and_the_disagreements_first(
 def test_the_pipeline_says_what_the_evaluation_measured(vitrine: CommandLine, demo_job: str) -> None:
     manifest = load_manifest(DEFAULT_DIRECTORY)
     rows = [row for row in vitrine.json("results", demo_job)["results"] if not row["error"]]
-    photos = [(DEMO / "images" / f"{row['image_id']}.jpg").read_bytes() for row in rows]
+    photos = [(DEMO / "images" / f"{row['product_id']}.jpg").read_bytes() for row in rows]
     pixels = np.stack([to_array(decode(photo), manifest.image_size) for photo in photos])
     measured = of_litert(DEFAULT_DIRECTORY / MODEL_FILE)(pixels)
     familiarity = Familiarity.load(DEFAULT_DIRECTORY / FAMILIARITY_FILE)
@@ -240,15 +240,15 @@ def test_what_is_judged_is_not_asked_again_and_is_a_truth_to_measure_against(
 ) -> None:
     with (DEMO / "wrong_labels.csv").open() as wrong_labels:
         wrong = {
-            (int(row["image_id"]), row["declared"], row["actual"])
+            (int(row["product_id"]), row["declared"], row["actual"])
             for row in csv.DictReader(wrong_labels)
             if row["column"] == "baseColour"
         }
     doubts = ("disagreements", demo_job, "--head", "base_colour")
     asked = vitrine.json(*doubts)
-    assert {(each["image_id"], each["declared"], each["label"]) for each in asked} & wrong
+    assert {(each["product_id"], each["declared"], each["label"]) for each in asked} & wrong
     surest, second, *rest = asked
-    assert str(surest["image_id"]) in vitrine(*doubts)
+    assert str(surest["product_id"]) in vitrine(*doubts)
     likely = [each["declared_probability"] for each in asked]
     assert likely == sorted(likely)
     parts = [vitrine.json(*doubts, option) for option in ("--unsure", "--no-unsure")]
@@ -256,8 +256,8 @@ def test_what_is_judged_is_not_asked_again_and_is_a_truth_to_measure_against(
     assert [each for each in asked if not each["unsure"]] == parts[1]
 
     judged = ("--by", "ada@example.com")
-    on_first = (demo_job, str(surest["image_id"]), "base_colour")
-    on_second = (demo_job, str(second["image_id"]), "base_colour")
+    on_first = (demo_job, str(surest["product_id"]), "base_colour")
+    on_second = (demo_job, str(second["product_id"]), "base_colour")
     assert "by ada@example.com" in vitrine("label", "accept", *on_first, *judged)
     vitrine("label", "correct", *on_second, "Chartreuse", *judged)
     assert "is what the model says" in vitrine.refused("label", "correct", *on_first, surest["label"])
@@ -279,7 +279,7 @@ def test_results_as_csv_as_a_table_and_as_a_page_say_the_same(
 ) -> None:
     rows = vitrine.json("results", demo_job, "--limit", "1000")["results"]
     lines = list(csv.DictReader(io.StringIO(vitrine("results", demo_job, "--csv", "--limit", "1000"))))
-    assert [int(line["image_id"]) for line in lines] == [row["image_id"] for row in rows]
+    assert [int(line["product_id"]) for line in lines] == [row["product_id"] for row in rows]
     assert [line["disagreements"].split() for line in lines] == [row["disagreements"] for row in rows]
     assert [line["abstained"].split() for line in lines] == [row["abstained"] for row in rows]
     assert [line["unfamiliar"] for line in lines] == [
@@ -297,8 +297,8 @@ def test_results_as_csv_as_a_table_and_as_a_page_say_the_same(
     table = vitrine("results", demo_job, "--limit", "3")
     assert f"{demo_job} completed" in table
     assert f"3 of {len(rows)} rows" in table
-    assert str(rows[2]["image_id"]) in table
-    assert str(rows[3]["image_id"]) not in table
+    assert str(rows[2]["product_id"]) in table
+    assert str(rows[3]["product_id"]) not in table
 
     page = tmp_path / "page.html"
     vitrine("results", demo_job, "--html", str(page))

@@ -18,9 +18,9 @@ def vitrine(cloud: LocalCloud) -> CommandLine:
 
 
 def errors(outsider: Outsider, job: str) -> dict[tuple[int, str], str | None]:
-    """A job's rows: (image_id, variant) -> error."""
+    """A job's rows: (product_id, variant) -> error."""
     rows = outsider.predictions(job)
-    keyed = {(row["image_id"], row["variant"]): row["error"] for row in rows}
+    keyed = {(row["product_id"], row["variant"]): row["error"] for row in rows}
     assert len(keyed) == len(rows)
     return keyed
 
@@ -35,8 +35,8 @@ def test_a_retry_classifies_what_failed_and_only_that(outsider: Outsider, vitrin
     outsider.publish({"job_id": job, "usage": usage})
     assert outsider.completed(job)["errors"] == 3
     mended = jpeg(120)
-    for image_id in ids[1:3]:
-        outsider.bucket.blob(f"images/{image_id}.jpg").upload_from_string(mended, content_type="image/jpeg")
+    for product_id in ids[1:3]:
+        outsider.bucket.blob(f"images/{product_id}.jpg").upload_from_string(mended, content_type="image/jpeg")
 
     assert vitrine("retry", job, "--wait") == f"{job}-r1\n"
     expected = {
@@ -74,10 +74,10 @@ def test_what_a_job_prepared_is_classified_later_and_nothing_is_copied(
     prepared = objects(outsider, f"jobs/{job}/")
     failed = {(ids[1], "original"): "photo-missing", (ids[2], "original"): "photo-not-an-image"}
     root = f"gs://{outsider.bucket.name}/jobs/{job}"
-    originals = {(image_id, "original"): f"{root}/images/{image_id}.jpg" for image_id in (ids[0], ids[3])}
+    originals = {(product_id, "original"): f"{root}/images/{product_id}.jpg" for product_id in (ids[0], ids[3])}
     augmented = {
-        (image_id, f"augmented-{copy}"): f"{root}/augmented/{image_id}-{copy}.jpg"
-        for image_id in (ids[0], ids[3])
+        (product_id, f"augmented-{copy}"): f"{root}/augmented/{product_id}-{copy}.jpg"
+        for product_id in (ids[0], ids[3])
         for copy in (0, 1)
     }
 
@@ -96,7 +96,7 @@ def test_what_a_job_prepared_is_classified_later_and_nothing_is_copied(
     ):
         assert errors(outsider, later) == dict.fromkeys(classified) | failed
         rows = [row for row in outsider.predictions(later) if row["error"] is None]
-        assert {(row["image_id"], row["variant"]): row["image_uri"] for row in rows} == classified
+        assert {(row["product_id"], row["variant"]): row["image_uri"] for row in rows} == classified
         assert all(row["heads"] and row["generation"] for row in rows)
         row = outsider.completed(later)
         assert (row["images"], row["predictions"], row["errors"]) == (4, len(classified), 2)

@@ -77,7 +77,7 @@ def test_photos_are_prepared_and_classified_later_and_both_are_followed(
     assert len(streamed) == len(rows)
     assert all(row in rows for row in streamed)
     variants = ("original", "augmented-0", "augmented-1")
-    assert {(row["image_id"], row["variant"]) for row in rows} == {(i, v) for i in ids for v in variants}
+    assert {(row["product_id"], row["variant"]) for row in rows} == {(i, v) for i in ids for v in variants}
     assert len(rows) == 9
     for row in rows:
         assert api.get(row["photo"]).status_code == 200
@@ -107,7 +107,7 @@ def test_a_job_that_runs_is_cancelled_soon_and_what_it_has_is_whole(
     assert seen["state"] == "cancelled"
     assert 0 < seen["predictions"] < 9 * len(ids)
     rows = outsider.predictions(job_id)
-    assert len({(row["image_id"], row["variant"]) for row in rows}) == len(rows) == seen["predictions"]
+    assert len({(row["product_id"], row["variant"]) for row in rows}) == len(rows) == seen["predictions"]
     # To ask again changes nothing.
     assert asked(api.post(f"/v1/jobs/{job_id}/cancel")) == job_id
     assert ended(api, job_id) == seen
@@ -120,7 +120,7 @@ def test_a_retry_classifies_just_what_failed(api: httpx.Client, outsider: Outsid
     outsider.bucket.blob(f"images/{missing}.jpg").upload_from_string(jpeg(), content_type="image/jpeg")
     retried = asked(api.post(f"/v1/jobs/{job_id}/retry"))
     assert (ended(api, retried)["images"], ended(api, retried)["errors"]) == (1, {})
-    assert [row["image_id"] for row in outsider.predictions(retried)] == [missing]
+    assert [row["product_id"] for row in outsider.predictions(retried)] == [missing]
 
 
 def test_of_a_photo_that_cannot_be_used_nothing_is_written(api: httpx.Client, outsider: Outsider) -> None:
@@ -154,12 +154,12 @@ def test_an_uploaded_photo_is_classified_in_the_answer(api: httpx.Client, outsid
 
 
 def test_a_verdict_is_found_in_bigquery(api: httpx.Client, outsider: Outsider) -> None:
-    usage, (image_id,) = outsider.add_products([jpeg(level=60, width=60, height=80)])
+    usage, (product_id,) = outsider.add_products([jpeg(level=60, width=60, height=80)])
     job_id = asked(api.post("/v1/jobs", json={"usage": usage}))
     ended(api, job_id)
     verdict = {
         "job_id": job_id,
-        "image_id": image_id,
+        "product_id": product_id,
         "head": "article_type",
         "verdict": "corrected",
         "label": "Gloves",
@@ -169,7 +169,7 @@ def test_a_verdict_is_found_in_bigquery(api: httpx.Client, outsider: Outsider) -
     assert answer.status_code == 201, answer.text
     sql = "SELECT * FROM `{dataset}.latest_labels` WHERE job_id = @job"
     (row,) = until(lambda: outsider.query(sql, job=job_id), "the verdict")
-    assert (row["image_id"], row["label"], row["judged_by"]) == (image_id, "Gloves", "key:local")
+    assert (row["product_id"], row["label"], row["judged_by"]) == (product_id, "Gloves", "key:local")
     assert [
         label["label_id"] for label in api.get("/v1/labels", params={"job": job_id}).json()["labels"]
     ] == [row["label_id"]]

@@ -84,7 +84,7 @@ def actual() -> dict[int, str]:
     """The article types that the demo declares wrongly, and what the photos show."""
     with (DEMO / "wrong_labels.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return {int(row["image_id"]): row["actual"] for row in rows if row["column"] == "articleType"}
+    return {int(row["product_id"]): row["actual"] for row in rows if row["column"] == "articleType"}
 
 
 def test_it_is_kept_without_outputs() -> None:

@@ -24,7 +24,7 @@ def test_a_request_leads_to_one_row_a_photo(outsider: Outsider) -> None:
     row = outsider.completed(job)
     assert (row["images"], row["predictions"], row["errors"]) == (len(ids), len(ids), 0)
     predictions = outsider.predictions(job)
-    assert Counter(row["image_id"] for row in predictions) == dict.fromkeys(ids, 1)
+    assert Counter(row["product_id"] for row in predictions) == dict.fromkeys(ids, 1)
     for prediction in predictions:
         assert prediction["error"] is None
         for head in ("article_type", "base_colour"):
@@ -32,7 +32,7 @@ def test_a_request_leads_to_one_row_a_photo(outsider: Outsider) -> None:
             assert [label["rank"] for label in labels] == [1, 2, 3]
             assert 1.0 >= labels[0]["probability"] >= labels[1]["probability"] >= labels[2]["probability"]
     names = {blob.name for blob in outsider.storage.list_blobs(outsider.bucket, prefix=f"jobs/{job}/")}
-    assert {f"jobs/{job}/images/{image_id}.jpg" for image_id in ids} <= names
+    assert {f"jobs/{job}/images/{product_id}.jpg" for product_id in ids} <= names
     assert f"jobs/{job}/metadata/0000/00000000.ndjson" in names
     assert f"jobs/{job}/predictions/0000/00000000.ndjson" in names
 
@@ -55,7 +55,7 @@ def test_filters_reach_the_query(outsider: Outsider) -> None:
         {"job_id": job, "usage": usage.split(), "gender": ["Women"], "start_year": 2012, "end_year": 2016}
     )
     assert outsider.completed(job)["images"] == 1
-    assert [row["image_id"] for row in outsider.predictions(job)] == expected
+    assert [row["product_id"] for row in outsider.predictions(job)] == expected
 
 
 def test_a_request_without_job_id_is_found_by_its_message_id(outsider: Outsider) -> None:
@@ -76,7 +76,7 @@ def test_augmented_photos_are_really_classified(outsider: Outsider) -> None:
     assert outsider.completed(job)["predictions"] == 9
     variants = ("original", "augmented-0", "augmented-1")
     rows = outsider.predictions(job)
-    assert {(row["image_id"], row["variant"]) for row in rows} == {(i, v) for i in ids for v in variants}
+    assert {(row["product_id"], row["variant"]) for row in rows} == {(i, v) for i in ids for v in variants}
     augmented = outsider.bucket.blob(f"jobs/{job}/augmented/{ids[0]}-1.jpg").download_as_bytes()
     assert Image.open(io.BytesIO(augmented)).size == (256, 256)
     uris = {row["image_uri"] for row in rows if row["variant"] != "original"}
@@ -104,10 +104,10 @@ def test_the_same_request_twice_and_every_message_redelivered_twice(
     outsider.publish(request)
     outsider.publish(request)
     outsider.completed(job)
-    expected = {(image_id, variant): 1 for image_id in ids for variant in ("original", "augmented-0")}
+    expected = {(product_id, variant): 1 for product_id in ids for variant in ("original", "augmented-0")}
 
     def settled() -> Counter[tuple[int, str]]:
-        return Counter((row["image_id"], row["variant"]) for row in outsider.predictions(job))
+        return Counter((row["product_id"], row["variant"]) for row in outsider.predictions(job))
 
     assert settled() == expected
     redelivered = 0
@@ -216,8 +216,8 @@ def test_broken_photos_have_codes_and_unusual_ones_are_classified(outsider: Outs
     outsider.publish({"job_id": job, "usage": usage})
     row = outsider.completed(job)
     assert (row["predictions"], row["errors"]) == (6, 7)
-    codes = {row["image_id"]: row["error"] for row in outsider.predictions(job)}
-    assert {name: codes[image_id] for name, image_id in zip(photos, ids, strict=True)} == {
+    codes = {row["product_id"]: row["error"] for row in outsider.predictions(job)}
+    assert {name: codes[product_id] for name, product_id in zip(photos, ids, strict=True)} == {
         name: code for name, (_, code) in photos.items()
     }
 
@@ -226,7 +226,7 @@ def test_an_uploaded_photo_has_its_row_soon(outsider: Outsider) -> None:
     uri = outsider.upload(f"{new_job()}/4711.jpg", jpeg(60, 60, 80))
     sql = "SELECT * FROM `{dataset}.predictions` WHERE image_uri = @uri"
     (row,) = until(lambda: outsider.query(sql, uri=uri), "the upload's row")
-    assert (row["image_id"], row["job_id"], row["error"], row["variant"]) == (4711, None, None, "original")
+    assert (row["product_id"], row["job_id"], row["error"], row["variant"]) == (4711, None, None, "original")
     assert {label["head"] for label in row["heads"]} == {"article_type", "base_colour"}
     assert (
         len(outsider.query("SELECT * FROM `{dataset}.unique_predictions` WHERE image_uri = @uri", uri=uri))
@@ -243,14 +243,14 @@ def test_an_upload_that_is_falsely_declared_as_compressed_has_its_row_soon(outsi
     (row,) = until(
         lambda: outsider.query(sql, uri=f"gs://{outsider.uploads.name}/{name}"), "the upload's row"
     )
-    assert (row["image_id"], row["error"]) == (4712, None)
+    assert (row["product_id"], row["error"]) == (4712, None)
 
 
 def test_an_upload_that_is_no_photo_has_a_row_with_its_code(outsider: Outsider) -> None:
     uri = outsider.upload(f"{new_job()}/readme.txt", b"hello")
     sql = "SELECT * FROM `{dataset}.predictions` WHERE image_uri = @uri"
     (row,) = until(lambda: outsider.query(sql, uri=uri), "the upload's row")
-    assert (row["error"], row["image_id"], row["heads"]) == ("photo-not-an-image", None, [])
+    assert (row["error"], row["product_id"], row["heads"]) == ("photo-not-an-image", None, [])
 
 
 def test_only_preparing_a_job_wakes_no_model(outsider: Outsider) -> None:
@@ -281,7 +281,7 @@ def test_a_job_that_is_cancelled_ends_at_once_and_keeps_what_it_has(
     row = outsider.completed(job)
     assert row["status"] == "cancelled"
     assert row["images"] == len(ids) > row["predictions"]
-    counted = Counter(each["image_id"] for each in outsider.predictions(job))
+    counted = Counter(each["product_id"] for each in outsider.predictions(job))
     assert len(counted) == row["predictions"]
     assert set(counted.values()) <= {1}
     # To ask again changes nothing.

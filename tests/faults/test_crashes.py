@@ -58,4 +58,4 @@ def test_a_killed_process_costs_no_row(
     if victim != "bigquery":
         kill(cloud, victim)
     assert outsider.completed(job)["predictions"] == len(ids)
-    assert Counter(row["image_id"] for row in outsider.predictions(job)) == dict.fromkeys(ids, 1)
+    assert Counter(row["product_id"] for row in outsider.predictions(job)) == dict.fromkeys(ids, 1)

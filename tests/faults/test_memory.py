@@ -47,7 +47,7 @@ class Peak(threading.Thread):
 def test_a_hundred_thousand_rows_pass_in_flat_memory(outsider: Outsider, cloud: LocalCloud) -> None:
     usage = new_job()
     outsider.query(
-        "INSERT INTO `{dataset}.products` (image_id, usage, display_name) "
+        "INSERT INTO `{dataset}.products` (product_id, usage, display_name) "
         "SELECT 90000000 + n, @usage, CONCAT('A product of some name, number ', CAST(n AS STRING)) "
         f"FROM UNNEST(GENERATE_ARRAY(1, {ROWS})) AS n",
         usage=usage,

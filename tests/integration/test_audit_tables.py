@@ -34,7 +34,7 @@ def world(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[World]:
         ]
         made.warehouse.append("audited_labels", [row.model_dump() for row in rows])
         made.tables.merge_products(
-            [Product(image_id=each, display_name=f"Product {each}") for each in (1, 3)]
+            [Product(product_id=each, display_name=f"Product {each}") for each in (1, 3)]
         )
         verdict = judgement(
             predicted(5, article_type=[("Shirts", 0.9)]), "article_type", "dismissed", by="ada", at=NOW
@@ -44,11 +44,11 @@ def world(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[World]:
 
 
 def audited(
-    image_id: int, head: str = "article_type", audit_id: str = "autumn", **said: object
+    product_id: int, head: str = "article_type", audit_id: str = "autumn", **said: object
 ) -> AuditedLabel:
     document = {
         "audit_id": audit_id,
-        "image_id": image_id,
+        "product_id": product_id,
         "head": head,
         "declared": "Dresses",
         "known": "Dresses" if "probability" in said else None,
@@ -60,7 +60,7 @@ def audited(
 
 
 def keys(found: Iterator[Audited]) -> list[tuple[int, str]]:
-    return [(each.label.image_id, each.label.head) for each in found]
+    return [(each.label.product_id, each.label.head) for each in found]
 
 
 def test_suspects_are_ranked_by_the_probability_of_the_declared_label(world: World) -> None:
@@ -74,7 +74,7 @@ def test_suspects_are_ranked_by_the_probability_of_the_declared_label(world: Wor
 
 def test_without_a_limit_there_is_every_row(world: World) -> None:
     found = keys(world.tables.audited("autumn", limit=None))
-    types = [(image_id, "article_type") for image_id in (1, 2, 3, 4, 5)]
+    types = [(product_id, "article_type") for product_id in (1, 2, 3, 4, 5)]
     assert sorted(found) == sorted([*types, (3, "season")])
 
 
@@ -85,7 +85,7 @@ def test_a_row_comes_back_as_it_was_written_beside_its_product(world: World) -> 
     assert article_type.product.display_name == "Product 3"
     assert unknown.product is None
     (missing,) = [
-        each.label for each in world.tables.audited("autumn", limit=None) if each.label.image_id == 4
+        each.label for each in world.tables.audited("autumn", limit=None) if each.label.product_id == 4
     ]
     assert missing == audited(4, unjudged="photo-missing")
 
@@ -103,5 +103,5 @@ def test_rows_are_loaded_as_they_are_written(world: World, cloud: LocalCloud) ->
         world.warehouse.load(
             "audited_labels", f"gs://{bucket}/audits/loaded/rows/*.ndjson", "vitrine-audits-loaded"
         )
-    found = sorted(world.tables.audited("loaded", limit=None), key=lambda each: each.label.image_id)
+    found = sorted(world.tables.audited("loaded", limit=None), key=lambda each: each.label.product_id)
     assert [each.label for each in found] == rows

@@ -36,16 +36,16 @@ def products() -> dict[int, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def origins() -> dict[int, str]:
-    return {int(row["image_id"]): row["origin"] for row in _table("origins.csv")}
+    return {int(row["product_id"]): row["origin"] for row in _table("origins.csv")}
 
 
 @pytest.fixture(scope="module")
 def broken() -> dict[int, str]:
-    return {int(row["image_id"]): row["kind"] for row in _table("broken.csv")}
+    return {int(row["product_id"]): row["kind"] for row in _table("broken.csv")}
 
 
-def _photo(image_id: int) -> Path:
-    return DEMO / "images" / f"{image_id}.jpg"
+def _photo(product_id: int) -> Path:
+    return DEMO / "images" / f"{product_id}.jpg"
 
 
 def test_the_folder_is_small_and_holds_a_photo_of_each_product_but_one(
@@ -53,7 +53,7 @@ def test_the_folder_is_small_and_holds_a_photo_of_each_product_but_one(
 ) -> None:
     photos = {int(path.stem) for path in (DEMO / "images").iterdir()}
 
-    assert set(products) - photos == {image_id for image_id in products if not _photo(image_id).exists()}
+    assert set(products) - photos == {product_id for product_id in products if not _photo(product_id).exists()}
     assert len(set(products) - photos) == 1
     assert photos < set(products)
     assert sum(path.stat().st_size for path in DEMO.rglob("*") if path.is_file()) < 1_500_000
@@ -82,8 +82,8 @@ def test_the_attributes_are_of_the_catalogues_vocabulary(products: dict[int, dic
 def test_drawn_products_say_so_and_real_ones_claim_no_colour(
     products: dict[int, dict[str, str]], origins: dict[int, str]
 ) -> None:
-    for image_id, origin in origins.items():
-        product = products[image_id]
+    for product_id, origin in origins.items():
+        product = products[product_id]
         assert ("(drawn)" in product["productDisplayName"]) == (origin == "drawn")
         assert (product["baseColour"] == "") == (origin == "fashion-mnist-test")
 
@@ -96,8 +96,8 @@ def test_the_wrong_labels_are_declared_as_listed(
     assert 0.06 < len(wrong) / len(products) < 0.10
     assert {row["column"] for row in wrong} == {"articleType", "baseColour"}
     for row in wrong:
-        assert int(row["image_id"]) in origins
-        assert products[int(row["image_id"])][row["column"]] == row["declared"] != row["actual"]
+        assert int(row["product_id"]) in origins
+        assert products[int(row["product_id"])][row["column"]] == row["declared"] != row["actual"]
 
 
 @pytest.mark.skipif(not FASHION_MNIST_INSTALLED, reason="Debian's dataset-fashion-mnist is not installed")
@@ -105,16 +105,16 @@ def test_real_photos_are_the_test_photos_that_they_are_said_to_be(
     products: dict[int, dict[str, str]],
 ) -> None:
     photos, classes = fashion_mnist.load("test")
-    actual = {int(row["image_id"]): row["actual"] for row in _table("wrong_labels.csv")}
+    actual = {int(row["product_id"]): row["actual"] for row in _table("wrong_labels.csv")}
     per_type = dict.fromkeys(fashion_mnist.ARTICLE_TYPES, 0)
 
     for row in _table("origins.csv"):
         if row["origin"] == "fashion-mnist-test":
-            image_id, index = int(row["image_id"]), int(row["index"])
+            product_id, index = int(row["product_id"]), int(row["index"])
             shown = fashion_mnist.ARTICLE_TYPES[classes[index]]
             per_type[shown] += 1
-            assert actual.get(image_id, products[image_id]["articleType"]) == shown
-            with Image.open(_photo(image_id)) as image:
+            assert actual.get(product_id, products[product_id]["articleType"]) == shown
+            with Image.open(_photo(product_id)) as image:
                 assert np.abs(np.asarray(image).astype(int) - photos[index]).mean() < 6
 
     assert set(per_type.values()) == {24}
@@ -122,17 +122,17 @@ def test_real_photos_are_the_test_photos_that_they_are_said_to_be(
 
 def test_every_broken_photo_is_broken_as_listed(broken: dict[int, str]) -> None:
     assert len(broken) == 5
-    for image_id, code in broken.items():
+    for product_id, code in broken.items():
         if code == "photo-missing":
-            assert not _photo(image_id).exists()
+            assert not _photo(product_id).exists()
         else:
             with pytest.raises(ImageError) as raised:
-                decode(_photo(image_id).read_bytes())
+                decode(_photo(product_id).read_bytes())
             assert raised.value.code == code
 
 
 def test_the_broken_files_are_what_the_readme_says(broken: dict[int, str]) -> None:
-    files = {code: _photo(image_id) for image_id, code in broken.items()}
+    files = {code: _photo(product_id) for product_id, code in broken.items()}
 
     assert files["photo-not-an-image"].read_bytes().isascii()
     assert files["photo-corrupt"].read_bytes().startswith(b"\xff\xd8\xff")
@@ -142,21 +142,21 @@ def test_the_broken_files_are_what_the_readme_says(broken: dict[int, str]) -> No
 
 
 def test_every_intact_photo_decodes(origins: dict[int, str]) -> None:
-    for image_id, origin in origins.items():
-        assert decode(_photo(image_id).read_bytes()).size == {"drawn": (60, 80)}.get(origin, (28, 28))
+    for product_id, origin in origins.items():
+        assert decode(_photo(product_id).read_bytes()).size == {"drawn": (60, 80)}.get(origin, (28, 28))
 
 
 def test_the_shipped_model_is_as_good_on_the_real_photos_as_its_card_says(
     products: dict[int, dict[str, str]], origins: dict[int, str]
 ) -> None:
     predictor = load_predictor()
-    actual = {int(row["image_id"]): row["actual"] for row in _table("wrong_labels.csv")}
-    real = [image_id for image_id, origin in origins.items() if origin == "fashion-mnist-test"]
+    actual = {int(row["product_id"]): row["actual"] for row in _table("wrong_labels.csv")}
+    real = [product_id for product_id, origin in origins.items() if origin == "fashion-mnist-test"]
 
     pixels = np.stack([to_array(decode(_photo(i).read_bytes()), predictor.image_size) for i in real])
     answers = predictor.predict(pixels).probabilities["article_type"].argmax(axis=1)
 
-    shown = [actual.get(image_id, products[image_id]["articleType"]) for image_id in real]
+    shown = [actual.get(product_id, products[product_id]["articleType"]) for product_id in real]
     accuracy = np.mean(
         [predictor.labels["article_type"][a] == s for a, s in zip(answers, shown, strict=True)]
     )

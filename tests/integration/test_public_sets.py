@@ -55,7 +55,7 @@ def test_clothing_dataset_is_read_whole(folder: Path) -> None:
     worn = read(folder / CLOTHING)
 
     assert len(worn.products) > 4_000
-    assert len({product.image_id for product in worn.products}) == len(worn.products)
+    assert len({product.product_id for product in worn.products}) == len(worn.products)
     assert len(worn.folder.names("images")) == len(worn.products)
     assert {product.master_category for product in worn.products} == {
         "Accessories",

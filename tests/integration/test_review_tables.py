@@ -98,7 +98,7 @@ def reviewed(world: World) -> World:
 
 
 def predicted(
-    image_id: int,
+    product_id: int,
     job_id: str = "job",
     *,
     variant: str = "original",
@@ -112,10 +112,10 @@ def predicted(
 ) -> Prediction:
     """A row; `labels` are (label, probability) pairs of each head, best first."""
     return Prediction(
-        prediction_id=f"{job_id}-{image_id}-{variant}",
+        prediction_id=f"{job_id}-{product_id}-{variant}",
         job_id=job_id,
-        image_id=image_id,
-        image_uri=f"gs://bucket/jobs/{job_id}/images/{image_id}.jpg",
+        product_id=product_id,
+        image_uri=f"gs://bucket/jobs/{job_id}/images/{product_id}.jpg",
         variant=variant,
         model="fashion",
         model_version="7",
@@ -169,12 +169,12 @@ def ids(rows: Sequence[Result] | Iterator[Result]) -> list[str]:
 
 
 SHOP = [
-    Product(image_id=1, article_type="Shirts", base_colour="Red"),
-    Product(image_id=2, article_type="Shirts", base_colour="Blue"),
-    Product(image_id=3, article_type="Tshirts", base_colour="Blue"),
-    Product(image_id=4, article_type="Watches", base_colour="Red"),
-    Product(image_id=5, article_type=" SHIRTS"),
-    Product(image_id=6, article_type="Tshirts"),
+    Product(product_id="1", article_type="Shirts", base_colour="Red"),
+    Product(product_id="2", article_type="Shirts", base_colour="Blue"),
+    Product(product_id="3", article_type="Tshirts", base_colour="Blue"),
+    Product(product_id="4", article_type="Watches", base_colour="Red"),
+    Product(product_id="5", article_type=" SHIRTS"),
+    Product(product_id="6", article_type="Tshirts"),
 ]
 JOB = [
     # Both heads contradict the catalogue; the model was trained on this photo.
@@ -239,7 +239,7 @@ def test_disagreements_come_first_then_errors_then_the_rest_by_id(shop: World) -
     ("where", "found"),
     [
         (EVERYTHING, ORDER),
-        (ResultFilter(image_id=2), ["2-augmented-0", "2"]),
+        (ResultFilter(product_id="2"), ["2-augmented-0", "2"]),
         (ResultFilter(head="base_colour"), ["1", "2"]),
         (ResultFilter(label="Shirts"), ["3", "2", "4", "7"]),
         (ResultFilter(head="base_colour", label="Shirts"), []),
@@ -321,7 +321,7 @@ def test_an_offset_needs_no_limit(shop: World) -> None:
 
 
 def test_a_result_has_its_prediction_its_product_and_its_disagreements(shop: World) -> None:
-    (row,) = shop.tables.results("job", None, where=ResultFilter(disagreements=True, image_id=1))
+    (row,) = shop.tables.results("job", None, where=ResultFilter(disagreements=True, product_id="1"))
     assert row == Result(JOB[0], SHOP[0], ("article_type", "base_colour"))
     assert (row.declared_probability("article_type"), row.declared_probability("season")) == (0.1, None)
 
@@ -338,7 +338,7 @@ def test_a_tally_counts_the_photos_that_disagree_and_those_that_the_model_is_uns
 
 def found(world: World, job_id: str | None = "job", **asked: Any) -> list[tuple[int | None, str]]:
     doubts = world.tables.disagreements(job_id, **{"limit": 20, **asked})
-    return [(doubt.prediction.image_id, doubt.head) for doubt in doubts]
+    return [(doubt.prediction.product_id, doubt.head) for doubt in doubts]
 
 
 def test_a_disagreement_says_what_contradicts_what(shop: World) -> None:
@@ -363,21 +363,21 @@ def test_disagreements_are_ranked_by_the_probability_of_what_is_declared_sure_or
 
 def test_the_answer_on_a_photo_does_not_depend_on_the_other_photos_of_the_job(world: World) -> None:
     alone = [
-        row.model_copy(update={"job_id": f"job-{row.image_id}", "prediction_id": f"alone-{row.image_id}"})
+        row.model_copy(update={"job_id": f"job-{row.product_id}", "prediction_id": f"alone-{row.product_id}"})
         for row in JOB
-        if row.image_id in (1, 3, 4, 5)
+        if row.product_id in (1, 3, 4, 5)
     ]
     fill(world, [*JOB, *alone], SHOP)
     apart = [
-        (doubt.declared_probability, doubt.prediction.image_id, doubt.head)
+        (doubt.declared_probability, doubt.prediction.product_id, doubt.head)
         for row in alone
         for doubt in world.tables.disagreements(row.job_id, limit=20)
     ]
-    assert [(image_id, head) for _, image_id, head in sorted(apart)] == found(world)
+    assert [(product_id, head) for _, product_id, head in sorted(apart)] == found(world)
 
 
 SKIRTS = [
-    Product(image_id=number, article_type=declared)
+    Product(product_id=number, article_type=declared)
     for number, declared in enumerate(
         ["Dresses", "Skirts", "dresses", "skirts ", "DRESSES\N{NO-BREAK SPACE}", "Skirt", "SKIRTS", "Skirts"]
     )
@@ -414,7 +414,7 @@ def classified(products: Sequence[Product]) -> list[Prediction]:
     pipeline = MemoryPipeline(list(products))
     pipeline.ports["inference"] = replace(pipeline.ports["inference"], models=Wardrobe())
     for product in products:
-        pipeline.objects.put(photo_uri(BUCKET, product.image_id), jpeg(20 * product.image_id))
+        pipeline.objects.put(photo_uri(BUCKET, product.product_id), jpeg(20 * product.product_id))
     pipeline.publish("classification-requested", b'{"job_id": "job"}')
     pipeline.run()
     return PipelineTables(pipeline).predictions()
@@ -423,7 +423,7 @@ def classified(products: Sequence[Product]) -> list[Prediction]:
 def test_in_a_job_of_skirts_all_that_are_declared_dresses_are_found(world: World) -> None:
     fill(world, classified(SKIRTS), SKIRTS)
     doubts = world.tables.disagreements("job", limit=20)
-    assert [doubt.prediction.image_id for doubt in doubts] == [4, 2, 0]
+    assert [doubt.prediction.product_id for doubt in doubts] == [4, 2, 0]
     assert [doubt.declared_label for doubt in doubts] == ["DRESSES\N{NO-BREAK SPACE}", "dresses", "Dresses"]
     assert {doubt.label for doubt in doubts} == {"Skirts"}
     assert [doubt.declared_probability for doubt in doubts] == sorted(
@@ -448,11 +448,11 @@ def test_a_value_that_was_changed_since_counts_as_far_as_the_row_tells(world: Wo
     fill(
         world,
         [*(predicted(number, **row) for number in range(len(values))), others],  # type: ignore[arg-type]
-        [Product(image_id=number, article_type=value) for number, value in enumerate(values)],
+        [Product(product_id=number, article_type=value) for number, value in enumerate(values)],
     )
     doubts = world.tables.disagreements("job", limit=20)
     assert [
-        (each.prediction.image_id, each.declared_label, each.declared_probability) for each in doubts
+        (each.prediction.product_id, each.declared_label, each.declared_probability) for each in doubts
     ] == [
         (0, "DRESSES", 0.001),
         # Only written as the model writes it.
@@ -478,12 +478,12 @@ def test_rows_of_an_earlier_release_and_uploads_are_compared_by_their_three_labe
         predicted(5, article_type=[("Shirts", 0.9), ("Tshirts", 0.06), ("Tops", 0.03)]),
     ]
     types = ["Tshirts", "Tshirts", "Tshirts", "Watches", "Shirts"]
-    products = [Product(image_id=number, article_type=each) for number, each in enumerate(types, start=1)]
+    products = [Product(product_id=number, article_type=each) for number, each in enumerate(types, start=1)]
     fill(world, rows, products)
     uploaded = {"job_id": None, "predicted_at": NOW + timedelta(minutes=1)}
     for job_id in ("job", None):
         doubts = world.tables.disagreements(job_id, limit=20)
-        assert [each.prediction.image_id for each in doubts] == [2, 3, 1]
+        assert [each.prediction.product_id for each in doubts] == [2, 3, 1]
         assert [each.declared_probability for each in doubts] == pytest.approx([0.01, 0.02, 0.06])
         assert [each.unsure for each in doubts] == [False, True, False]
         assert {each.prediction.job_id for each in doubts} == {job_id}
@@ -499,7 +499,7 @@ def test_rows_of_an_earlier_release_and_uploads_are_compared_by_their_three_labe
 def test_what_a_human_has_judged_is_not_asked_again(
     reviewed: World, verdict: Verdict, label: str | None
 ) -> None:
-    (row,) = reviewed.tables.results("job", 1, where=ResultFilter(image_id=1))
+    (row,) = reviewed.tables.results("job", 1, where=ResultFilter(product_id="1"))
     judge(reviewed, row, "article_type", verdict, label)
     assert found(reviewed, unsure=False) == [(1, "base_colour")]
     # Nor of another job's prediction of the same photo.
@@ -558,14 +558,14 @@ def test_a_table_of_an_earlier_release_gets_the_new_columns_and_keeps_its_rows()
 
 
 def test_a_verdict_comes_back_as_it_was(reviewed: World) -> None:
-    (row,) = reviewed.tables.results("job", 1, where=ResultFilter(image_id=1))
+    (row,) = reviewed.tables.results("job", 1, where=ResultFilter(product_id="1"))
     judged = judge(reviewed, row, "article_type", "corrected", "Jackets")
     assert reviewed.tables.labels("job", 10) == [judged]
     assert (judged.predicted, judged.declared, judged.label) == ("Tshirts", "Shirts", "Jackets")
 
 
 def test_the_last_verdict_of_a_photo_and_head_counts_newest_first(reviewed: World) -> None:
-    rows = {row.prediction.image_id: row for row in reviewed.tables.results("job", None)}
+    rows = {row.prediction.product_id: row for row in reviewed.tables.results("job", None)}
     judge(reviewed, rows[1], "article_type", "accepted", at=NOW - timedelta(minutes=3))
     other = judge(reviewed, rows[1], "base_colour", "dismissed", at=NOW - timedelta(minutes=2))
     last = judge(reviewed, rows[1], "article_type", "corrected", "Jackets", at=NOW - timedelta(minutes=1))
@@ -585,7 +585,7 @@ def test_a_verdict_that_is_sent_twice_counts_once(reviewed: World) -> None:
 
 def test_uploads_without_a_product_are_each_judged_for_themselves(world: World) -> None:
     rows = [
-        predicted(number, article_type=[("Shirts", 0.9)]).model_copy(update={"image_id": None})
+        predicted(number, article_type=[("Shirts", 0.9)]).model_copy(update={"product_id": None})
         for number in (1, 2)
     ]
     for row in rows:
@@ -616,7 +616,7 @@ def test_quality_against_the_catalogue(shop: World) -> None:
 
 
 def test_quality_against_humans_takes_their_last_word(reviewed: World) -> None:
-    rows = {row.prediction.image_id: row for row in reviewed.tables.results("job", None)}
+    rows = {row.prediction.product_id: row for row in reviewed.tables.results("job", None)}
     judge(reviewed, rows[1], "article_type", "accepted")
     judge(reviewed, rows[3], "article_type", "corrected", "Jackets")
     judge(reviewed, rows[4], "article_type", "accepted", at=NOW - timedelta(minutes=1))
@@ -633,7 +633,7 @@ def test_quality_against_humans_takes_their_last_word(reviewed: World) -> None:
 
 
 def test_what_was_accepted_is_the_truth_for_a_later_model_too(reviewed: World) -> None:
-    (row,) = reviewed.tables.results("job", 1, where=ResultFilter(image_id=1))
+    (row,) = reviewed.tables.results("job", 1, where=ResultFilter(product_id="1"))
     judge(reviewed, row, "article_type", "accepted")
     fill(reviewed, [predicted(1, "next", article_type=[("Shirts", 0.9), ("Tshirts", 0.1)])])
     (wrong,) = reviewed.tables.quality("next", "article_type", "labels").confusion

@@ -59,10 +59,10 @@ class Shop:
     def __post_init__(self) -> None:
         self.warehouse = MemoryWarehouse(self.objects)
 
-    def add(self, image_id: int, photo: bytes | None, **columns: str | None) -> None:
-        self.products.append(Product.model_validate({"image_id": image_id, **columns}))
+    def add(self, product_id: int, photo: bytes | None, **columns: str | None) -> None:
+        self.products.append(Product.model_validate({"product_id": product_id, **columns}))
         if photo is not None:
-            self.objects.put(photo_uri(BUCKET, image_id), photo)
+            self.objects.put(photo_uri(BUCKET, product_id), photo)
 
     def fill(self, count: int) -> "Shop":
         """Adds products of each type in turn, and a season that their photos say nothing of."""
@@ -72,9 +72,9 @@ class Shop:
             self.add(1000 + number, photo(label, number), article_type=label, season=season)
         return self
 
-    def declare(self, image_id: int, label: str) -> None:
+    def declare(self, product_id: int, label: str) -> None:
         """Changes what the catalogue says of a product."""
-        (place,) = [place for place, each in enumerate(self.products) if each.image_id == image_id]
+        (place,) = [place for place, each in enumerate(self.products) if each.product_id == product_id]
         self.products[place] = self.products[place].model_copy(update={"article_type": label})
 
     def ports(self, objects: MemoryObjects | None = None) -> Ports:
@@ -91,7 +91,7 @@ class Shop:
         """The loaded rows about an attribute, by the product's id; there is one of each."""
         rows = [AuditedLabel.model_validate(row) for row in self.warehouse.tables.get("audited_labels", [])]
         found = [row for row in rows if (row.audit_id, row.head) == (audit_id, attribute)]
-        by_id = {row.image_id: row for row in found}
+        by_id = {row.product_id: row for row in found}
         assert len(by_id) == len(found)
         return by_id
 
@@ -99,4 +99,4 @@ class Shop:
 def ranked(rows: Iterable[AuditedLabel]) -> list[int]:
     """The ids of judged products, the least likely label first."""
     judged = [row for row in rows if row.probability is not None]
-    return [row.image_id for row in sorted(judged, key=lambda row: row.probability or 0)]
+    return [row.product_id for row in sorted(judged, key=lambda row: row.probability or 0)]

@@ -70,7 +70,7 @@ class PipelineTables:
         self.products: dict[int, Product] = {}
 
     def merge_products(self, products: Sequence[Product]) -> None:
-        self.products |= {product.image_id: product for product in products}
+        self.products |= {product.product_id: product for product in products}
 
     def matching(self, filters: Filters) -> Matching:
         # Kept under no name that a job's selection has.
@@ -101,19 +101,19 @@ class PipelineTables:
         limit: int,
         offset: int = 0,
     ) -> list[Disagreement]:
-        judged = {(label.image_id, label.head) for label in self._labels()}
+        judged = {(label.product_id, label.head) for label in self._labels()}
         rows = self._results(job_id) if job_id is not None else self._newest()
         found = [
             _disagreement(row, name)
             for row in rows
             for name in row.disagreements
             if head in (None, name) and unsure in (None, row.unsure(name))
-            if row.declared and (row.prediction.image_id, name) not in judged
+            if row.declared and (row.prediction.product_id, name) not in judged
         ]
         found.sort(
             key=lambda each: (
                 *(each.declared_probability, -each.probability),
-                *(each.prediction.image_id or 0, each.head),
+                *(each.prediction.product_id or 0, each.head),
             )
         )
         return found[offset : offset + limit]
@@ -121,7 +121,7 @@ class PipelineTables:
     def quality(self, job_id: str, head: str, against: Against) -> Quality:
         rows = self._results(job_id)
         given = labels_given([row.prediction for row in rows])
-        said = {label.image_id: label.label for label in self._labels() if label.head == head}
+        said = {label.product_id: label.label for label in self._labels() if label.head == head}
         cells, left_out = [], 0
         for row in rows:
             prediction = row.prediction
@@ -129,9 +129,9 @@ class PipelineTables:
             if not ranked or prediction.variant != "original":
                 continue
             if against == "labels":
-                if prediction.image_id not in said:
+                if prediction.product_id not in said:
                     continue
-                truth = said[prediction.image_id]
+                truth = said[prediction.product_id]
             elif row.declared_label(head) is None:
                 continue
             else:
@@ -149,15 +149,15 @@ class PipelineTables:
         return sorted(found, key=lambda label: label.judged_at, reverse=True)[:limit]
 
     def audited(self, audit_id: str, *, head: str | None = None, limit: int | None) -> Iterator[Audited]:
-        judged = {(label.image_id, label.head) for label in self._labels()}
+        judged = {(label.product_id, label.head) for label in self._labels()}
         rows = map(AuditedLabel.model_validate, self._pipeline.warehouse.tables.get("audited_labels", []))
         found = [row for row in rows if row.audit_id == audit_id and head in (None, row.head)]
         if limit is not None:
             found = [row for row in found if row.probability is not None]
-            found = [row for row in found if (row.image_id, row.head) not in judged]
-            found.sort(key=lambda row: (row.image_id, row.head))
+            found = [row for row in found if (row.product_id, row.head) not in judged]
+            found.sort(key=lambda row: (row.product_id, row.head))
             found.sort(key=lambda row: (row.probability, -(row.best_probability or 0)))
-        return (Audited(row, self.products.get(row.image_id)) for row in found[:limit])
+        return (Audited(row, self.products.get(row.product_id)) for row in found[:limit])
 
     def add_label(self, label: HumanLabel) -> None:
         self._pipeline.warehouse.append("labels", [label.model_dump()])
@@ -191,7 +191,7 @@ class PipelineTables:
         """The last verdict of each photo and head."""
         rows = [HumanLabel.model_validate(row) for row in self._pipeline.warehouse.tables.get("labels", [])]
         rows.sort(key=lambda label: label.judged_at)
-        last = {(label.image_id or label.image_uri, label.head): label for label in rows}
+        last = {(label.product_id or label.image_uri, label.head): label for label in rows}
         return list(last.values())
 
     def _newest(self) -> list[Result]:
@@ -202,11 +202,11 @@ class PipelineTables:
         recent = [
             each
             for each in self.predictions()
-            if each.image_id is not None and each.variant == "original"
+            if each.product_id is not None and each.variant == "original"
             if each.error is None and each.predicted_at > since
         ]
         recent.sort(key=lambda each: each.predicted_at)
-        return self._compared(list({each.image_id: each for each in recent}.values()))
+        return self._compared(list({each.product_id: each for each in recent}.values()))
 
     def _results(self, job_id: str) -> list[Result]:
         if self._given:
@@ -219,12 +219,12 @@ class PipelineTables:
 
     def _compared(self, predictions: Sequence[Prediction]) -> list[Result]:
         declared = {
-            product.image_id: product for product in self._pipeline.catalogue.products
+            product.product_id: product for product in self._pipeline.catalogue.products
         } | self.products
         given = labels_given(predictions)
         results = [
             with_disagreements(
-                Result(each, None if each.image_id is None else declared.get(each.image_id), ()), given
+                Result(each, None if each.product_id is None else declared.get(each.product_id), ()), given
             )
             for each in predictions
         ]
@@ -302,13 +302,13 @@ def _disagreement(row: Result, head: str) -> Disagreement:
 def matches(row: Result, where: ResultFilter) -> bool:
     """Whether a result is one of those that are asked for."""
     prediction = row.prediction
-    if where.image_id not in (None, prediction.image_id):
+    if where.product_id not in (None, prediction.product_id):
         return False
     if where.unfamiliar is not None and bool(prediction.unfamiliar) != where.unfamiliar:
         return False
     if where.error is not None and (prediction.error is None or where.error not in ("any", prediction.error)):
         return False
-    asked = replace(where, image_id=None, unfamiliar=None, error=None)
+    asked = replace(where, product_id=None, unfamiliar=None, error=None)
     return asked == EVERYTHING or any(
         best.rank == 1
         and where.head in (None, best.head)
@@ -327,7 +327,7 @@ def _place(row: Result) -> tuple[Any, ...]:
         min((declared_probability(row, head) for head in doubts), default=2.0),
         -max((row.labels(head)[0].probability for head in doubts), default=0.0),
         prediction.error is None,
-        prediction.image_id or 0,
+        prediction.product_id or 0,
         prediction.variant,
     )
 
@@ -348,7 +348,7 @@ class World:
 
 
 def result(
-    image_id: int = 1,
+    product_id: int = 1,
     labels: Mapping[str, Sequence[tuple[str, float]]] | None = None,
     *,
     declared: Product | None = None,
@@ -365,10 +365,10 @@ def result(
     `declared` is what the catalogue says today, `carried` what the row itself says of it.
     """
     document = {
-        "prediction_id": f"{image_id}-{variant}",
+        "prediction_id": f"{product_id}-{variant}",
         "job_id": "job-1",
-        "image_id": image_id,
-        "image_uri": f"gs://{BUCKET}/jobs/job-1/images/{image_id}.jpg",
+        "product_id": product_id,
+        "image_uri": f"gs://{BUCKET}/jobs/job-1/images/{product_id}.jpg",
         "variant": variant,
         "model": "fashion",
         "model_version": "7",
@@ -392,7 +392,7 @@ def tally(results: Sequence[Result]) -> Tally:
     """Counts as BigQuery would."""
     errors = [row.prediction.error for row in results if row.prediction.error]
     return Tally(
-        photos=len({row.prediction.image_id for row in results}),
+        photos=len({row.prediction.product_id for row in results}),
         predictions=len(results) - len(errors),
         errors={code: errors.count(code) for code in dict.fromkeys(errors)},
         disagreements=sum(bool(row.disagreements) for row in results),

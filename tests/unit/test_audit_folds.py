@@ -59,7 +59,7 @@ def test_near_duplicates_share_a_fold_in_whatever_order_the_products_come(
     products: list[tuple[int, Signature]], count: int, random: object
 ) -> None:
     def cut(listed: list[tuple[int, Signature]]) -> dict[int, int]:
-        ids = [image_id for image_id, _ in listed]
+        ids = [product_id for product_id, _ in listed]
         found = folds(ids, pictures([photo for _, photo in listed]), count)
         return dict(zip(ids, found.tolist(), strict=True))
 

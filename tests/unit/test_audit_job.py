@@ -23,14 +23,14 @@ LAYOUT = AuditLayout(BUCKET, "autumn")
 def test_wrong_labels_are_the_least_likely_ones() -> None:
     shop = Shop().fill(60)
     wrong = {1000: "Jeans", 1004: "Dresses", 1008: "Shirts"}
-    for image_id, label in wrong.items():
-        shop.declare(image_id, label)
+    for product_id, label in wrong.items():
+        shop.declare(product_id, label)
 
     summary = shop.audit()
 
     rows = shop.rows()
     assert set(ranked(rows.values())[:3]) == set(wrong)
-    assert {image_id: rows[image_id].best for image_id in wrong} == {
+    assert {product_id: rows[product_id].best for product_id in wrong} == {
         1000: "Dresses",
         1004: "Shirts",
         1008: "Jeans",
@@ -56,7 +56,7 @@ def test_a_near_duplicate_does_not_vouch_for_a_wrong_label() -> None:
     copies = [rows[2000 + copy] for copy in range(8)]
     assert len({row.fold for row in copies}) == 1
     assert {row.best for row in copies} == {"Dresses"}
-    assert set(ranked(rows.values())[:8]) == {row.image_id for row in copies}
+    assert set(ranked(rows.values())[:8]) == {row.product_id for row in copies}
     assert (summary.photos, summary.pictures) == (68, 61)
 
 
@@ -71,7 +71,7 @@ def test_labels_that_differ_in_case_and_blanks_are_one() -> None:
     assert summary.attributes["article_type"].labels == 3
     assert (rows[1000].declared, rows[1000].known) == ("dresses", "Dresses")
     assert (rows[1003].declared, rows[1003].known) == (" DRESSES ", "Dresses")
-    assert min(rows[image_id].probability or 0 for image_id in (1000, 1003)) > 0.5
+    assert min(rows[product_id].probability or 0 for product_id in (1000, 1003)) > 0.5
 
 
 @pytest.mark.parametrize("folds", [2, 5])
@@ -159,7 +159,7 @@ def test_photos_that_the_version_has_learnt_are_marked_and_counted() -> None:
     summary = shop.audit()
 
     assert summary.learnt == 10
-    marked = {image_id: row.learnt for image_id, row in shop.rows().items()}
+    marked = {product_id: row.learnt for product_id, row in shop.rows().items()}
     assert marked == {1000 + number: number % 3 == 0 for number in range(30)} | {2000: None}
 
 

@@ -67,15 +67,15 @@ def test_the_whole_query_of_a_request_with_all_filters() -> None:
     columns = dict.fromkeys(Filters.COLUMNS, ("a", "b"))
     wanted = Filters.model_validate(columns | {"start_year": 2010, "end_year": 2012, "limit": 9})
     assert query(wanted, DATASET)[0].splitlines() == [
-        "SELECT image_id, gender, master_category, sub_category, article_type, base_colour, season, year, "
+        "SELECT product_id, gender, master_category, sub_category, article_type, base_colour, season, year, "
         "usage, display_name",
         "FROM `project.dataset.products`",
         "WHERE gender IN UNNEST(@gender) AND master_category IN UNNEST(@master_category) AND sub_category IN "
         "UNNEST(@sub_category) AND article_type IN UNNEST(@article_type) AND base_colour IN "
         "UNNEST(@base_colour) AND season IN UNNEST(@season) AND usage IN UNNEST(@usage) AND year >= "
         "@start_year AND year <= @end_year",
-        "QUALIFY ROW_NUMBER() OVER (PARTITION BY image_id ORDER BY display_name) = 1",
-        "ORDER BY MD5(CAST(image_id AS STRING)), image_id LIMIT @limit",
+        "QUALIFY ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY display_name) = 1",
+        "ORDER BY MD5(CAST(product_id AS STRING)), product_id LIMIT @limit",
     ]
 
 
@@ -95,7 +95,7 @@ def test_the_columns_are_those_of_a_product() -> None:
 def test_a_retry_is_of_the_products_that_have_an_error_in_that_job() -> None:
     sql, parameters = query(Filters(retry_of="spring", gender=("Men",)), DATASET)
     assert sql.splitlines()[2] == (
-        "WHERE gender IN UNNEST(@gender) AND image_id IN (SELECT image_id FROM "
+        "WHERE gender IN UNNEST(@gender) AND product_id IN (SELECT product_id FROM "
         "`project.dataset.predictions` WHERE job_id = @retry_of AND error IS NOT NULL)"
     )
     assert parameters == {"gender": ("Men",), "retry_of": "spring"}

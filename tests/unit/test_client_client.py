@@ -23,9 +23,9 @@ ROTATED = '{"gender": "Men", "classify": "both", "augmentation": {"rotation": {"
 
 def shop(photos: int = 300) -> World:
     """A shop of men's products; the last one has no photo."""
-    world = World([Product(image_id=image_id, gender="Men") for image_id in range(1, photos + 1)])
-    for image_id in range(1, photos):
-        world.objects.put(photo_uri(BUCKET, image_id), jpeg(), "image/jpeg")
+    world = World([Product(product_id=product_id, gender="Men") for product_id in range(1, photos + 1)])
+    for product_id in range(1, photos):
+        world.objects.put(photo_uri(BUCKET, product_id), jpeg(), "image/jpeg")
     return world
 
 
@@ -152,7 +152,7 @@ def asked(world: World, job_id: str) -> ClassificationRequested:
 
 def classified(world: World, job_id: str) -> dict[tuple[int, str], str | None]:
     found = [row for row in world.pipeline.warehouse.tables["predictions"] if row["job_id"] == job_id]
-    return {(row["image_id"], row["variant"]): row["error"] for row in found}
+    return {(row["product_id"], row["variant"]): row["error"] for row in found}
 
 
 def ran(world: World, document: str) -> str:
@@ -455,7 +455,7 @@ def test_an_upload_keeps_its_name_and_finds_its_row(tmp_path: Path) -> None:
     world.pipeline.run()
 
     prediction = world.vitrine.await_prediction(first, timeout=0)
-    assert (prediction.image_uri, prediction.image_id) == (first.uri, 1163)
+    assert (prediction.image_uri, prediction.product_id) == (first.uri, 1163)
     assert prediction.prediction_id == digest(first.uri, generation)
 
 

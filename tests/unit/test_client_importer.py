@@ -18,10 +18,10 @@ from tests.unit.test_styles import HEADER, write_catalogue
 def test_only_photos_that_are_missing_or_differ_are_uploaded(tmp_path: Path) -> None:
     world = World()
     photos = {1: b"one", 2: b"two", 3: b"three"}
-    lines = [f"{image_id},,,,,,,,,Shirt" for image_id in (1, 2, 3, 4)]
+    lines = [f"{product_id},,,,,,,,,Shirt" for product_id in (1, 2, 3, 4)]
     catalogue = write_catalogue(tmp_path, *lines, photos=photos)
-    for image_id, data in {1: b"one", 2: b"TWO"}.items():
-        world.objects.put(f"gs://{BUCKET}/images/{image_id}.jpg", data, "image/jpeg")
+    for product_id, data in {1: b"one", 2: b"TWO"}.items():
+        world.objects.put(f"gs://{BUCKET}/images/{product_id}.jpg", data, "image/jpeg")
     world.objects.puts.clear()
     told: list[str] = []
 
@@ -29,7 +29,7 @@ def test_only_photos_that_are_missing_or_differ_are_uploaded(tmp_path: Path) -> 
 
     assert (transfers.uploaded, transfers.present, transfers.missing) == (2, 1, (4,))
     assert sorted(told) == ["missing", "present", "uploaded", "uploaded"]
-    assert sorted(world.objects.puts) == [f"gs://{BUCKET}/images/{image_id}.jpg" for image_id in (2, 3)]
+    assert sorted(world.objects.puts) == [f"gs://{BUCKET}/images/{product_id}.jpg" for product_id in (2, 3)]
     assert world.objects.read(f"gs://{BUCKET}/images/2.jpg").data == b"two"
 
     again = upload_photos(catalogue, world.objects, BUCKET, told.append)
@@ -49,9 +49,9 @@ class UnsteadyObjects(OwnedObjects):
 
 def test_an_upload_that_was_cut_off_is_carried_on(tmp_path: Path) -> None:
     objects = UnsteadyObjects(MemoryObjects())
-    photos = {image_id: f"photo {image_id}".encode() for image_id in range(1, 61)}
+    photos = {product_id: f"photo {product_id}".encode() for product_id in range(1, 61)}
     catalogue = write_catalogue(
-        tmp_path, *(f"{image_id},,,,,,,,,Shirt" for image_id in photos), photos=photos
+        tmp_path, *(f"{product_id},,,,,,,,,Shirt" for product_id in photos), photos=photos
     )
     with pytest.raises(ConnectionError):
         upload_photos(catalogue, objects, BUCKET, lambda outcome: None)

@@ -32,7 +32,7 @@ from tests.unit.client_world import World, result
 from tests.unit.memory_pipeline import BUCKET
 from tests.unit.photos import jpeg
 
-SHIRT = Product(image_id=1, article_type="Tshirts", display_name="Plain shirt")
+SHIRT = Product(product_id="1", article_type="Tshirts", display_name="Plain shirt")
 PREPARE = (
     '{"job_id": "job", "classify": "none",'
     ' "augmentation": {"resize": {"width": 8, "height": 8}, "copies": 2}}'
@@ -41,9 +41,9 @@ PREPARE = (
 
 def shop() -> World:
     """Three products; the last one has no photo."""
-    world = World([SHIRT.model_copy(update={"image_id": image_id}) for image_id in (1, 2, 3)])
-    for image_id in (1, 2):
-        world.objects.put(photo_uri(BUCKET, image_id), jpeg(), "image/jpeg")
+    world = World([SHIRT.model_copy(update={"product_id": product_id}) for product_id in (1, 2, 3)])
+    for product_id in (1, 2):
+        world.objects.put(photo_uri(BUCKET, product_id), jpeg(), "image/jpeg")
     return world
 
 
@@ -95,7 +95,7 @@ def test_progress_says_how_far_each_stage_is() -> None:
 def test_the_products_that_a_job_prepared_are_read_in_their_order() -> None:
     world = shop()
     job_id = run(world, PREPARE)
-    assert [product.image_id for product in prepared(world.vitrine, job_id, 2)] == [1, 2]
+    assert [product.product_id for product in prepared(world.vitrine, job_id, 2)] == [1, 2]
     assert len(prepared(world.vitrine, job_id, 9)) == 3
     with pytest.raises(ClientError, match="there is no job 'nobody'"):
         prepared(world.vitrine, "nobody", 2)
@@ -115,7 +115,7 @@ def test_photos_stand_beside_their_variants_and_their_metadata() -> None:
         (8, 8),
     ] * 2
     assert texts(figure) == [
-        f"image id: {image_id}\narticle type: Tshirts\ndisplay name: Plain shirt" for image_id in (1, 2)
+        f"image id: {product_id}\narticle type: Tshirts\ndisplay name: Plain shirt" for product_id in (1, 2)
     ]
 
 
@@ -182,7 +182,7 @@ def test_results_become_a_row_each_with_a_column_for_each_head() -> None:
         ]
     )
     assert list(frame.columns) == [
-        "image_id",
+        "product_id",
         "variant",
         "article_type",
         "article_type_probability",
@@ -215,7 +215,7 @@ def test_disagreements_become_a_row_each() -> None:
     assert disagreements_frame(doubts).to_dict("records") == [
         {
             "job_id": "job-1",
-            "image_id": 1,
+            "product_id": "1",
             "head": "article_type",
             "label": "Shirts",
             "probability": 0.9,

@@ -18,7 +18,7 @@ from services.shared.memory import MemoryObjects
 from tests.unit.client_world import NOW, OwnedObjects, result, tally
 from tests.unit.photos import jpeg
 
-TIE = Product(image_id=1, article_type="Handbags", base_colour="Red", display_name="Silk tie, striped")
+TIE = Product(product_id="1", article_type="Handbags", base_colour="Red", display_name="Silk tie, striped")
 SURE = {"article_type": [("Ties", 0.97), ("Belts", 0.02)], "base_colour": [("Red", 0.9)]}
 UNSURE = {"article_type": [("Ties", 0.4), ("Belts", 0.3)], "base_colour": [("Red", 0.9)]}
 
@@ -136,7 +136,7 @@ def test_a_job_without_disagreements_says_so() -> None:
 
 
 def test_the_page_needs_nothing_beside_itself() -> None:
-    rows = [result(image_id, SURE, declared=TIE, disagreements=["article_type"]) for image_id in (1, 2)]
+    rows = [result(product_id, SURE, declared=TIE, disagreements=["article_type"]) for product_id in (1, 2)]
     document, shown = page(rows)
     images = [image["src"] or "" for image in shown.all("img")]
     assert len(images) == 4
@@ -177,7 +177,7 @@ def test_every_error_code_has_a_meaning() -> None:
 
 
 def test_a_page_of_a_part_says_so() -> None:
-    rows = [result(image_id, SURE) for image_id in range(1, 6)]
+    rows = [result(product_id, SURE) for product_id in range(1, 6)]
     _, shown = page(rows, shown=3)
     assert "The page shows 3 of 5 results" in shown.text
     assert len(shown.all("li", "card")) == 3
@@ -224,7 +224,7 @@ def test_an_empty_job_is_a_page_too() -> None:
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1))
 def test_whatever_a_product_is_called_stays_text(name: str) -> None:
     hostile = f"<script>alert(1)</script>\"'><img src=x> {name}"
-    product = Product(image_id=1, article_type=hostile, display_name=hostile)
+    product = Product(product_id="1", article_type=hostile, display_name=hostile)
     labels = {"article_type": [(hostile, 0.9)]}
     _, plain = page([result(1, SURE, declared=TIE, disagreements=["article_type"])])
     _, shown = page([result(1, labels, declared=product, disagreements=["article_type"])])

@@ -32,7 +32,7 @@ def test_a_verdict_keeps_what_was_judged_and_the_truth(
 ) -> None:
     row = judged(verdict, label)
     assert (row.verdict, row.label) == (verdict, truth)
-    assert (row.job_id, row.prediction_id, row.image_id) == ("job-1", "1-original", 1)
+    assert (row.job_id, row.prediction_id, row.product_id) == ("job-1", "1-original", 1)
     assert (row.predicted, row.probability, row.model_version) == ("Shirts", 0.9, "7")
     assert (row.judged_by, row.judged_at) == ("ada@example.com", NOON)
 
@@ -101,7 +101,7 @@ def test_the_same_verdict_again_is_the_same_and_another_is_not() -> None:
 
 
 def test_a_client_records_a_verdict_with_what_the_catalogue_declares() -> None:
-    declared = Product(image_id=1, article_type="Tshirts")
+    declared = Product(product_id="1", article_type="Tshirts")
     world = World(results=[result(1, {"article_type": [("Shirts", 0.9)]}, declared=declared)])
     row = world.vitrine.result("job-1", 1)
     judged = world.vitrine.judge(row, "article_type", "accepted", by="ada@example.com", comment=" sleeves ")

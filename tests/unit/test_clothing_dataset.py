@@ -89,7 +89,7 @@ def test_labels_become_the_columns_that_they_tell(tmp_path: Path) -> None:
     products = read(write(tmp_path / "set", f"{HEADER}\n{rows}")).products
 
     assert products == tuple(
-        Product(image_id=product_id(f"photo-{label}"), display_name=f"{label} photo-{label}", **columns)  # type: ignore[arg-type]
+        Product(product_id=product_id(f"photo-{label}"), display_name=f"{label} photo-{label}", **columns)  # type: ignore[arg-type]
         for label, columns in {
             "T-Shirt": {"article_type": "Tshirts", "sub_category": "Topwear", "master_category": "Apparel"},
             "Longsleeve": {"sub_category": "Topwear", "master_category": "Apparel"},

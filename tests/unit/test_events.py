@@ -74,10 +74,10 @@ times = st.datetimes(
 )
 errors = st.sampled_from([None, "photo-missing", "photo-corrupt"])
 images = st.lists(
-    st.builds(Image, image_id=numbers, variant=st.sampled_from(["original", "augmented-3"]), error=errors)
+    st.builds(Image, product_id=numbers, variant=st.sampled_from(["original", "augmented-3"]), error=errors)
 ).map(tuple)
 maybe = st.none() | texts
-products = st.builds(Product, image_id=numbers, gender=maybe, display_name=maybe, year=st.none() | numbers)
+products = st.builds(Product, product_id=numbers, gender=maybe, display_name=maybe, year=st.none() | numbers)
 labels = st.builds(
     Label, head=texts, rank=st.integers(1, 3), label=texts, probability=st.floats(0, 1, allow_subnormal=False)
 )
@@ -85,7 +85,7 @@ predictions = st.builds(
     Prediction,
     prediction_id=texts,
     job_id=maybe,
-    image_id=st.none() | numbers,
+    product_id=st.none() | numbers,
     image_uri=texts,
     generation=st.none() | numbers,
     variant=texts,

@@ -270,7 +270,7 @@ def test_a_retry_is_a_job_of_just_what_failed_and_asked_twice_the_same(shop: Sho
     assert shop.admin.get("/v1/jobs/spring-r1").json()["state"] == "accepted"
     shop.run()
     (row,) = shop.admin.get("/v1/jobs/spring-r1/results").json()["results"]
-    assert (row["image_id"], row["error"]) == (6, None)
+    assert (row["product_id"], row["error"]) == (6, None)
     assert shop.admin.post(f"/v1/jobs/{job_id}/retry").json()["job_id"] == "spring-r1"
     assert shop.delivered() == []
 
@@ -303,9 +303,9 @@ def test_results_come_in_pages_or_as_a_stream_and_are_the_same(shop: Shop) -> No
     streamed = shop.admin.get(path, headers={"Accept": "application/x-ndjson"})
     assert streamed.headers["Content-Type"] == "application/x-ndjson"
     rows = [json.loads(line) for line in streamed.text.splitlines()]
-    assert sorted(rows, key=lambda row: row["image_id"]) == sorted(paged, key=lambda row: row["image_id"])
-    assert {row["image_id"] for row in paged} == set(range(1, 7))
-    assert (paged[0]["image_id"], paged[0]["disagreements"]) == (5, ["article_type"])
+    assert sorted(rows, key=lambda row: row["product_id"]) == sorted(paged, key=lambda row: row["product_id"])
+    assert {row["product_id"] for row in paged} == set(range(1, 7))
+    assert (paged[0]["product_id"], paged[0]["disagreements"]) == (5, ["article_type"])
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_results_come_in_pages_or_as_a_stream_and_are_the_same(shop: Shop) -> No
 )
 def test_results_are_filtered(shop: Shop, question: Mapping[str, Any], expected: set[int]) -> None:
     page = shop.admin.get(f"/v1/jobs/{shop.job()}/results", params=question).json()
-    assert {row["image_id"] for row in page["results"]} == expected
+    assert {row["product_id"] for row in page["results"]} == expected
 
 
 def test_a_photo_is_a_small_jpeg_that_only_its_browser_may_keep(shop: Shop) -> None:
@@ -433,10 +433,10 @@ def test_a_disagreement_is_judged_once_and_counts_for_the_quality(shop: Shop) ->
     job_id = shop.job()
     reviewer = shop.gateway.client("reviewer")
     (found,) = reviewer.get("/v1/disagreements", params={"job": job_id}).json()["disagreements"]
-    assert (found["image_id"], found["label"], found["declared"]) == (5, "Dark", "Light")
+    assert (found["product_id"], found["label"], found["declared"]) == (5, "Dark", "Light")
     verdict = {
         "job_id": job_id,
-        "image_id": 5,
+        "product_id": "5",
         "head": "article_type",
         "verdict": "accepted",
         "comment": "yes",
@@ -465,13 +465,13 @@ def test_a_disagreement_says_how_likely_the_declared_value_is_and_what_to_think_
         return found
 
     dark, grey_one = ask()
-    assert (dark["image_id"], dark["unsure"], dark["learnt"]) == (5, False, True)
+    assert (dark["product_id"], dark["unsure"], dark["learnt"]) == (5, False, True)
     assert dark["declared_probability"] == pytest.approx(0.9 * 15 / 255, rel=1e-5)
-    assert (grey_one["image_id"], grey_one["unsure"], grey_one["learnt"]) == (4, True, False)
+    assert (grey_one["product_id"], grey_one["unsure"], grey_one["learnt"]) == (4, True, False)
     assert grey_one["declared_probability"] == pytest.approx(0.9 * 120 / 255, rel=1e-5)
     assert (ask(unsure=True), ask(unsure=False)) == ([grey_one], [dark])
     first, *_ = shop.admin.get(f"/v1/jobs/{job_id}/results").json()["results"]
-    assert (first["image_id"], first["declared"]["article_type"], first["learnt"]) == (5, "Light", True)
+    assert (first["product_id"], first["declared"]["article_type"], first["learnt"]) == (5, "Light", True)
     assert first["declared_labels"] == [
         {
             "head": "article_type",
@@ -489,7 +489,7 @@ def test_a_page_goes_on_with_the_same_question_only(shop: Shop) -> None:
     page = shop.admin.get("/v1/disagreements", params=question | {"unsure": False}).json()
     following = question | {"after": page["next"]}
     second = shop.admin.get("/v1/disagreements", params=following | {"unsure": False}).json()
-    assert [page["disagreements"][0]["image_id"], second["disagreements"][0]["image_id"]] == [4, 5]
+    assert [page["disagreements"][0]["product_id"], second["disagreements"][0]["product_id"]] == [4, 5]
     for other in ({}, {"unsure": True}):
         assert (
             kind(shop.admin.get("/v1/disagreements", params=following | other)) == "page-of-another-question"
@@ -509,7 +509,7 @@ def test_a_page_goes_on_with_the_same_question_only(shop: Shop) -> None:
 def test_a_verdict_that_makes_no_sense_is_refused_by_its_field(
     shop: Shop, verdict: Mapping[str, str], field: str
 ) -> None:
-    body = {"job_id": shop.job(), "image_id": 5, "head": "article_type", **verdict}
+    body = {"job_id": shop.job(), "product_id": "5", "head": "article_type", **verdict}
     answer = shop.gateway.client("reviewer").post("/v1/labels", json=body)
     assert kind(answer) == "invalid-request"
     assert [error["field"] for error in answer.json()["errors"]] == [field]

@@ -35,8 +35,8 @@ def dear(folder: Path, world: World) -> Gateway:
     return Gateway(folder, world, VITRINE_PRICES=prices, VITRINE_COST_LIMIT="1")
 
 
-def product(image_id: int, article_type: str) -> Product:
-    return Product(image_id=image_id, article_type=article_type, display_name=f"Number {image_id}", year=2016)
+def product(product_id: int, article_type: str) -> Product:
+    return Product(product_id=product_id, article_type=article_type, display_name=f"Number {product_id}", year=2016)
 
 
 @pytest.fixture
@@ -273,14 +273,14 @@ def test_what_the_api_does_not_take_the_console_does_not_either(gateway: Gateway
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"image_id": str(2**70)}, {"label": "a\x00b"}, {"head": "a\x00"}, {"job_id": "a\x00b"}]
+    "wrong", [{"product_id": str(2**70)}, {"label": "a\x00b"}, {"head": "a\x00"}, {"job_id": "a\x00b"}]
 )
 def test_a_judgement_of_what_cannot_be_is_refused(gateway: Gateway, wrong: Fields) -> None:
     person = Person(gateway, "admin")
     person.run()
     asked = {
         "job_id": "spring",
-        "image_id": "3",
+        "product_id": "3",
         "head": "article_type",
         "verdict": "corrected",
         "label": "Dusk",
@@ -312,7 +312,7 @@ def test_the_console_is_audited_as_the_api(gateway: Gateway) -> None:
     person.run()
     person.post("/jobs/spring/retry")
     person.post(
-        "/check", {"job_id": "spring", "image_id": "3", "head": "article_type", "verdict": "accepted"}
+        "/check", {"job_id": "spring", "product_id": "3", "head": "article_type", "verdict": "accepted"}
     )
     said = [(entry["action"], entry["subject"]) for entry in gateway.audit()]
     (label,) = gateway.world.tables.labels("spring", 10)
@@ -420,7 +420,7 @@ def test_a_job_that_nobody_asked_for_is_not_found(gateway: Gateway) -> None:
 def test_a_correction_to_what_the_model_says_is_refused_beside_its_field(gateway: Gateway) -> None:
     person = Person(gateway, "admin")
     person.run()
-    asked = {"job_id": "spring", "image_id": "3", "head": "article_type", "job": "spring"}
+    asked = {"job_id": "spring", "product_id": "3", "head": "article_type", "job": "spring"}
     page = person.post("/check", {"verdict": "corrected", "label": "Light", **asked}, status=422)
     assert "accept it" in error_of(page, "label-spring-3-article_type")
     assert person.post("/check", {"verdict": "corrected", "label": "Dusk", **asked}).startswith(
@@ -453,7 +453,7 @@ def test_the_likeliest_mistakes_come_first_and_say_what_to_think_of_the_model(
     page = person.get("/check?job=spring&unsure=yes")
     assert shown_to_check(page) == [1]
     assert '<option value="yes" selected>' in page
-    verdict = {"job_id": "spring", "image_id": "1", "head": "article_type", "verdict": "accepted"}
+    verdict = {"job_id": "spring", "product_id": "1", "head": "article_type", "verdict": "accepted"}
     where = person.post("/check", verdict | {"job": "spring", "unsure_shown": "yes"})
     assert where == "/check?job=spring&head=&unsure=yes&done=judged"
     assert "Nothing to check" in person.get(where)

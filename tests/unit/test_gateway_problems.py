@@ -40,19 +40,19 @@ for _path, _methods in json.loads(openapi.FILE.read_text())["paths"].items():
 NOBODYS = "0" * 32
 PLACES = {
     "job_id": "spring",
-    "image_id": "1",
+    "product_id": "1",
     "version": "v1",
     "prediction_id": NOBODYS,
     "rejection_id": NOBODYS,
 }
 WRONG_PLACES = {
     "job_id": "S",
-    "image_id": "x",
+    "product_id": "x",
     "version": "v" * 101,
     "prediction_id": "x",
     "rejection_id": "x",
 }
-JUDGEMENT = {"job_id": "spring", "image_id": 1, "head": "article_type", "verdict": "accepted"}
+JUDGEMENT = {"job_id": "spring", "product_id": "1", "head": "article_type", "verdict": "accepted"}
 # What an operation is asked with.
 GIVEN: Mapping[str, Mapping[str, Any]] = {
     "create_job": {"json": {}},
@@ -283,7 +283,7 @@ PRODUCED: Mapping[tuple[str, str], Produce] = {
     ("classify_image", "idempotency-key-reused"): reused_for_another_photo,
     ("get_image", "prediction-not-found"): lambda shop: shop.admin.get(f"/v1/images/{NOBODYS}"),
     ("create_label", "photo-not-found"): lambda shop: shop.admin.post(
-        "/v1/labels", json=JUDGEMENT | {"job_id": shop.job(), "image_id": 7}
+        "/v1/labels", json=JUDGEMENT | {"job_id": shop.job(), "product_id": "7"}
     ),
     ("list_disagreements", "page-of-another-question"): lambda shop: shop.admin.get(
         "/v1/disagreements", params={"after": "1-00000000"}

@@ -101,8 +101,8 @@ def test_a_job_does_not_hold_what_belongs_to_a_job_of_a_longer_name() -> None:
 
 @given(st.lists(st.tuples(st.integers(), st.integers(0, 9)), unique=True))
 def test_no_two_variants_share_a_name(variants: list[tuple[int, int]]) -> None:
-    names = {LAYOUT.image(image_id, f"augmented-{copy}") for image_id, copy in variants}
-    originals = {LAYOUT.image(image_id) for image_id, _ in variants}
+    names = {LAYOUT.image(product_id, f"augmented-{copy}") for product_id, copy in variants}
+    originals = {LAYOUT.image(product_id) for product_id, _ in variants}
     assert len(names) == len(variants)
     assert not names & originals
 

@@ -33,13 +33,13 @@ CANCELLED = "cancellation-requested"
 
 def pipeline_of(photos: int, **options: int) -> MemoryPipeline:
     products = [
-        Product(image_id=number, gender=("Men", "Women")[number % 2], year=2010 + number % 8)
+        Product(product_id=number, gender=("Men", "Women")[number % 2], year=2010 + number % 8)
         for number in range(photos)
     ]
     pipeline = MemoryPipeline(products, **options)
     photo = jpeg()
     for product in products:
-        pipeline.objects.put(photo_uri(BUCKET, product.image_id), photo)
+        pipeline.objects.put(photo_uri(BUCKET, product.product_id), photo)
     return pipeline
 
 
@@ -60,7 +60,7 @@ def test_a_request_ends_in_one_row_a_photo_and_one_completed_job() -> None:
     ask(pipeline, gender="Women", start_year=2012)
     pipeline.run()
     expected = {n for n in range(600) if n % 2 == 1 and 2010 + n % 8 >= 2012}
-    assert Counter(row["image_id"] for row in rows(pipeline)) == dict.fromkeys(expected, 1)
+    assert Counter(row["product_id"] for row in rows(pipeline)) == dict.fromkeys(expected, 1)
     assert {row["heads"][0]["label"] for row in rows(pipeline)} == {"Light"}
     (job,) = pipeline.warehouse.tables["jobs"]
     assert job["images"] == job["predictions"] == len(expected)
@@ -82,7 +82,7 @@ def test_every_message_twice_in_any_order_still_makes_one_row(seed: int) -> None
     ask(pipeline, **request)
     ask(pipeline, **request)
     pipeline.run()
-    keys = Counter((row["image_id"], row["variant"]) for row in rows(pipeline))
+    keys = Counter((row["product_id"], row["variant"]) for row in rows(pipeline))
     variants = ("original", "augmented-0", "augmented-1")
     assert keys == {(number, variant): 1 for number in range(1_500) for variant in variants}
     assert len({row["prediction_id"] for row in rows(pipeline)}) == len(keys)
@@ -100,7 +100,7 @@ def test_deliveries_that_fail_half_of_the_time_lose_nothing(seed: int) -> None:
 
     ask(pipeline)
     pipeline.run(before=fail)
-    assert Counter(row["image_id"] for row in rows(pipeline)) == dict.fromkeys(range(2_000), 1)
+    assert Counter(row["product_id"] for row in rows(pipeline)) == dict.fromkeys(range(2_000), 1)
 
 
 @pytest.mark.timeout(600)
@@ -108,7 +108,7 @@ def test_a_hundred_thousand_photos_delivered_twice_in_any_order() -> None:
     pipeline = pipeline_of(100_000, deliveries=2, seed=1)
     ask(pipeline)
     pipeline.run()
-    assert Counter(row["image_id"] for row in rows(pipeline)) == dict.fromkeys(range(100_000), 1)
+    assert Counter(row["product_id"] for row in rows(pipeline)) == dict.fromkeys(range(100_000), 1)
     (job,) = pipeline.warehouse.tables["jobs"]
     assert (job["images"], job["predictions"], job["errors"], job["batches"]) == (100_000, 100_000, 0, 391)
 
@@ -144,10 +144,10 @@ def test_what_is_classified_is_what_was_asked_for(classify: str, expected: set[s
 def test_a_bad_photo_is_one_row_with_its_code_and_the_rest_goes_on(classify: str) -> None:
     pipeline = pipeline_of(3)
     pipeline.objects.put(photo_uri(BUCKET, 1), b"no photo at all")
-    pipeline.catalogue.products.append(Product(image_id=99))
+    pipeline.catalogue.products.append(Product(product_id="99"))
     ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify=classify)
     pipeline.run()
-    errors = {(row["image_id"], row["variant"]): row["error"] for row in rows(pipeline) if row["error"]}
+    errors = {(row["product_id"], row["variant"]): row["error"] for row in rows(pipeline) if row["error"]}
     assert errors == {(1, "original"): "photo-not-an-image", (99, "original"): "photo-missing"}
     job = pipeline.warehouse.tables["jobs"][0]
     per_photo = {"originals": 1, "augmented": 1, "both": 2, "none": 0}[classify]
@@ -160,7 +160,7 @@ def test_the_catalogues_columns_stand_beside_the_copies() -> None:
     pipeline.run()
     (uri,) = pipeline.objects.names(f"gs://{BUCKET}/jobs/job/metadata/")
     lines = pipeline.objects.read(uri).data.splitlines()
-    assert [json.loads(line)["image_id"] for line in lines] == [0, 1, 2]
+    assert [json.loads(line)["product_id"] for line in lines] == [0, 1, 2]
     assert json.loads(lines[1])["gender"] == "Women"
 
 
@@ -170,7 +170,7 @@ def test_one_job_id_cannot_serve_two_requests() -> None:
     pipeline.run()
     ask(pipeline, gender="Women")
     pipeline.run()
-    assert {row["image_id"] for row in rows(pipeline)} == {0, 2, 4, 6, 8}
+    assert {row["product_id"] for row in rows(pipeline)} == {0, 2, 4, 6, 8}
     (rejected,) = pipeline.warehouse.tables["rejected"]
     assert rejected["reason"] == "job_id: 'job' belongs to another request already"
     assert len(pipeline.catalogue.selections) == 1
@@ -313,7 +313,7 @@ def test_an_uploaded_photo_has_its_row() -> None:
         pipeline.publish("image-uploaded", body.encode(), {"eventType": "OBJECT_FINALIZE"})
         pipeline.run()
     (row,) = rows(pipeline)
-    assert (row["image_uri"], row["generation"], row["image_id"]) == (
+    assert (row["image_uri"], row["generation"], row["product_id"]) == (
         "gs://uploads/new/77.jpg",
         generation,
         77,
@@ -361,7 +361,7 @@ class WatchedObjects:
 def declared_of(pipeline: MemoryPipeline, job_id: str = "job") -> dict[tuple[int, str], list[Any]]:
     """What each row of a job carries of the catalogue."""
     found = [row for row in rows(pipeline) if row["job_id"] == job_id]
-    return {(row["image_id"], row["variant"]): row["declared"] for row in found}
+    return {(row["product_id"], row["variant"]): row["declared"] for row in found}
 
 
 DARK, LIGHT = 20, 235
@@ -371,16 +371,16 @@ def stocked(*products: Product) -> MemoryPipeline:
     """A shop whose photos are all dark."""
     pipeline = MemoryPipeline(list(products))
     for product in products:
-        pipeline.objects.put(photo_uri(BUCKET, product.image_id), jpeg(DARK))
+        pipeline.objects.put(photo_uri(BUCKET, product.product_id), jpeg(DARK))
     return pipeline
 
 
 def test_a_row_carries_what_the_catalogue_declares_and_how_likely_the_model_finds_it() -> None:
     pipeline = stocked(
-        Product(image_id=1, article_type="Light", base_colour="Red"),
-        Product(image_id=2, article_type=" DARK\N{NO-BREAK SPACE}"),
-        Product(image_id=3, article_type="Dusk"),
-        Product(image_id=4, base_colour="Red"),
+        Product(product_id="1", article_type="Light", base_colour="Red"),
+        Product(product_id="2", article_type=" DARK\N{NO-BREAK SPACE}"),
+        Product(product_id="3", article_type="Dusk"),
+        Product(product_id="4", base_colour="Red"),
     )
     ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify="both")
     pipeline.run()
@@ -398,16 +398,16 @@ def test_a_row_carries_what_the_catalogue_declares_and_how_likely_the_model_find
         4: [],
     }
     assert declared_of(pipeline) == {
-        (image_id, variant): records
-        for image_id, records in carried.items()
+        (product_id, variant): records
+        for product_id, records in carried.items()
         for variant in ("original", "augmented-0")
     }
 
 
 def test_the_smallest_probabilities_differ_still() -> None:
-    pipeline = stocked(Product(image_id=1, article_type="Light"), Product(image_id=2, article_type="Light"))
-    for image_id in (1, 2):
-        pipeline.objects.put(photo_uri(BUCKET, image_id), encoded(Image.new("L", (8, 8), 0), "PNG"))
+    pipeline = stocked(Product(product_id="1", article_type="Light"), Product(product_id="2", article_type="Light"))
+    for product_id in (1, 2):
+        pipeline.objects.put(photo_uri(BUCKET, product_id), encoded(Image.new("L", (8, 8), 0), "PNG"))
 
     class Sure(FreeModel):
         def predict(self, image: NDArray[np.uint8]) -> Answer:
@@ -437,19 +437,19 @@ def test_a_batchs_products_are_read_once_and_from_the_jobs_own_prefix() -> None:
 
 
 def test_jobs_that_follow_carry_what_their_own_selection_declares() -> None:
-    pipeline = stocked(Product(image_id=1, article_type="Light"), Product(image_id=2, article_type="Light"))
+    pipeline = stocked(Product(product_id="1", article_type="Light"), Product(product_id="2", article_type="Light"))
     pipeline.objects.put(photo_uri(BUCKET, 2), b"no photo")
     ask(pipeline)
     pipeline.run()
     pipeline.objects.put(photo_uri(BUCKET, 2), jpeg(DARK))
-    pipeline.catalogue.products = [Product(image_id=number, article_type="DARK") for number in (1, 2)]
+    pipeline.catalogue.products = [Product(product_id=number, article_type="DARK") for number in (1, 2)]
     ask(pipeline, job_id="again", retry_of="job")
     ask(pipeline, job_id="later", prepared_by="job")
     pipeline.run()
 
     def carried(job_id: str) -> dict[int, list[str]]:
         found = declared_of(pipeline, job_id)
-        return {image_id: [each["label"] for each in records] for (image_id, _), records in found.items()}
+        return {product_id: [each["label"] for each in records] for (product_id, _), records in found.items()}
 
     # What cannot be classified is held against nothing.
     assert carried("job") == {1: ["Light"], 2: []}
@@ -459,7 +459,7 @@ def test_jobs_that_follow_carry_what_their_own_selection_declares() -> None:
 
 
 def test_a_row_says_whether_the_version_was_trained_on_its_photo() -> None:
-    pipeline = stocked(*(Product(image_id=number) for number in (1, 2, 3)))
+    pipeline = stocked(*(Product(product_id=number) for number in (1, 2, 3)))
     pipeline.objects.put(photo_uri(BUCKET, 2), jpeg(LIGHT))
     pipeline.objects.put(photo_uri(BUCKET, 3), b"no photo")
     pipeline.models.learnt["1"] = Learnt.of([photo_digest(jpeg(LIGHT)), photo_digest(b"no photo")])
@@ -468,7 +468,7 @@ def test_a_row_says_whether_the_version_was_trained_on_its_photo() -> None:
     promote(pipeline, "2")
     ask(pipeline, job_id="another")
     pipeline.run()
-    found = {(row["job_id"], row["image_id"], row["variant"]): row["learnt"] for row in rows(pipeline)}
+    found = {(row["job_id"], row["product_id"], row["variant"]): row["learnt"] for row in rows(pipeline)}
     assert found == {
         ("job", 1, "original"): False,
         ("job", 2, "original"): True,
@@ -483,14 +483,14 @@ def test_a_row_says_whether_the_version_was_trained_on_its_photo() -> None:
 
 
 def test_an_upload_carries_nothing_of_the_catalogue_and_may_be_learnt() -> None:
-    pipeline = stocked(Product(image_id=77, article_type="Light"))
+    pipeline = stocked(Product(product_id="77", article_type="Light"))
     pipeline.models.learnt["1"] = Learnt.of([photo_digest(jpeg(DARK))])
     generation = pipeline.objects.put("gs://uploads/77.jpg", jpeg(DARK))
     body = json.dumps({"bucket": "uploads", "name": "77.jpg", "generation": str(generation)})
     pipeline.publish("image-uploaded", body.encode(), {"eventType": "OBJECT_FINALIZE"})
     pipeline.run()
     (row,) = rows(pipeline)
-    assert (row["image_id"], list(row["declared"]), row["learnt"]) == (77, [], True)
+    assert (row["product_id"], list(row["declared"]), row["learnt"]) == (77, [], True)
 
 
 def test_a_photo_that_cannot_be_read_is_not_called_unfamiliar() -> None:
@@ -590,9 +590,9 @@ def test_what_the_broker_gave_up_on_is_kept_with_where_it_came_from() -> None:
 
 
 def of(pipeline: MemoryPipeline, job_id: str) -> dict[tuple[int, str], str | None]:
-    """The rows of a job: (image_id, variant) -> error."""
+    """The rows of a job: (product_id, variant) -> error."""
     found = [row for row in rows(pipeline) if row["job_id"] == job_id]
-    keyed = {(row["image_id"], row["variant"]): row["error"] for row in found}
+    keyed = {(row["product_id"], row["variant"]): row["error"] for row in found}
     assert len(keyed) == len(found)
     return keyed
 
@@ -606,7 +606,7 @@ def reasons(pipeline: MemoryPipeline) -> list[str]:
 def test_a_retry_is_of_what_failed_and_of_the_photos_as_they_are_now(classify: str, seed: int) -> None:
     pipeline = pipeline_of(600, deliveries=2, seed=seed)
     augmentation = {"flip": {"horizontal": 1.0}}
-    pipeline.catalogue.products += [Product(image_id=number) for number in (901, 902)]
+    pipeline.catalogue.products += [Product(product_id=number) for number in (901, 902)]
     for number in range(0, 600, 2):
         pipeline.objects.put(photo_uri(BUCKET, number), b"no photo at all")
     ask(pipeline, augmentation=augmentation, classify=classify)
@@ -664,7 +664,7 @@ VARIANTS = {
 def test_what_a_job_prepared_is_classified_where_it_stands(classify: str, seed: int) -> None:
     pipeline = pipeline_of(4_500, deliveries=2, seed=seed)
     pipeline.objects.put(photo_uri(BUCKET, 7), b"no photo at all")
-    pipeline.catalogue.products.append(Product(image_id=9_999))
+    pipeline.catalogue.products.append(Product(product_id="9999"))
     ask(pipeline, **PREPARATION)
     pipeline.run()
     prepared = set(pipeline.objects.names("gs://bucket/jobs/job/"))
@@ -684,7 +684,7 @@ def test_what_a_job_prepared_is_classified_where_it_stands(classify: str, seed: 
     assert of(pipeline, "later") == expected | errors
     for row in rows(pipeline):
         if row["job_id"] == "later":
-            assert row["image_uri"] == JobLayout(BUCKET, "job").image(row["image_id"], row["variant"])
+            assert row["image_uri"] == JobLayout(BUCKET, "job").image(row["product_id"], row["variant"])
     assert not pipeline.objects.names("gs://bucket/jobs/later/images/")
     assert not pipeline.objects.names("gs://bucket/jobs/later/augmented/")
     assert set(pipeline.objects.names("gs://bucket/jobs/job/")) == prepared
@@ -791,7 +791,7 @@ def test_the_ledger_says_what_came_out_of_each_batch() -> None:
     pipeline = pipeline_of(300, deliveries=2)
     pipeline.objects.put(photo_uri(BUCKET, 3), b"")
     pipeline.objects.put(photo_uri(BUCKET, 299), b"no photo at all")
-    pipeline.catalogue.products += [Product(image_id=number) for number in (901, 902)]
+    pipeline.catalogue.products += [Product(product_id=number) for number in (901, 902)]
     ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify="both")
     pipeline.run()
     layout = JobLayout(BUCKET, "job")
@@ -894,7 +894,7 @@ def test_a_job_that_is_cancelled_ends_with_what_was_classified(
     (job,) = pipeline.warehouse.tables["jobs"]
     assert job["status"] == "cancelled"
     assert job["images"] == 4_500
-    keys = Counter((row["image_id"], row["variant"]) for row in rows(pipeline))
+    keys = Counter((row["product_id"], row["variant"]) for row in rows(pipeline))
     assert set(keys.values()) <= {1}
     assert job["predictions"] + job["errors"] == len(keys)
     # Between them at most so many batches were staged, and classified, when it was cancelled.

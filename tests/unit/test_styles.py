@@ -19,16 +19,16 @@ names = st.text(st.characters(exclude_categories=("Cs", "Cc", "Z")), min_size=1)
 
 
 @given(
-    image_id=st.integers(0, 2**63 - 1),
+    product_id=st.integers(0, 2**63 - 1),
     columns=st.lists(st.none() | words, min_size=6, max_size=6),
     year=st.none() | st.integers(1900, 2100),
     usage=st.none() | words,
     name=st.none() | st.lists(names, min_size=1).map(", ".join),
 )
 def test_a_line_means_its_columns_and_everything_after_the_ninth_comma_is_the_name(
-    image_id: int, columns: list[str | None], year: int | None, usage: str | None, name: str | None
+    product_id: int, columns: list[str | None], year: int | None, usage: str | None, name: str | None
 ) -> None:
-    fields = [image_id, *columns, year, usage, name]
+    fields = [product_id, *columns, year, usage, name]
     line = ",".join("" if field is None else str(field) for field in fields).encode()
 
     product = parse_line(line + b"\r\n")
@@ -44,7 +44,7 @@ def test_any_line_is_a_product_or_a_reason(line: bytes) -> None:
         product = parse_line(line)
     except ValueError as error:
         reason = str(error)
-    assert reason or 0 <= product.image_id < 2**63
+    assert reason or 0 <= product.product_id < 2**63
 
 
 def test_unquoted_commas_belong_to_the_name() -> None:
@@ -91,14 +91,14 @@ def test_a_bad_line_says_why(line: bytes, reason: str) -> None:
 def write_catalogue(folder: Path, *lines: str, photos: dict[int, bytes] | None = None) -> Catalogue:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "styles.csv").write_text("\n".join([HEADER, *lines]) + "\n")
-    for image_id, data in (photos or {}).items():
-        (folder / "images" / f"{image_id}.jpg").write_bytes(data)
+    for product_id, data in (photos or {}).items():
+        (folder / "images" / f"{product_id}.jpg").write_bytes(data)
     return read_catalogue(folder)
 
 
 def test_bad_lines_are_left_out_with_their_number(tmp_path: Path) -> None:
     catalogue = write_catalogue(tmp_path, LINE, "oops", "", LINE, LINE.replace("1163", "1164"))
-    assert [product.image_id for product in catalogue.products] == [1163, 1164]
+    assert [product.product_id for product in catalogue.products] == [1163, 1164]
     assert [(row.line, row.reason) for row in catalogue.bad_rows] == [
         (3, "1 columns instead of 10"),
         (5, "id: 1163 is in line 2 already"),

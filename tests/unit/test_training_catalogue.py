@@ -17,15 +17,15 @@ from tests.unit.client_world import NOW, result
 from tests.unit.training_photos import photo
 
 SHOP = [
-    Product(image_id=1, gender="Men", article_type="Shirts", year=2012),
-    Product(image_id=2, gender="Women", article_type="Handbags", year=2012),
-    Product(image_id=3, gender="Men", article_type="Shirts", year=2016),
-    Product(image_id=4, gender="Women", article_type="Handbags", year=2016),
-    Product(image_id=5, gender="Men", article_type="Shirts", year=2012),
+    Product(product_id="1", gender="Men", article_type="Shirts", year=2012),
+    Product(product_id="2", gender="Women", article_type="Handbags", year=2012),
+    Product(product_id="3", gender="Men", article_type="Shirts", year=2016),
+    Product(product_id="4", gender="Women", article_type="Handbags", year=2016),
+    Product(product_id="5", gender="Men", article_type="Shirts", year=2012),
 ]
 YEARS = (2011, 2012, 2013, 2014, None)
 COLLECTIONS = [
-    Product(image_id=number, gender=("Men", "Women")[number // 5 % 2], year=YEARS[number % 5])
+    Product(product_id=number, gender=("Men", "Women")[number // 5 % 2], year=YEARS[number % 5])
     for number in range(200)
 ]
 
@@ -38,7 +38,7 @@ def source(
 ) -> CatalogueSource:
     objects = MemoryObjects()
     for product in products:
-        objects.put(photo_uri("bucket", product.image_id), photo(product.image_id, side=32))
+        objects.put(photo_uri("bucket", product.product_id), photo(product.product_id, side=32))
     return CatalogueSource(
         MemoryCatalogue(products),
         objects,
@@ -74,7 +74,7 @@ def test_where_there_is_no_telling_nothing_is_learnt() -> None:
 
 
 def test_heads_that_are_no_columns_of_a_catalogue_are_left_alone() -> None:
-    made = source({1: {"category": "Dress", "image_id": "7"}})
+    made = source({1: {"category": "Dress", "product_id": "7"}})
     assert learnt(made, "article_type")[1] == "Shirts"
     assert made.description["labels by people"] == "0"
 
@@ -86,7 +86,7 @@ def test_filters_see_what_the_catalogue_declares() -> None:
 
 def test_verdicts_become_what_people_say_of_products() -> None:
     shirt = result(1, {"article_type": [("Shirts", 0.9)], "gender": [("Men", 0.8)]}).prediction
-    upload = result(2, {"article_type": [("Shirts", 0.9)]}).prediction.model_copy(update={"image_id": None})
+    upload = result(2, {"article_type": [("Shirts", 0.9)]}).prediction.model_copy(update={"product_id": None})
     verdicts = [
         judgement(shirt, "article_type", "accepted", by="ada@example.com", at=NOW),
         judgement(shirt, "gender", "dismissed", by="ada@example.com", at=NOW),
@@ -105,7 +105,7 @@ def who_tests(test: catalogue.TestSide, products: Sequence[Product] = COLLECTION
 
 def test_products_from_a_year_on_test() -> None:
     assert who_tests(catalogue.TestSide(from_year=2013)) == {
-        product.image_id for product in COLLECTIONS if product.year in (2013, 2014)
+        product.product_id for product in COLLECTIONS if product.year in (2013, 2014)
     }
 
 
@@ -113,7 +113,7 @@ def test_products_of_odd_years_test() -> None:
     made = source({}, products=COLLECTIONS, test=catalogue.TestSide(odd_years=True))
     assert made.description["test"] == "odd years"
     assert who_tests(catalogue.TestSide(odd_years=True)) == {
-        product.image_id for product in COLLECTIONS if product.year in (2011, 2013)
+        product.product_id for product in COLLECTIONS if product.year in (2011, 2013)
     }
 
 
@@ -122,7 +122,7 @@ def test_the_newest_test_where_nothing_is_said() -> None:
     # A quarter of those that have a year are of each; of 15 % one year is the nearest.
     assert made.description["test"] == "from 2014 on, chosen"
     assert who_tests(catalogue.TestSide()) == {
-        product.image_id for product in COLLECTIONS if product.year == 2014
+        product.product_id for product in COLLECTIONS if product.year == 2014
     }
 
 

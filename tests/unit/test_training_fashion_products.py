@@ -202,7 +202,7 @@ def test_the_first_year_that_tests_is_chosen_and_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("products", "reason"),
     [
-        ({}, "0 products match the filters {}, none has a photo gs://folder/images/<image_id>.jpg"),
+        ({}, "0 products match the filters {}, none has a photo gs://folder/images/<product_id>.jpg"),
         ({1: SHIRT, 2: BAG}, "no product can test (from 2016 on); of those with a photo there are 2 of 2012"),
         (
             {3: SHIRT | NEW, 4: BAG | NEW},

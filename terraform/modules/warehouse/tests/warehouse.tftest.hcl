@@ -17,7 +17,7 @@ run "tables_are_as_the_schemas_say" {
     error_message = "The columns are not those of the file."
   }
   assert {
-    condition     = google_bigquery_table.table["predictions"].clustering == tolist(["image_id"])
+    condition     = google_bigquery_table.table["predictions"].clustering == tolist(["product_id"])
     error_message = "The table is not clustered as asked."
   }
   assert {
