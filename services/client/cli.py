@@ -258,6 +258,8 @@ def import_(
         load_products(catalogue, vitrine.tables)
         progress.update(products, completed=len(catalogue.products))
     total = vitrine.tables.matching(Filters()).images
+    for note in catalogue.notes:
+        err.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
     for row in catalogue.bad_rows:
         err.print(f"[yellow]skipped[/] line {row.line}: {escape(row.reason)}", soft_wrap=True)
     if transfers.missing:
@@ -277,6 +279,11 @@ def import_(
         soft_wrap=True,
         highlight=False,
     )
+    if not transfers.uploaded and not transfers.present:
+        raise ClientError(
+            f"none of the {len(catalogue.products)} products has a photo: expected images/<id> with "
+            "an extension such as .jpg or .png"
+        )
 
 
 def _first(ids: Sequence[str]) -> str:

@@ -17,7 +17,8 @@ from services.shared.events import Product
 from services.shared.folders import FolderError, open_folder
 from services.shared.images import MAX_BYTES
 from services.shared.layout import photo_uri
-from services.shared.styles import BadRow, Catalogue
+from services.shared.styles import Catalogue
+from services.shared.table_files import BadRow
 
 UPLOADS_AT_ONCE = 16
 
