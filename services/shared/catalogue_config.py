@@ -1,0 +1,200 @@
+"""catalogue.yaml: what a catalogue's columns mean."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from services.shared.events import describe
+
+# As BigQuery names columns; an attribute of a model and of a request has the same name.
+AttributeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+Column = Annotated[str, Field(min_length=1, max_length=300)]
+
+type AttributeType = Literal["value", "values", "number", "date"]
+
+ID = "{id}"
+
+
+class ConfigError(Exception):
+    """A catalogue.yaml cannot be used; the message says why in one line."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Photos(_Strict):
+    """Where the photos of a product are: in a column, or under a name that has the id in it.
+
+    Args:
+        column: of gs:// or https:// URIs, or of names below the folder or bucket; one or several.
+        pattern: a name with {id} in it, without an extension: any extension of an image counts.
+
+    """
+
+    column: Column | None = None
+    pattern: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.column is None) == (self.pattern is None):
+            raise ValueError("column: expected either `column` or `pattern`")
+        if self.pattern is not None and self.pattern.count(ID) != 1:
+            raise ValueError(f"pattern: expected {ID} once, such as images/{ID} (got {self.pattern!r})")
+        return self
+
+
+class Attribute(_Strict):
+    """A column that products are filtered by; values can also be learnt and corrected.
+
+    Args:
+        column: its name in the source. Default: the attribute's name.
+        type: one value, any number of values, or a number or a date, which requests ask for by range.
+        separator: between several values in a cell of a text file.
+        parent: the attribute that each value determines, such as the sub category of an article type.
+
+    """
+
+    column: Column | None = None
+    type: AttributeType = "value"
+    separator: Annotated[str, Field(min_length=1, max_length=5)] = "|"
+    parent: AttributeName | None = None
+
+
+class CatalogueConfig(_Strict):
+    """What a catalogue's columns mean.
+
+    Args:
+        table: `project.dataset.table` of a table or view in BigQuery. Default: the table `products`.
+        id: the column of ids, of STRING or INT64.
+        display_name: the column of what people call the product.
+        photos: where they are.
+        attributes: by name, in the order in which they are shown.
+        time: the attribute, a number or a date, that tells newer products from older ones.
+
+    """
+
+    table: Annotated[str, Field(pattern=r"^[^.\s`]+\.[^.\s`]+\.[^.\s`]+$")] | None = None
+    id: Column
+    display_name: Column | None = None
+    photos: Photos = Photos(pattern=f"images/{ID}")
+    attributes: Annotated[Mapping[AttributeName, Attribute], Field(min_length=1)]
+    time: AttributeName | None = None
+
+    @model_validator(mode="after")
+    def _attributes_exist(self) -> Self:
+        if self.time is not None and self._attribute("time", self.time).type not in ("number", "date"):
+            raise ValueError(f"time: {self.time} must be of type number or date")
+        for name, attribute in self.attributes.items():
+            if attribute.parent is not None:
+                field = f"attributes.{name}.parent"
+                parent = self._attribute(field, attribute.parent)
+                if {attribute.type, parent.type} != {"value"}:
+                    raise ValueError(f"{field}: {name} and {attribute.parent} must both be of type value")
+                if name in self.ancestors(name):
+                    raise ValueError(f"{field}: {name} is its own ancestor")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_are_told_apart(self) -> Self:
+        used: dict[str, str] = {}
+        for field, column in self.columns.items():
+            if (other := used.setdefault(column, field)) != field:
+                raise ValueError(f"{field}: the column {column!r} is already that of {other}")
+        return self
+
+    def _attribute(self, field: str, name: str) -> Attribute:
+        if name not in self.attributes:
+            raise ValueError(
+                f"{field}: there is no attribute {name!r}{did_you_mean(name, [*self.attributes])}"
+            )
+        return self.attributes[name]
+
+    def ancestors(self, name: str) -> Sequence[str]:
+        """The attributes above one in its tree, the nearest first."""
+        found: list[str] = []
+        parent = self.attributes[name].parent
+        while parent is not None and parent not in found:
+            found.append(parent)
+            parent = self.attributes[parent].parent if parent in self.attributes else None
+        return found
+
+    @cached_property
+    def columns(self) -> Mapping[str, str]:
+        """Field -> its column in the source."""
+        columns = {"id": self.id}
+        if self.display_name is not None:
+            columns["display_name"] = self.display_name
+        if self.photos.column is not None:
+            columns["photos.column"] = self.photos.column
+        for name, attribute in self.attributes.items():
+            columns[f"attributes.{name}"] = attribute.column or name
+        return columns
+
+
+def read_config(path: Path) -> CatalogueConfig:
+    """Read a catalogue.yaml.
+
+    Raises:
+        ConfigError: it cannot be read, or a field is wrong; names all that are, and what was expected.
+
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, where: str) -> CatalogueConfig:
+    """Parse the text of a catalogue.yaml.
+
+    Args:
+        text: YAML.
+        where: names the file in messages.
+
+    Raises:
+        ConfigError: a field is wrong; names all that are, and what was expected.
+
+    """
+    try:
+        content = yaml.load(text, _UniqueKeys)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: expected fields such as `id: sku`")
+    try:
+        return CatalogueConfig.model_validate(content)
+    except ValidationError as error:
+        unknown = [hint for each in error.errors() if (hint := _nearest_field(each))]
+        raise ConfigError(f"{where}: {describe(error)}{''.join(unknown)}") from error
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """`; did you mean ...?` where one of the known names is near, else the known names."""
+    folded = {each.casefold(): each for each in known}
+    close = get_close_matches(name.casefold(), [*folded], 1)
+    return f"; did you mean {folded[close[0]]!r}?" if close else f"; expected one of {', '.join(known)}"
+
+
+def _nearest_field(error: ErrorDetails) -> str:
+    if error["type"] != "extra_forbidden":
+        return ""
+    models: Mapping[int, type[BaseModel]] = {1: CatalogueConfig, 2: Photos, 3: Attribute}
+    return did_you_mean(str(error["loc"][-1]), [*models[len(error["loc"])].model_fields])
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that comes twice, of which YAML's own loader takes the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := next((key for place, key in enumerate(keys) if key in keys[:place]), None):
+            raise yaml.constructor.ConstructorError(None, None, f"{twice!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
