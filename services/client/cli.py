@@ -477,6 +477,8 @@ def _watch(vitrine: "Vitrine", job: str, timeout: float) -> None:
                     bars[stage.name] = progress.add_task(stage.name, total=None, unit=stage.unit)
                 progress.update(bars[stage.name], total=stage.total, completed=stage.done)
     if status is not None and (completed := status.completed) is not None:
+        if completed.status == "empty":
+            raise ClientError(f"job {job} is empty: no product of the catalogue matches the request")
         took = (completed.completed_at - completed.requested_at).total_seconds()
         err.print(
             f"job {job} is {completed.status}: {completed.images} photos, "

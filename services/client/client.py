@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-from pydantic import ValidationError
-
 from services.client.errors import ClientError, InvalidRequestError
 from services.client.ports import (
     Matching,
@@ -36,13 +34,14 @@ from services.client.ports import (
 from services.client.review import HumanLabel, Verdict, judgement
 from services.client.target import Target
 from services.model.registry import Registry
-from services.shared.errors import NotAllowedError, ObjectNotFoundError, UnsuitableJobError
+from services.shared.catalogue import filtered, unknown_values
+from services.shared.errors import NotAllowedError, ObjectNotFoundError, Reject, UnsuitableJobError
 from services.shared.events import (
     CancellationRequested,
     ClassificationRequested,
+    Filters,
     JobCompleted,
     Prediction,
-    describe,
 )
 from services.shared.jobs import Manifest, check_origin, find_completed, find_done, find_manifest
 from services.shared.layout import JobLayout, digest, recent_prefix
@@ -96,7 +95,7 @@ class Job:
     completed: JobCompleted | None
 
     @property
-    def status(self) -> Literal["running", "completed", "cancelled"]:
+    def status(self) -> Literal["running", "completed", "cancelled", "empty"]:
         """Where it is."""
         return self.completed.status if self.completed else "running"
 
@@ -143,10 +142,11 @@ def parse_request(document: str | bytes) -> ClassificationRequested:
         InvalidRequestError: names every field that is wrong, in the words in which the pipeline would.
 
     """
+    data = document.encode() if isinstance(document, str) else document
     try:
-        return ClassificationRequested.model_validate_json(document)
-    except ValidationError as error:
-        raise InvalidRequestError(f"the request is not valid: {describe(error)}") from error
+        return ClassificationRequested.parse(data)
+    except Reject as error:
+        raise InvalidRequestError(f"the request is not valid: {error}") from error.__cause__
 
 
 def stages_of(manifest: Manifest, marks: Callable[[str], int]) -> tuple[Stage, ...]:
@@ -234,14 +234,32 @@ class Vitrine:
         """Publishes a request; the id of its job. The same request of the same job_id changes nothing.
 
         Raises:
-            InvalidRequestError: the job_id belongs to another request, or the job that the request goes on
-                from does not serve for it.
+            InvalidRequestError: no product has a value that is asked for, the job_id belongs to another
+                request, or the job that the request is based on does not suit it.
 
         """
-        # Who may only publish does so; selection refuses what belongs to another request.
+        # Callers who may only publish get the same answers from selection, as rejected messages.
         with suppress(NotAllowedError):
+            if request.job_id is None or self.find_request(request.job_id) is None:
+                self.check_values(request)
             self.reserve(request)
         return self.publish(request)
+
+    def check_values(self, filters: Filters) -> None:
+        """Checks that the catalogue has the values that a request filters by.
+
+        Raises:
+            InvalidRequestError: it has not; names the column of the first and the nearest value of each.
+            NotAllowedError: the caller may not read the catalogue.
+
+        """
+        if not filtered(filters):
+            return
+        known = {column: {value for value, _ in pairs} for column, pairs in self.tables.values().items()}
+        if unknown := unknown_values(filters, known):
+            others = "".join(f"; {each}" for each in unknown[1:])
+            first = unknown[0]
+            raise InvalidRequestError(first.expected + others, field=first.column, got=first.value)
 
     def reserve(self, request: ClassificationRequested) -> None:
         """Takes a request's job_id, if it names one, before it is published.

@@ -7,6 +7,7 @@ from functools import cached_property
 from io import BytesIO
 from typing import Any
 
+from google.api_core.exceptions import Forbidden
 from google.cloud import bigquery, pubsub_v1
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -26,6 +27,7 @@ from services.client.review import Against, Cell, HumanLabel, Quality, assess
 from services.shared import google_cloud
 from services.shared.audits import AuditedLabel
 from services.shared.catalogue import query
+from services.shared.errors import NotAllowedError
 from services.shared.events import Declared, Filters, Label, Prediction, Product
 from services.shared.google_bigquery import (
     BigQueryWarehouse,
@@ -227,8 +229,11 @@ class BigQueryTables:
 
     def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:  # noqa: D102
         found: dict[str, list[tuple[str, int]]] = {name: [] for name in (*Filters.COLUMNS, "year")}
-        for row in self._query(queries.values(self._dataset)):
-            found[row["name"]].append((row["value"], row["products"]))
+        try:
+            for row in self._query(queries.values(self._dataset)):
+                found[row["name"]].append((row["value"], row["products"]))
+        except Forbidden as error:
+            raise NotAllowedError(str(error)) from error
         return found
 
     @cached_property

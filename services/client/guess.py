@@ -259,7 +259,7 @@ def _separator(column: _Column) -> str | None:
 
 
 def _add_parents(attributes: dict[str, Attribute], columns: Mapping[str, _Column], doubts: _Doubts) -> None:
-    """Adds to each attribute the one above it: it has fewer labels, and each label of the lower has one of it."""
+    """Adds to each attribute the one that it determines; of several, the one with the most labels."""
     trees = [name for name, each in attributes.items() if each.type == "value"]
     for name in trees:
         able = [

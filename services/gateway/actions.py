@@ -81,6 +81,7 @@ def create_job(
     known = ports.vitrine.find_request(job_id)
     if known is None:
         _check_origin(ports, request)
+        ports.vitrine.check_values(request)
         _check_model(ports, settings, request.model)
         if not confirm_cost and settings.cost_limit is not None:
             _confirm(_priced(ports, settings, request))
@@ -98,6 +99,7 @@ def estimate(ports: Ports, settings: Settings, request: ClassificationRequested)
 
     """
     _check_origin(ports, request)
+    ports.vitrine.check_values(request)
     return _priced(ports, settings, request)
 
 

@@ -207,7 +207,7 @@ class JobSummary(BaseModel):
     """A job in the list of all; GET /v1/jobs/{job_id} has how far it is."""
 
     job_id: str
-    state: Literal["running", "completed", "cancelled"]
+    state: Literal["running", "completed", "cancelled", "empty"]
     request: ClassificationRequested
     model: str
     model_version: str

@@ -37,7 +37,7 @@ PAGE = 999  # names: with the one that it goes on from, a page of Cloud Storage
 
 _logger = logging.getLogger("vitrine.gateway")
 
-type State = Literal["accepted", "running", "stalled", "completed", "cancelled"]
+type State = Literal["accepted", "running", "stalled", "completed", "cancelled", "empty"]
 
 
 class StageProgress(BaseModel):
@@ -55,7 +55,8 @@ class Progress(BaseModel):
     """How far a job is.
 
     `accepted`: asked for, and not begun yet. `stalled`: messages of it were rejected and nothing goes on;
-    `reasons` says why, and a replay may bring it on its way again.
+    `reasons` says why, and a replay may bring it on its way again. `empty`: the job has ended, because no
+    product matched.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,7 +83,7 @@ class Progress(BaseModel):
     @property
     def ended(self) -> bool:
         """Whether nothing of it will change any more."""
-        return self.state in ("completed", "cancelled")
+        return self.state in ("completed", "cancelled", "empty")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ the same name is found again. So whatever fails, the message that comes again ca
 
 import json
 from dataclasses import dataclass
+from typing import Literal
 
 from services.shared import telemetry
 from services.shared.events import (
@@ -122,13 +123,21 @@ def _load_shard(shard: int, layout: JobLayout, ports: Ports) -> None:
         ports.objects.create(layout.loaded(shard), b"", "text/plain")
 
 
+def _status(
+    manifest: Manifest, layout: JobLayout, ports: Ports
+) -> Literal["completed", "cancelled", "empty"]:
+    if ports.objects.exists(layout.cancelled):
+        return "cancelled"
+    return "completed" if manifest.images else "empty"
+
+
 def _complete(manifest: Manifest, layout: JobLayout, ports: Ports) -> JobCompleted:
     """The job's row. Whoever writes the summary first decides what it says; the others repeat it."""
     if not ports.objects.exists(layout.summary):
         predictions, errors = ports.warehouse.tally(manifest.job_id)
         completed = JobCompleted(
             job_id=manifest.job_id,
-            status="cancelled" if ports.objects.exists(layout.cancelled) else "completed",
+            status=_status(manifest, layout, ports),
             request=manifest.request.model_dump_json(exclude_defaults=True),
             model=manifest.model,
             model_version=manifest.model_version,

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from services.model.registry import Registry
 from services.shared import telemetry
+from services.shared.catalogue import filtered, unknown_values
 from services.shared.errors import Reject, UnsuitableJobError
 from services.shared.events import (
     BATCH_IMAGES,
@@ -92,9 +93,9 @@ def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
     """Opens the job and publishes its first page of batches.
 
     Raises:
-        Reject: no such version of the model, the job_id belongs to another request or is that of a job
-            whose files have expired, or the job that is to be retried, or that is to have prepared the
-            photos, does not serve for that.
+        Reject: there is no such version of the model, no product has a value that is asked for, the job_id
+            belongs to another request or to a job whose files have expired, or the job that this one is
+            based on does not suit it.
 
     """
     if request.job_id is None:
@@ -112,6 +113,7 @@ def start(request: ClassificationRequested, ports: Ports) -> list[Event]:
         _refuse_expired(layout, ports)
         version = _pin(request.model, ports)
         _check_origin(request, ports)
+        _check_values(request, ports)
         source = _source(request, ports)
         job = _open(request, version, source, layout, ports)
         _refuse_another(request, job)
@@ -154,6 +156,13 @@ def _check_origin(request: ClassificationRequested, ports: Ports) -> None:
         check_origin(ports.objects, ports.bucket, request)
     except UnsuitableJobError as error:
         raise Reject(str(error)) from error
+
+
+def _check_values(request: ClassificationRequested, ports: Ports) -> None:
+    if columns := filtered(request):
+        unknown = unknown_values(request, ports.catalogue.values(columns))
+        if unknown:
+            raise Reject("; ".join(map(str, unknown)))
 
 
 def _source(request: ClassificationRequested, ports: Ports) -> Source:

@@ -1,5 +1,9 @@
 """What a request's filters mean, as one parameterised query over `products`, and `predictions` in a retry."""
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
 from services.shared.events import Filters, Product
 
 type Parameters = dict[str, tuple[str, ...] | str | int]
@@ -45,3 +49,58 @@ def query(filters: Filters, dataset: str) -> tuple[str, Parameters]:
         lines.append("ORDER BY MD5(product_id), product_id LIMIT @limit")
         parameters["limit"] = filters.limit
     return "\n".join(lines), parameters
+
+
+@dataclass(frozen=True)
+class UnknownValue:
+    """A value that a request filters by and no product has."""
+
+    column: str
+    value: str
+    nearest: str | None  # the most similar value that a product has
+
+    @property
+    def expected(self) -> str:
+        """What to write instead."""
+        hint = f"did you mean {self.nearest!r}?" if self.nearest else "expected a value of the catalogue"
+        return f"no product has {self.value!r}; {hint}"
+
+    def __str__(self) -> str:
+        return f"{self.column}: {self.expected}"
+
+
+def unknown_values(filters: Filters, values: Mapping[str, Collection[str]]) -> Sequence[UnknownValue]:
+    """The values of filters that no product has, in the order of the columns.
+
+    Args:
+        filters: of a request.
+        values: column -> the values that products have, for each column with a filter.
+
+    """
+    return [
+        UnknownValue(column, value, _nearest(value, values[column]))
+        for column in filtered(filters)
+        for value in getattr(filters, column)
+        if value not in values[column]
+    ]
+
+
+def filtered(filters: Filters) -> Sequence[str]:
+    """The columns that products are filtered by, without the year."""
+    return [column for column in Filters.COLUMNS if getattr(filters, column)]
+
+
+def values_query(columns: Sequence[str], dataset: str) -> str:
+    """The query for the values that products have: rows of `name`, a column, and `value`."""
+    pairs = ", ".join(f"STRUCT('{column}' AS name, {column} AS value)" for column in columns)
+    return f"""
+SELECT DISTINCT pair.name, pair.value
+FROM `{dataset}.products` CROSS JOIN UNNEST([{pairs}]) AS pair
+WHERE pair.value IS NOT NULL
+"""
+
+
+def _nearest(value: str, known: Collection[str]) -> str | None:
+    folded = {each.casefold(): each for each in known}
+    close = get_close_matches(value.casefold(), [*folded], 1)
+    return folded[close[0]] if close else None

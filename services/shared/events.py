@@ -5,9 +5,11 @@ body (a subscription's filter) stands in `attributes()` too.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from json import JSONDecodeError
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
@@ -111,6 +113,13 @@ def _complaint(detail: ErrorDetails) -> str:
 
 
 # ------------------------------------------------------------------------------------- the request
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = Counter(name for name, _ in pairs)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise Reject(f"{twice[0]}: given {names[twice[0]]} times in one object; give it once")
+    return dict(pairs)
 
 
 def _as_tuple(value: Any) -> Any:
@@ -308,9 +317,27 @@ class ClassificationRequested(Filters, Event):
         return self
 
     @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Parses a request that people write by hand; a byte order mark before it is ignored.
+
+        Raises:
+            Reject: names every field that is wrong, and what was expected.
+
+        """
+        data = data.removeprefix(b"\xef\xbb\xbf")
+        try:
+            json.loads(data, object_pairs_hook=_unique)
+        except (UnicodeDecodeError, JSONDecodeError):
+            pass  # the model says where
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise Reject(describe(error)) from error
+
+    @classmethod
     def from_message(cls, message: Message) -> Self:
         """As `Event.from_message`; a request without a job_id is known by its message's id."""
-        request = super().from_message(message)
+        request = cls.parse(message.data)
         if request.job_id is not None:
             return request
         return request.model_copy(update={"job_id": f"job-{message.message_id}"})
@@ -406,7 +433,7 @@ class JobCompleted(JobEvent):
     Also a row of the table `jobs`.
     """
 
-    status: Literal["completed", "cancelled"]
+    status: Literal["completed", "cancelled", "empty"]  # empty: no product matched
     request: str  # the request as JSON
     model: str
     model_version: str

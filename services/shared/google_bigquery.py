@@ -6,7 +6,7 @@ BIGQUERY_STORAGE_EMULATOR_HOST (host:port) says where the emulator listens for t
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from google.cloud import bigquery
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 
-from services.shared.catalogue import Parameters, query
+from services.shared.catalogue import Parameters, query, values_query
 from services.shared.events import Filters, Product
 from services.shared.wiring import SCHEMAS
 
@@ -103,6 +103,12 @@ class BigQueryCatalogue:
             lambda job_id: self._client.query(sql, config, job_id=job_id, job_retry=None),
         )
         return BigQuerySelection(self._client, job)
+
+    def values(self, columns: Sequence[str]) -> Mapping[str, Set[str]]:  # noqa: D102
+        found: dict[str, set[str]] = {column: set() for column in columns}
+        for row in self._client.query_and_wait(values_query(columns, self._dataset)):
+            found[row["name"]].add(row["value"])
+        return found
 
     def has_run(self, job_id: str) -> bool:  # noqa: D102
         sql = f"SELECT 1 FROM `{self._dataset}.jobs` WHERE job_id = @job_id LIMIT 1"

@@ -127,7 +127,8 @@ def check_origin(objects: Objects, bucket: str, request: ClassificationRequested
         prepared, completed = find_done(objects, bucket, job_id, "prepared_by")
         reason = None
         if completed.status != "completed":
-            reason = f"prepared_by: job {job_id!r} was {completed.status}: not all of it was prepared"
+            found = "no product matched" if completed.status == "empty" else "not all of it was prepared"
+            reason = f"prepared_by: job {job_id!r} is {completed.status}: {found}"
         elif origin := prepared.request.prepared_by:
             reason = f"prepared_by: job {job_id!r} prepared nothing itself: name {origin!r}, which did"
         elif request.classify != "originals" and prepared.request.augmentation is None:

@@ -6,7 +6,7 @@ For tests and for trying a stage out; nothing survives the process.
 import fnmatch
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -126,6 +126,12 @@ class MemoryCatalogue:
             unique = {product.product_id: product for product in matching}
             self.selections[selection_id] = MemorySelection(list(unique.values())[: filters.limit])
         return self.selections[selection_id]
+
+    def values(self, columns: Sequence[str]) -> Mapping[str, Set[str]]:  # noqa: D102
+        return {
+            column: {value for product in self.products if (value := getattr(product, column)) is not None}
+            for column in columns
+        }
 
     def has_run(self, job_id: str) -> bool:  # noqa: D102
         return any(row["job_id"] == job_id for row in self._rows("jobs"))

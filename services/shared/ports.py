@@ -1,6 +1,6 @@
 """What stages need of the world, each as small as its use; adapters: google_cloud.py, memory.py."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -90,6 +90,10 @@ class Catalogue(Protocol):
 
     def has_run(self, job_id: str) -> bool:
         """Whether a job of this name has ended, however long ago."""
+        ...
+
+    def values(self, columns: Sequence[str]) -> Mapping[str, Set[str]]:
+        """The values that products have in each of these columns, of which there is at least one."""
         ...
 
 
