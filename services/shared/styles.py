@@ -148,7 +148,7 @@ def product_id(column: str, field: str) -> str:
 
     """
     text = field.strip()
-    if len(text) > MAX_PRODUCT_ID or not re.search(PRODUCT_ID, text):
+    if len(text) > MAX_PRODUCT_ID or not re.fullmatch(PRODUCT_ID, text):
         raise ValueError(
             f"{column}: expected 1 to {MAX_PRODUCT_ID} characters on one line (got {text[:80]!r})"
         )
