@@ -296,7 +296,7 @@ def _print_table(found: Iterable["Audited"]) -> None:
     for each in found:
         label = each.label
         table.add_row(
-            str(label.product_id),
+            escape(label.product_id),
             words(label.head),
             f"[yellow]{escape(label.declared)}[/]",
             _unlikely(label.probability or 0),

@@ -287,7 +287,7 @@ def import_(
 
 
 def _first(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:MISSING_LISTED]) + (", ..." if len(ids) > MISSING_LISTED else "")
+    return escape(", ".join(ids[:MISSING_LISTED])) + (", ..." if len(ids) > MISSING_LISTED else "")
 
 
 # ------------------------------------------------------------------------------------- jobs
@@ -512,9 +512,8 @@ def _print_results(answer: "JobResults") -> None:
     for result in answer.rows:
         prediction = result.prediction
         # As its object is called: 10001-0.jpg is the first variant of 10001.jpg.
-        cells = [
-            f"{prediction.product_id}{prediction.variant.removeprefix('original').removeprefix('augmented')}"
-        ]
+        copy = prediction.variant.removeprefix("original").removeprefix("augmented")
+        cells = [escape(f"{prediction.product_id}{copy}")]
         for head in tally.heads:
             best = next((f"{one.label} {percent(one.probability)}" for one in result.labels(head)), "")
             marked = escape(best)

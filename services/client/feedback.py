@@ -111,7 +111,7 @@ def list_(
     table = _table("photo", "head", "verdict", "truth", "the model said", "catalogue", "by", "at")
     for label in found:
         table.add_row(
-            str(label.product_id or label.image_uri),
+            escape(label.product_id or label.image_uri),
             label.head,
             label.verdict,
             escape(label.label or ""),
@@ -156,7 +156,8 @@ def _judge(
         vitrine.result(job, photo), head, verdict, label=label, by=by or options.account(), comment=comment
     )
     truth = f": it is {escape(judged.label)}" if judged.label else ""
-    out.print(f"{judged.product_id} {head} {verdict}{truth}, by {escape(judged.judged_by)}", soft_wrap=True)
+    product = escape(judged.product_id or "")
+    out.print(f"{product} {head} {verdict}{truth}, by {escape(judged.judged_by)}", soft_wrap=True)
 
 
 def _row(doubt: "Disagreement") -> dict[str, object]:
@@ -185,7 +186,7 @@ def _print_disagreements(found: Sequence["Disagreement"]) -> None:
     for doubt in found:
         table.add_row(
             doubt.prediction.job_id,
-            str(doubt.prediction.product_id),
+            escape(doubt.prediction.product_id or ""),
             words(doubt.head),
             f"[yellow]{escape(doubt.label)}[/]",
             percent(doubt.probability),

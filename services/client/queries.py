@@ -190,7 +190,8 @@ def quality(dataset: str, against: Against) -> str:
   SELECT best.*, judged.label AS truth
   FROM best
   JOIN rated ON rated.prediction_id = best.prediction_id
-  JOIN ({_latest_labels(dataset)}) AS judged ON judged.product_id = rated.product_id AND judged.head = best.head
+  JOIN ({_latest_labels(dataset)}) AS judged
+    ON judged.product_id = rated.product_id AND judged.head = best.head
   WHERE best.head = @head
 """
     return f"""{_result(dataset, _OF_A_JOB)},
@@ -215,7 +216,7 @@ ORDER BY judged_at DESC, label_id LIMIT {MAX_ROWS if limit is None else limit:d}
 
 
 def audited(dataset: str, limit: int | None) -> str:
-    """The columns of `audited_labels`, of @audit_id and @head or any, with `product`; as `Tables.audited` says."""
+    """The rows of `audited_labels` of @audit_id, and of @head if given, with `product`, as `Tables.audited`."""
     suspects = f"""
   AND audited.probability IS NOT NULL AND judged.label_id IS NULL
 ORDER BY audited.probability, audited.best_probability DESC, audited.product_id, audited.head

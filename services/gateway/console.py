@@ -637,7 +637,7 @@ def judge(
         if problem.status != 422 or _of_htmx(request):
             raise
         words = (forms.errors_of(problem) or {}).get("label", problem.detail)
-        wrong = {f"label-{job_id}-{product_id}-{head}": words}
+        wrong = {f"label-{digest(job_id, product_id, head)}": words}
         return _check_page(request, ports, settings, job, head_shown, unsure_shown, form=form, errors=wrong)
     record(request, subject=judged.label_id)
     return (

@@ -18,6 +18,7 @@ from services.client.report import LEARNT, MEANINGS, UNSURE, percent, templates,
 from services.gateway.identity import Identity, Right
 from services.gateway.security import csrf_token
 from services.shared.events import Prediction, Product
+from services.shared.layout import digest
 
 PAGES = Path(__file__).parent / "pages"
 
@@ -123,7 +124,7 @@ def photo_of(job_id: str, product_id: str, variant: str = "original", side: int 
 
 
 def name_of(declared: Product | None, product_id: str | None) -> str:
-    """What the catalogue calls a product, or else its number."""
+    """What the catalogue calls a product, or else its id."""
     return (declared.display_name if declared else None) or f"Product {product_id}"
 
 
@@ -158,7 +159,7 @@ def share(value: float) -> str:
 def environment() -> Environment:
     """Where the templates are, and what they may ask for."""
     made = templates(PAGES)
-    made.globals |= {"unsure_note": UNSURE, "learnt_note": LEARNT}
+    made.globals |= {"digest": digest, "unsure_note": UNSURE, "learnt_note": LEARNT}
     made.filters |= {
         "ago": ago,
         "duration": duration,

@@ -170,7 +170,7 @@ def classify_upload(event: ImageUploaded, ports: Ports) -> list[Event]:
 def _product_id(name: str) -> str | None:
     """The product id that an uploaded photo is named after; None where its name cannot be an id."""
     stem = PurePosixPath(name).stem
-    return stem if len(stem) <= MAX_PRODUCT_ID and re.search(PRODUCT_ID, stem) else None
+    return stem if len(stem) <= MAX_PRODUCT_ID and re.fullmatch(PRODUCT_ID, stem) else None
 
 
 def _classify_images(

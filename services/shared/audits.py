@@ -56,7 +56,7 @@ class AuditManifest(_Strict):
 
 
 class AuditedLabel(_Strict):
-    """A row of the table `audited_labels`: how likely a label of the catalogue is, by heads that did not learn it."""
+    """A row of the table `audited_labels`: how likely a label is, by heads that did not learn it."""
 
     audit_id: JobId
     product_id: ProductId

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from services.shared.events import Filters, Product
+from services.shared.events import MAX_PRODUCT_ID, Filters, Product
 from services.shared.folders import Folder, FolderError, open_folder, read_index
 from services.shared.styles import Catalogue
 
@@ -130,7 +130,8 @@ def _photo(header: Sequence[str], fields: Sequence[str], labels: LabelMap) -> Se
         raise ValueError(f"{len(fields)} columns instead of {len(header)}")
     row = {column: field.strip() for column, field in zip(header, fields, strict=True)}
     image, label, kids = row["image"], row["label"], row["kids"].casefold()
-    if not image or not image.isprintable() or "/" in image or "\\" in image:
+    usable = image.isprintable() and 1 <= len(image) <= MAX_PRODUCT_ID
+    if not usable or "/" in image or "\\" in image:
         raise ValueError(f"image: must be the name of a photo in images/ without .jpg (got {image[:80]!r})")
     if label not in labels:
         raise ValueError(f"label: unknown label {label[:80]!r}{nearest(label, labels)}")

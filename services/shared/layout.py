@@ -55,9 +55,10 @@ def photos_prefix(bucket: str) -> str:
 def id_to_name(product_id: str) -> str:
     """A product id as part of an object name; `name_to_id` is the inverse.
 
-    ASCII punctuation other than `-`, `_`, `.` and `~` is percent-encoded, so that an id neither leaves its prefix nor
-    contains a wildcard. The result is split by slashes into parts of at most NAME_PART bytes, because the local
-    cloud keeps each part as a file name. An id of 200 characters has at most 807 bytes; Cloud Storage allows 1,024.
+    ASCII punctuation other than `-`, `_`, `.` and `~` is percent-encoded, so that an id neither leaves its
+    prefix nor contains a wildcard. The result is split by slashes into parts of at most NAME_PART bytes,
+    because the local cloud keeps each part as a file name. The name of an id of 200 characters has at most
+    805 bytes; Cloud Storage allows 1,024 for the whole object name.
     """
     parts, size = [""], 0
     for character in product_id:
