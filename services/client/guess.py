@@ -9,7 +9,7 @@ from functools import cached_property
 
 import yaml
 
-from services.shared.catalogue_config import Attribute, AttributeType, CatalogueConfig, Photos
+from services.shared.catalogue_config import Attribute, CatalogueConfig, Photos
 from services.shared.events import MAX_PRODUCT_ID
 from services.shared.styles import PHOTO_SUFFIXES, known
 from services.shared.table_files import TableFile, Value
@@ -58,7 +58,9 @@ class Guess:
     def to_yaml(self) -> str:
         """The text of a catalogue.yaml, with the doubts as comments."""
         lines = []
-        for name, value in self.config.model_dump(exclude_none=True, exclude_defaults=True).items():
+        document = self.config.model_dump(exclude_none=True, exclude_defaults=True)
+        document["photos"] = self.config.photos.model_dump(exclude_none=True)
+        for name, value in document.items():
             lines += [f"# {doubt}" for doubt in self.doubts.get(name, ())]
             if name != "attributes":
                 lines += _dumped({name: value})
@@ -229,18 +231,16 @@ def _attribute(column: _Column) -> Attribute | None:
         return Attribute(type="values")
     if not column.counts:
         return None
-    for kind, rule in (("number", _number), ("date", _date)):
-        if column.share(rule) >= CERTAIN:
-            return Attribute(type=_as_type(kind))
+    if column.share(_number) >= CERTAIN:
+        # Whole numbers in a column such as brand_id name something.
+        return None if column.key.endswith("id") else Attribute(type="number")
+    if column.share(_date) >= CERTAIN:
+        return Attribute(type="date")
     if not _repeats(column.counts):
         return None
     if separator := _separator(column):
         return Attribute(type="values", separator=separator)
     return Attribute() if _words(column) <= MOST_WORDS and len(column.counts) > 1 else None
-
-
-def _as_type(kind: str) -> AttributeType:
-    return "number" if kind == "number" else "date"
 
 
 def _repeats(counts: Counter[str]) -> bool:
@@ -253,7 +253,7 @@ def _separator(column: _Column) -> str | None:
         split = {text: [part.strip() for part in text.split(separator)] for text in column.counts}
         several = sum(column.counts[text] for text, parts in split.items() if len(parts) > 1)
         parts = {part for each in split.values() for part in each}
-        if several >= 0.05 * column.counts.total() and all(parts) and len(parts) < len(split) / 2:
+        if several >= 0.05 * column.counts.total() and all(parts) and len(parts) < len(split):
             return separator
     return None
 

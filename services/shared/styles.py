@@ -229,7 +229,7 @@ def to_product_id(column: str, text: str) -> str:
 
     """
     product_id = text.strip()
-    if len(product_id) > MAX_PRODUCT_ID or not re.search(PRODUCT_ID, product_id):
+    if len(product_id) > MAX_PRODUCT_ID or not re.fullmatch(PRODUCT_ID, product_id):
         raise ValueError(
             f"{column}: expected 1 to {MAX_PRODUCT_ID} characters on one line (got {product_id[:80]!r})"
         )

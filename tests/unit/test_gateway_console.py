@@ -36,7 +36,9 @@ def dear(folder: Path, world: World) -> Gateway:
 
 
 def product(product_id: int, article_type: str) -> Product:
-    return Product(product_id=product_id, article_type=article_type, display_name=f"Number {product_id}", year=2016)
+    return Product(
+        product_id=product_id, article_type=article_type, display_name=f"Number {product_id}", year=2016
+    )
 
 
 @pytest.fixture

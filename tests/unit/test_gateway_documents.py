@@ -113,7 +113,9 @@ JUDGED = Prediction(
         verdict=st.sampled_from(["accepted", "corrected", "dismissed", "doubted"]),
         label=st.sampled_from([None, "Women", " Women ", " ", "\u2003", "a\tb", "", "x" * 201]),
         comment=st.sampled_from([None, "", "because", "x" * 2001]),
-    ).map(lambda body: {"head": "gender", "job_id": "spring", "product_id": "1", "verdict": "corrected", **body})
+    ).map(
+        lambda body: {"head": "gender", "job_id": "spring", "product_id": "1", "verdict": "corrected", **body}
+    )
 )
 def test_the_document_takes_the_judgements_that_can_be_made(body: dict[str, Any]) -> None:
     assert document_takes("Judgement", body) == can_be_made(body)

@@ -405,7 +405,9 @@ def test_a_row_carries_what_the_catalogue_declares_and_how_likely_the_model_find
 
 
 def test_the_smallest_probabilities_differ_still() -> None:
-    pipeline = stocked(Product(product_id="1", article_type="Light"), Product(product_id="2", article_type="Light"))
+    pipeline = stocked(
+        Product(product_id="1", article_type="Light"), Product(product_id="2", article_type="Light")
+    )
     for product_id in (1, 2):
         pipeline.objects.put(photo_uri(BUCKET, product_id), encoded(Image.new("L", (8, 8), 0), "PNG"))
 
@@ -437,7 +439,9 @@ def test_a_batchs_products_are_read_once_and_from_the_jobs_own_prefix() -> None:
 
 
 def test_jobs_that_follow_carry_what_their_own_selection_declares() -> None:
-    pipeline = stocked(Product(product_id="1", article_type="Light"), Product(product_id="2", article_type="Light"))
+    pipeline = stocked(
+        Product(product_id="1", article_type="Light"), Product(product_id="2", article_type="Light")
+    )
     pipeline.objects.put(photo_uri(BUCKET, 2), b"no photo")
     ask(pipeline)
     pipeline.run()

@@ -1,0 +1,89 @@
+"""catalogue.yaml: each mistake is named with what to write instead."""
+
+from pathlib import Path
+
+import pytest
+
+from services.shared.catalogue_config import ConfigError, parse_config, read_config
+
+WHOLE = """
+table: shop.catalogue.products_view
+id: sku
+display_name: title
+photos: {column: images}
+time: launched
+attributes:
+  department: {}
+  family: {column: product_family, parent: department}
+  article_type: {column: type, parent: family}
+  colours: {type: values, separator: "/"}
+  price: {type: number}
+  launched: {column: launch_date, type: date}
+"""
+SMALL = "id: sku\nattributes: {colour: {}}\n"
+
+
+def test_a_config_says_which_columns_are_read() -> None:
+    config = parse_config(WHOLE, "catalogue.yaml")
+    assert config.columns == {
+        "id": "sku",
+        "display_name": "title",
+        "photos.column": "images",
+        "attributes.department": "department",
+        "attributes.family": "product_family",
+        "attributes.article_type": "type",
+        "attributes.colours": "colours",
+        "attributes.price": "price",
+        "attributes.launched": "launch_date",
+    }
+    assert config.ancestors("article_type") == ["family", "department"]
+    assert parse_config(SMALL, "catalogue.yaml").photos.pattern == "images/{id}"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "expected fields such as `id: sku`"),
+        ("- id", "expected fields such as `id: sku`"),
+        ("id: {", "while parsing"),
+        ("id: sku\nid: asin\nattributes: {a: {}}\n", "'id' is given twice"),
+        ("id: [sku, asin]\nattributes: {a: {}}\n", "id: Input should be a valid string"),
+        ("id: sku\n", "attributes: Field required"),
+        ("id: sku\nattributes: {}\n", "attributes: Dictionary should have at least 1 item"),
+        (SMALL + "dispaly_name: x\n", "dispaly_name: no such field; did you mean 'display_name'?"),
+        (
+            "id: sku\nattributes: {a: {kind: values}}\n",
+            "attributes.a.kind: no such field; expected one of column",
+        ),
+        (
+            "id: sku\nattributes: {a: {colunm: x}}\n",
+            "attributes.a.colunm: no such field; did you mean 'column'?",
+        ),
+        ("id: sku\nattributes: {a: {type: list}}\n", "attributes.a.type: Input should be 'value', 'values'"),
+        ("id: sku\nattributes: {a b: {}}\n", "attributes.a b.[key]: String should match pattern"),
+        (SMALL + "time: year\n", "time: there is no attribute 'year'; expected one of colour"),
+        (SMALL + "time: colour\n", "time: colour must be of type number or date"),
+        ("id: sku\nattributes: {a: {parent: b}, bb: {}}\n", "attributes.a.parent: there is no attribute 'b'"),
+        (
+            "id: sku\nattributes: {a: {parent: b}, b: {parent: a}}\n",
+            "attributes.a.parent: a is its own ancestor",
+        ),
+        ("id: sku\nattributes: {a: {parent: b}, b: {type: number}}\n", "a and b must both be of type value"),
+        ("id: a\nattributes: {a: {}}\n", "attributes.a: the column 'a' is already that of id"),
+        (SMALL + "photos: {}\n", "photos.column: expected either `column` or `pattern`"),
+        (SMALL + "photos: {column: a, pattern: 'b/{id}'}\n", "photos.column: expected either"),
+        (SMALL + "photos: {pattern: images}\n", "photos.pattern: expected {id} once, such as images/{id}"),
+        (SMALL + "table: products\n", "table: String should match pattern"),
+    ],
+)
+def test_a_mistake_is_named_with_what_was_expected(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        parse_config(text, "catalogue.yaml")
+    assert str(refusal.value).startswith("catalogue.yaml: ")
+    assert reason in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        read_config(tmp_path / "none.yaml")
