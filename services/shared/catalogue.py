@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from services.shared.events import Filters, Product
+from services.shared.nearest import nearest
 
 type Parameters = dict[str, tuple[str, ...] | str | int]
 
@@ -57,12 +57,12 @@ class UnknownValue:
 
     column: str
     value: str
-    nearest: str | None  # the most similar value that a product has
+    near: str | None  # the most similar value that a product has
 
     @property
     def expected(self) -> str:
         """What to write instead."""
-        hint = f"did you mean {self.nearest!r}?" if self.nearest else "expected a value of the catalogue"
+        hint = f"did you mean {self.near!r}?" if self.near else "expected a value of the catalogue"
         return f"no product has {self.value!r}; {hint}"
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ def unknown_values(filters: Filters, values: Mapping[str, Collection[str]]) -> S
 
     """
     return [
-        UnknownValue(column, value, _nearest(value, values[column]))
+        UnknownValue(column, value, nearest(value, values[column]))
         for column in filtered(filters)
         for value in getattr(filters, column)
         if value not in values[column]
@@ -98,9 +98,3 @@ SELECT DISTINCT pair.name, pair.value
 FROM `{dataset}.products` CROSS JOIN UNNEST([{pairs}]) AS pair
 WHERE pair.value IS NOT NULL
 """
-
-
-def _nearest(value: str, known: Collection[str]) -> str | None:
-    folded = {each.casefold(): each for each in known}
-    close = get_close_matches(value.casefold(), [*folded], 1)
-    return folded[close[0]] if close else None

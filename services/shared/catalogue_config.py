@@ -1,16 +1,15 @@
 """catalogue.yaml: what a catalogue's columns mean."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from services.shared.events import describe
+from services.shared.nearest import did_you_mean
 
 # As BigQuery names columns; an attribute of a model and of a request has the same name.
 AttributeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
@@ -172,22 +171,7 @@ def parse_config(text: str, where: str) -> CatalogueConfig:
     try:
         return CatalogueConfig.model_validate(content)
     except ValidationError as error:
-        unknown = [hint for each in error.errors() if (hint := _nearest_field(each))]
-        raise ConfigError(f"{where}: {describe(error)}{''.join(unknown)}") from error
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """`; did you mean ...?` where one of the known names is near, else the known names."""
-    folded = {each.casefold(): each for each in known}
-    close = get_close_matches(name.casefold(), [*folded], 1)
-    return f"; did you mean {folded[close[0]]!r}?" if close else f"; expected one of {', '.join(known)}"
-
-
-def _nearest_field(error: ErrorDetails) -> str:
-    if error["type"] != "extra_forbidden":
-        return ""
-    models: Mapping[int, type[BaseModel]] = {1: CatalogueConfig, 2: Photos, 3: Attribute}
-    return did_you_mean(str(error["loc"][-1]), [*models[len(error["loc"])].model_fields])
+        raise ConfigError(f"{where}: {describe(error, CatalogueConfig)}") from error
 
 
 class _UniqueKeys(yaml.SafeLoader):

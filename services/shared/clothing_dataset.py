@@ -5,9 +5,8 @@ https://github.com/alexeygrigorev/clothing-dataset, CC0: photos that people took
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import yaml
 
 from services.shared.events import MAX_PRODUCT_ID, Filters, Product
 from services.shared.folders import Folder, FolderError, open_folder, read_index
+from services.shared.nearest import did_you_mean, nearest
 from services.shared.styles import Catalogue
 
 IMAGES = "images.csv"
@@ -134,7 +134,7 @@ def _photo(header: Sequence[str], fields: Sequence[str], labels: LabelMap) -> Se
     if not usable or "/" in image or "\\" in image:
         raise ValueError(f"image: must be the name of a photo in images/ without .jpg (got {image[:80]!r})")
     if label not in labels:
-        raise ValueError(f"label: unknown label {label[:80]!r}{nearest(label, labels)}")
+        raise ValueError(f"label: unknown label {label[:80]!r}{did_you_mean(label, labels)}")
     if kids not in ("true", "false"):
         raise ValueError(f"kids: must be True or False (got {row['kids'][:80]!r})")
     return SentPhoto(image, row["sender_id"], label, kids == "true")
@@ -167,12 +167,8 @@ def read_label_map(path: Path) -> LabelMap:
         for column, value in values.items():
             if not isinstance(column, str) or not isinstance(value, str) or not value:
                 raise ClothingError(f"{path}: {label}: {column}: expected a text, not {value!r}")
+            # A set may tell attributes of its own; one that nearly has a column's name is misspelt.
+            if column not in Filters.COLUMNS and nearest(column, Filters.COLUMNS):
+                hint = did_you_mean(column, Filters.COLUMNS)
+                raise ClothingError(f"{path}: {label}: the catalogue has no column {column!r}{hint}")
     return content
-
-
-def nearest(text: str | None, known: Iterable[str]) -> str:
-    """`; did you mean ...?`, where one of the known texts is near, else what is expected."""
-    folded = {each.casefold(): each for each in known}
-    close = get_close_matches((text or "").casefold(), list(folded), 1)
-    expected = ", ".join(sorted(folded.values()))
-    return f"; did you mean {folded[close[0]]!r}?" if close else f"; expected one of {expected}"

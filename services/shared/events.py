@@ -27,6 +27,7 @@ from pydantic_core import ErrorDetails
 
 from services.shared.errors import ImageErrorCode, Reject
 from services.shared.layout import digest
+from services.shared.nearest import did_you_mean
 from services.shared.wiring import load_wiring
 
 BATCH_IMAGES = 256
@@ -92,24 +93,67 @@ class Event(_Strict):
             raise Reject(describe(error)) from error
 
 
+def _walk(
+    loc: tuple[int | str, ...], model: type[BaseModel] | None
+) -> tuple[list[int | str], list[type[BaseModel]]]:
+    """A place without the tags of unions, which are no fields, and the models that it may be in."""
+    place: list[int | str] = []
+    models = [model] if model else []
+    for name in loc:
+        if len(models) > 1 and (tagged := [each for each in models if _tag(each) == name]):
+            models = tagged
+            continue
+        place.append(name)
+        fields = [each.model_fields[name] for each in models if name in each.model_fields]
+        if fields:
+            models = [each for field in fields for each in _models(field.annotation)]
+    return place, models
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for each in get_args(annotation) for model in _models(each)]
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    """The value of `kind` by which a model is chosen among others."""
+    field = model.model_fields.get("kind")
+    return next(iter(get_args(field.annotation)), None) if field else None
+
+
 type Handlers = Mapping[type[Event], Callable[..., Sequence[Event]]]
 """What a stage does with each event that it is pushed: `(event, ports) -> events to publish`."""
 
 
-def describe(error: ValidationError) -> str:
-    """All of a validation's complaints in one line: `limit: must be ... (got 0); colour: ...`."""
-    return "; ".join(_complaint(detail) for detail in error.errors(include_url=False))
+def describe(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """All errors of a validation in one line: `limit: must be ... (got 0); colour: ...`.
+
+    Args:
+        error: what pydantic says.
+        model: what was validated; with it, an unknown field is named with the nearest one that exists.
+
+    """
+    return "; ".join(_complaint(detail, model) for detail in error.errors(include_url=False))
 
 
-def _complaint(detail: ErrorDetails) -> str:
-    field = ".".join(map(str, detail["loc"]))
+def _complaint(detail: ErrorDetails, model: type[BaseModel] | None) -> str:
+    place, models = _walk(detail["loc"], model)
+    field = ".".join(map(str, place))
     if detail["type"] == "extra_forbidden":
-        return f"{field}: no such field"
+        known = {name: None for each in models for name in each.model_fields}
+        return f"{field}: no such field{did_you_mean(str(detail['loc'][-1]), known)}"
+    if detail["type"] == "union_tag_invalid":
+        tags = [tag for each in models if (tag := _tag(each))]
+        wrong = str(detail["ctx"]["tag"])
+        return f"{field}.kind: no such kind {wrong!r}{did_you_mean(wrong, tags)}"
     if detail["type"] == "value_error":
         # Our own validators see several fields at once and name the one to change themselves.
         return f"{field}.".lstrip(".") + detail["msg"].removeprefix("Value error, ")
     got = json.dumps(detail["input"], default=str)[:80]
-    return f"{field or 'message'}: {detail['msg']}" + ("" if detail["type"] == "missing" else f" (got {got})")
+    whole = "message" if model is None else "document"
+    return f"{field or whole}: {detail['msg']}" + ("" if detail["type"] == "missing" else f" (got {got})")
 
 
 # ------------------------------------------------------------------------------------- the request
@@ -332,7 +376,7 @@ class ClassificationRequested(Filters, Event):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            raise Reject(describe(error)) from error
+            raise Reject(describe(error, cls)) from error
 
     @classmethod
     def from_message(cls, message: Message) -> Self:

@@ -65,6 +65,9 @@ class ClothingSource:
     ) -> None:
         self._folder, self._photos = read_photos(path, labels)
         self._labels = labels
+        sent = {photo.label for photo in self._photos}
+        if unused := [label for label in labels if label not in sent]:
+            raise ClothingError(f"{path}: the label map names {unused[0]!r}, which no photo has")
         self._official = _official_test(official_split) if official_split else frozenset[str]()
         self._validate_share, self._new_sender_share = validate_share, new_sender_share
         self._sides = sides

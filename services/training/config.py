@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from services.model.manifest import Identifier
 from services.shared.events import Filters, describe
+from services.shared.nearest import did_you_mean
 
 ANSWERED_ACCURACY = 0.95
 CONFIGS = Path(__file__).parent / "configs"
@@ -231,17 +232,22 @@ def read(name: str) -> Config:
         ConfigError: there is none, or it is malformed.
 
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else CONFIGS / f"{name}.yaml"
+    given = name.endswith((".yaml", ".yml"))
+    if not given and name not in names():
+        raise ConfigError(f"there is no configuration {name!r}{did_you_mean(name, names())}")
+    path = Path(name) if given else CONFIGS / f"{name}.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: expected a configuration; {', '.join(names())} ship") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: no YAML: {error}") from error
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected the fields {', '.join(Config.model_fields)}")
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {describe(error)}") from error
+        raise ConfigError(f"{path}: {describe(error, Config)}") from error
 
 
 def names() -> Sequence[str]:

@@ -16,7 +16,8 @@ from PIL import Image
 
 from services.model.learnt import photo_digest
 from services.model.preprocessing import to_array
-from services.shared.clothing_dataset import LabelMap
+from services.shared.clothing_dataset import ClothingError, LabelMap
+from services.shared.nearest import nearest
 from services.training.examples import UNKNOWN, Example, LeftOut, Side
 
 # Where Debian's package dataset-fashion-mnist puts it.
@@ -94,6 +95,12 @@ class FashionMnistSource:
     ORIGIN = "grey_photo"
 
     def __init__(self, labels: LabelMap, validate: int) -> None:
+        for name in [*CLASSES, *labels]:
+            if name not in CLASSES or name not in labels:
+                near = nearest(name, (labels.keys() | {*CLASSES}) - {name})
+                hint = f"; did you mean {near!r}?" if near else ""
+                missing = "label map" if name in CLASSES else "data set"
+                raise ClothingError(f"fashion-mnist: the {missing} has no class {name!r}{hint}")
         self._labels, self._validate = labels, validate
         known: dict[str, dict[str, None]] = {}
         for name in CLASSES:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from services.shared.nearest import did_you_mean
 from services.training.examples import UNLEARNT, Example, LeftOut, Side, Source
 
 
@@ -49,6 +50,14 @@ class Mixture:
         for part in parts[1:]:
             if part.name in same_taxonomy:
                 continue
+            for head, label in sorted(part.adds):
+                known = part.source.heads.get(head)
+                if known is None:
+                    hint = did_you_mean(head, part.source.heads)
+                    raise MixtureError(f"{part.name}.adds: it has no attribute {head!r}{hint}")
+                if label not in known:
+                    hint = did_you_mean(label, known)
+                    raise MixtureError(f"{part.name}.adds.{head}: no photo of it has {label!r}{hint}")
             for head, labels in part.source.heads.items():
                 if head not in first:
                     heads.setdefault(head, []).extend(
@@ -58,14 +67,12 @@ class Mixture:
                 for label in labels:
                     if label not in heads[head] and (head, label) not in part.adds:
                         raise MixtureError(
-                            f"{part.name}: {head}: {label!r} is a label of no other source; "
-                            "correct the label map, or list it under `adds`"
+                            f"{part.name}: {head}: no other source has the label {label!r}"
+                            f"{did_you_mean(label, first[head])} Correct the label map, or list the label in "
+                            f"{part.name}.adds"
                         )
                     if label not in heads[head]:
                         heads[head].append(label)
-            for head, label in sorted(part.adds):
-                if label not in part.source.heads.get(head, ()):
-                    raise MixtureError(f"{part.name}: adds: no photo has the {head} {label!r}")
         self.heads: Mapping[str, Sequence[str]] = heads
         self.description = {
             f"{part.name}: {key}": value for part in parts for key, value in part.source.description.items()

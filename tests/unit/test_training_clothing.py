@@ -18,9 +18,9 @@ from tests.unit.archives import damaged, unzipped, with_size, zipped
 from tests.unit.training_photos import photo, picture
 
 SIZE = 32
-LABELS = label_map("clothing-dataset")
 SENDERS = 60
 KINDS = ("T-Shirt", "Pants", "Shoes", "Longsleeve", "Hat", "Not sure")
+LABELS = {kind: label_map("clothing-dataset")[kind] for kind in KINDS}
 
 # Image -> sender, label. Of each sender there are two photos.
 ROWS = {
@@ -250,3 +250,14 @@ def test_a_data_set_with_an_unknown_label_is_refused(tmp_path: Path) -> None:
         ClothingError, match=r"images\.csv, line 3: label: unknown label 'Hut'; did you mean 'Hat'"
     ):
         source(path)
+
+
+def test_a_label_map_that_names_a_label_no_photo_has_is_refused(whole: Path) -> None:
+    with pytest.raises(ClothingError, match="the label map names 'Kilt', which no photo has"):
+        ClothingSource(
+            whole,
+            {**LABELS, "Kilt": {"garment": "Kilt"}},
+            official_split=None,
+            validate_share=0.2,
+            new_sender_share=0.2,
+        )
