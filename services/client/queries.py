@@ -216,7 +216,7 @@ ORDER BY judged_at DESC, label_id LIMIT {MAX_ROWS if limit is None else limit:d}
 
 
 def audited(dataset: str, limit: int | None) -> str:
-    """The rows of `audited_labels` of @audit_id, and of @head if given, with `product`, as `Tables.audited`."""
+    """Rows of `audited_labels` of @audit_id, and of @head if given, with `product`; see `Tables.audited`."""
     suspects = f"""
   AND audited.probability IS NOT NULL AND judged.label_id IS NULL
 ORDER BY audited.probability, audited.best_probability DESC, audited.product_id, audited.head

@@ -48,7 +48,7 @@ class Shop:
     """Products of which only these tests know, and a job that classified them."""
 
     usage: str  # that only they have
-    broken: int  # the id of a product whose photo is damaged
+    broken: str  # the id of a product whose photo is damaged
     good_photo: bytes
     job_id: str
     rejected: str  # the id of a message that was refused

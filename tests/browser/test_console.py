@@ -15,6 +15,7 @@ from services.local.cloud import LocalCloud
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest, save_manifest
 from services.model.registry import Registry
 from services.shared.google_cloud import CloudObjects
+from services.shared.layout import digest
 from tests.browser.conftest import Console, Shop
 from tests.e2e.plain import Outsider, new_job, until
 
@@ -239,7 +240,7 @@ def test_a_label_is_corrected_by_a_key_and_stands_in_bigquery(
     rows = labels_of(outside, job_id)
     said = {row["verdict"]: row for row in rows}
     assert said["corrected"]["label"] == "Ponchos"
-    assert f"d-{job_id}-{said['corrected']['product_id']}-article_type" == first
+    assert f"d-{digest(job_id, said['corrected']['product_id'], 'article_type')}" == first
     assert said["accepted"]["label"] == said["accepted"]["predicted"]
     assert said["dismissed"]["label"] is None
     assert {row["judged_by"] for row in rows} == {"key:browser-reviewer"}

@@ -37,16 +37,16 @@ class Outsider:
         self.subscriber = pubsub_v1.SubscriberClient()
         self.bigquery = bigquery.Client(self.project, credentials=AnonymousCredentials())
 
-    def add_products(self, photos: Sequence[bytes | None], **columns: object) -> tuple[str, list[int]]:
+    def add_products(self, photos: Sequence[bytes | None], **columns: object) -> tuple[str, list[str]]:
         """Adds a product a photo (None: it is missing); the `usage` that only they have, and their ids."""
         usage = f"test-{uuid4().hex[:12]}"
-        ids = [next(_ids) for _ in photos]
+        ids = [str(next(_ids)) for _ in photos]
         rows = [{"product_id": product_id, "usage": usage, **columns} for product_id in ids]
         schema = self.bigquery.schema_from_json(str(SCHEMAS / "tables" / "products.json"))
         config = bigquery.LoadJobConfig(schema=schema, write_disposition="WRITE_APPEND")
         self.bigquery.load_table_from_json(rows, f"{self.dataset}.products", job_config=config).result()
 
-        def put(item: tuple[int, bytes | None]) -> None:
+        def put(item: tuple[str, bytes | None]) -> None:
             product_id, photo = item
             if photo is not None:
                 self.bucket.blob(f"images/{product_id}.jpg").upload_from_string(

@@ -17,7 +17,7 @@ def vitrine(cloud: LocalCloud) -> CommandLine:
     return CommandLine(cloud)
 
 
-def errors(outsider: Outsider, job: str) -> dict[tuple[int, str], str | None]:
+def errors(outsider: Outsider, job: str) -> dict[tuple[str, str], str | None]:
     """A job's rows: (product_id, variant) -> error."""
     rows = outsider.predictions(job)
     keyed = {(row["product_id"], row["variant"]): row["error"] for row in rows}
@@ -74,7 +74,9 @@ def test_what_a_job_prepared_is_classified_later_and_nothing_is_copied(
     prepared = objects(outsider, f"jobs/{job}/")
     failed = {(ids[1], "original"): "photo-missing", (ids[2], "original"): "photo-not-an-image"}
     root = f"gs://{outsider.bucket.name}/jobs/{job}"
-    originals = {(product_id, "original"): f"{root}/images/{product_id}.jpg" for product_id in (ids[0], ids[3])}
+    originals = {
+        (product_id, "original"): f"{root}/images/{product_id}.jpg" for product_id in (ids[0], ids[3])
+    }
     augmented = {
         (product_id, f"augmented-{copy}"): f"{root}/augmented/{product_id}-{copy}.jpg"
         for product_id in (ids[0], ids[3])

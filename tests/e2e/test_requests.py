@@ -45,7 +45,7 @@ def test_filters_reach_the_query(outsider: Outsider) -> None:
         {"gender": "Men", "year": 2015},
         {"gender": "Women", "year": 2017},
     ]
-    expected: list[int] = []
+    expected: list[str] = []
     for columns in with_year:
         other, ids = outsider.add_products([photo], **columns)
         usage += f" {other}"
@@ -106,7 +106,7 @@ def test_the_same_request_twice_and_every_message_redelivered_twice(
     outsider.completed(job)
     expected = {(product_id, variant): 1 for product_id in ids for variant in ("original", "augmented-0")}
 
-    def settled() -> Counter[tuple[int, str]]:
+    def settled() -> Counter[tuple[str, str]]:
         return Counter((row["product_id"], row["variant"]) for row in outsider.predictions(job))
 
     assert settled() == expected
@@ -226,7 +226,12 @@ def test_an_uploaded_photo_has_its_row_soon(outsider: Outsider) -> None:
     uri = outsider.upload(f"{new_job()}/4711.jpg", jpeg(60, 60, 80))
     sql = "SELECT * FROM `{dataset}.predictions` WHERE image_uri = @uri"
     (row,) = until(lambda: outsider.query(sql, uri=uri), "the upload's row")
-    assert (row["product_id"], row["job_id"], row["error"], row["variant"]) == (4711, None, None, "original")
+    assert (row["product_id"], row["job_id"], row["error"], row["variant"]) == (
+        "4711",
+        None,
+        None,
+        "original",
+    )
     assert {label["head"] for label in row["heads"]} == {"article_type", "base_colour"}
     assert (
         len(outsider.query("SELECT * FROM `{dataset}.unique_predictions` WHERE image_uri = @uri", uri=uri))
@@ -243,14 +248,14 @@ def test_an_upload_that_is_falsely_declared_as_compressed_has_its_row_soon(outsi
     (row,) = until(
         lambda: outsider.query(sql, uri=f"gs://{outsider.uploads.name}/{name}"), "the upload's row"
     )
-    assert (row["product_id"], row["error"]) == (4712, None)
+    assert (row["product_id"], row["error"]) == ("4712", None)
 
 
 def test_an_upload_that_is_no_photo_has_a_row_with_its_code(outsider: Outsider) -> None:
     uri = outsider.upload(f"{new_job()}/readme.txt", b"hello")
     sql = "SELECT * FROM `{dataset}.predictions` WHERE image_uri = @uri"
     (row,) = until(lambda: outsider.query(sql, uri=uri), "the upload's row")
-    assert (row["error"], row["product_id"], row["heads"]) == ("photo-not-an-image", None, [])
+    assert (row["error"], row["product_id"], row["heads"]) == ("photo-not-an-image", "readme", [])
 
 
 def test_only_preparing_a_job_wakes_no_model(outsider: Outsider) -> None:

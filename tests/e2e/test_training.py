@@ -44,9 +44,9 @@ def test_a_catalogue_becomes_a_published_version(cloud: LocalCloud, tmp_path: Pa
         }
         for number in range(100)
     ]
-    photos = {first + number: photo(number) for number in range(100) if number != 11}
-    photos[first + 12] = b"no photo"
-    photos[first + 99] = photo(3, quality=80)  # the newest is the same picture as an old one
+    photos = {str(first + number): photo(number) for number in range(100) if number != 11}
+    photos[str(first + 12)] = b"no photo"
+    photos[str(first + 99)] = photo(3, quality=80)  # the newest is the same picture as an old one
     vitrine("import", str(write_catalogue(tmp_path / "catalogue", rows, photos)))
     config = tmp_path / "small.yaml"
     config.write_text(CONFIG.format(name=name, usage=usage))

@@ -28,7 +28,7 @@ def kill(cloud: LocalCloud, name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def shop(cloud: LocalCloud) -> tuple[str, list[int]]:
+def shop(cloud: LocalCloud) -> tuple[str, list[str]]:
     """The `usage` and the ids of products, of which each job here is."""
     with pytest.MonkeyPatch.context() as patch:
         return Outsider(cloud, patch).add_products([jpeg(level % 250) for level in range(600)])
@@ -39,7 +39,7 @@ def shop(cloud: LocalCloud) -> tuple[str, list[int]]:
     "victim", ["selection", "staging", "inference", "recording", "pubsub", "storage", "bigquery"]
 )
 def test_a_killed_process_costs_no_row(
-    outsider: Outsider, cloud: LocalCloud, shop: tuple[str, list[int]], victim: str
+    outsider: Outsider, cloud: LocalCloud, shop: tuple[str, list[str]], victim: str
 ) -> None:
     usage, ids = shop
     job = new_job()

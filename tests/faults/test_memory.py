@@ -48,7 +48,8 @@ def test_a_hundred_thousand_rows_pass_in_flat_memory(outsider: Outsider, cloud: 
     usage = new_job()
     outsider.query(
         "INSERT INTO `{dataset}.products` (product_id, usage, display_name) "
-        "SELECT 90000000 + n, @usage, CONCAT('A product of some name, number ', CAST(n AS STRING)) "
+        "SELECT CAST(90000000 + n AS STRING), @usage, "
+        "CONCAT('A product of some name, number ', CAST(n AS STRING)) "
         f"FROM UNNEST(GENERATE_ARRAY(1, {ROWS})) AS n",
         usage=usage,
     )

@@ -53,7 +53,9 @@ def test_the_folder_is_small_and_holds_a_photo_of_each_product_but_one(
 ) -> None:
     photos = {int(path.stem) for path in (DEMO / "images").iterdir()}
 
-    assert set(products) - photos == {product_id for product_id in products if not _photo(product_id).exists()}
+    assert set(products) - photos == {
+        product_id for product_id in products if not _photo(product_id).exists()
+    }
     assert len(set(products) - photos) == 1
     assert photos < set(products)
     assert sum(path.stat().st_size for path in DEMO.rglob("*") if path.is_file()) < 1_500_000

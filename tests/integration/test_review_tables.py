@@ -98,7 +98,7 @@ def reviewed(world: World) -> World:
 
 
 def predicted(
-    product_id: int,
+    product_id: str,
     job_id: str = "job",
     *,
     variant: str = "original",
@@ -179,7 +179,7 @@ SHOP = [
 JOB = [
     # Both heads contradict the catalogue; the model was trained on this photo.
     predicted(
-        1,
+        "1",
         article_type=[("Tshirts", 0.9), ("Shirts", 0.1)],
         base_colour=[("Blue", 0.6), ("Red", 0.4)],
         declared=[article("Shirts", "Shirts", 0.1), colour("Red", "Red", 0.4)],
@@ -187,34 +187,36 @@ JOB = [
     ),
     # As declared.
     predicted(
-        2,
+        "2",
         article_type=[("Shirts", 0.8), ("Tshirts", 0.2)],
         base_colour=[("Blue", 1.0)],
         declared=[article("Shirts", "Shirts", 0.8), colour("Blue", "Blue", 1.0)],
     ),
     # Contradicts, and the model abstains.
     predicted(
-        3,
+        "3",
         abstained=["article_type"],
         article_type=[("Shirts", 0.4), ("Tshirts", 0.35)],
         declared=[article("Tshirts", "Tshirts", 0.35), colour("Blue")],
     ),
     # The model has no such label.
-    predicted(4, article_type=[("Shirts", 0.7), ("Tshirts", 0.3)], declared=[article("Watches")]),
+    predicted("4", article_type=[("Shirts", 0.7), ("Tshirts", 0.3)], declared=[article("Watches")]),
     # Contradicts, by a label that was not kept, and the photo is unlike the others.
     predicted(
-        5,
+        "5",
         unfamiliar=True,
         article_type=[("Tshirts", 0.95), ("Dresses", 0.03), ("Skirts", 0.01)],
         declared=[article(" SHIRTS", "Shirts", 0.005)],
     ),
-    predicted(6, error="photo-missing"),
+    predicted("6", error="photo-missing"),
     # Of nothing that the catalogue has any more.
     predicted(
-        7, article_type=[("Shirts", 0.55), ("Tshirts", 0.45)], declared=[article("Tshirts", "Tshirts", 0.45)]
+        "7",
+        article_type=[("Shirts", 0.55), ("Tshirts", 0.45)],
+        declared=[article("Tshirts", "Tshirts", 0.45)],
     ),
     predicted(
-        2,
+        "2",
         variant="augmented-0",
         article_type=[("Tshirts", 0.99)],
         declared=[article("Shirts", "Shirts", 0.01)],
@@ -224,7 +226,7 @@ ORDER = ["5", "1", "3", "6", "2-augmented-0", "2", "4", "7"]
 
 
 def stocked(world: World) -> World:
-    fill(world, [*JOB, predicted(2, "other", article_type=[("Watches", 1.0)])], SHOP)
+    fill(world, [*JOB, predicted("2", "other", article_type=[("Watches", 1.0)])], SHOP)
     return world
 
 
@@ -282,15 +284,15 @@ def test_pages_have_every_row_once(shop: World, size: int) -> None:
 
 
 def test_what_is_read_whole_has_every_row_once_however_many(world: World) -> None:
-    fill(world, [predicted(number, error="photo-missing") for number in range(1_500)])
+    fill(world, [predicted(str(number), error="photo-missing") for number in range(1_500)])
     found = ids(world.tables.results("job", None))
     assert len(found) == 1_500
     assert set(found) == {str(number) for number in range(1_500)}
 
 
 def test_the_row_of_an_upload_is_found_and_no_row_of_a_job(world: World) -> None:
-    upload = predicted(1).model_copy(update={"prediction_id": "upload", "job_id": None})
-    fill(world, [upload, predicted(2)])
+    upload = predicted("1").model_copy(update={"prediction_id": "upload", "job_id": None})
+    fill(world, [upload, predicted("2")])
     assert world.tables.prediction("upload") == upload
     assert world.tables.prediction("job-2-original") is None
 
@@ -336,7 +338,7 @@ def test_a_tally_counts_the_photos_that_disagree_and_those_that_the_model_is_uns
 # ------------------------------------------------------------------------------------- disagreements
 
 
-def found(world: World, job_id: str | None = "job", **asked: Any) -> list[tuple[int | None, str]]:
+def found(world: World, job_id: str | None = "job", **asked: Any) -> list[tuple[str | None, str]]:
     doubts = world.tables.disagreements(job_id, **{"limit": 20, **asked})
     return [(doubt.prediction.product_id, doubt.head) for doubt in doubts]
 
@@ -352,11 +354,11 @@ def test_a_disagreement_says_what_contradicts_what(shop: World) -> None:
 
 
 def test_disagreements_are_ranked_by_the_probability_of_what_is_declared_sure_or_not(shop: World) -> None:
-    ranked = [(5, "article_type"), (1, "article_type"), (3, "article_type"), (1, "base_colour")]
+    ranked = [("5", "article_type"), ("1", "article_type"), ("3", "article_type"), ("1", "base_colour")]
     assert found(shop) == ranked
     assert found(shop, unsure=True) == [ranked[0], ranked[2]]
     assert found(shop, unsure=False) == [ranked[1], ranked[3]]
-    assert found(shop, head="base_colour") == [(1, "base_colour")]
+    assert found(shop, head="base_colour") == [("1", "base_colour")]
     assert found(shop, head="season") == []
     assert found(shop, limit=2, offset=1) == ranked[1:3]
 
@@ -365,7 +367,7 @@ def test_the_answer_on_a_photo_does_not_depend_on_the_other_photos_of_the_job(wo
     alone = [
         row.model_copy(update={"job_id": f"job-{row.product_id}", "prediction_id": f"alone-{row.product_id}"})
         for row in JOB
-        if row.product_id in (1, 3, 4, 5)
+        if row.product_id in ("1", "3", "4", "5")
     ]
     fill(world, [*JOB, *alone], SHOP)
     apart = [
@@ -377,7 +379,7 @@ def test_the_answer_on_a_photo_does_not_depend_on_the_other_photos_of_the_job(wo
 
 
 SKIRTS = [
-    Product(product_id=number, article_type=declared)
+    Product(product_id=str(number), article_type=declared)
     for number, declared in enumerate(
         ["Dresses", "Skirts", "dresses", "skirts ", "DRESSES\N{NO-BREAK SPACE}", "Skirt", "SKIRTS", "Skirts"]
     )
@@ -414,7 +416,7 @@ def classified(products: Sequence[Product]) -> list[Prediction]:
     pipeline = MemoryPipeline(list(products))
     pipeline.ports["inference"] = replace(pipeline.ports["inference"], models=Wardrobe())
     for product in products:
-        pipeline.objects.put(photo_uri(BUCKET, product.product_id), jpeg(20 * product.product_id))
+        pipeline.objects.put(photo_uri(BUCKET, product.product_id), jpeg(20 * int(product.product_id)))
     pipeline.publish("classification-requested", b'{"job_id": "job"}')
     pipeline.run()
     return PipelineTables(pipeline).predictions()
@@ -423,7 +425,7 @@ def classified(products: Sequence[Product]) -> list[Prediction]:
 def test_in_a_job_of_skirts_all_that_are_declared_dresses_are_found(world: World) -> None:
     fill(world, classified(SKIRTS), SKIRTS)
     doubts = world.tables.disagreements("job", limit=20)
-    assert [doubt.prediction.product_id for doubt in doubts] == [4, 2, 0]
+    assert [doubt.prediction.product_id for doubt in doubts] == ["4", "2", "0"]
     assert [doubt.declared_label for doubt in doubts] == ["DRESSES\N{NO-BREAK SPACE}", "dresses", "Dresses"]
     assert {doubt.label for doubt in doubts} == {"Skirts"}
     assert [doubt.declared_probability for doubt in doubts] == sorted(
@@ -444,21 +446,21 @@ def test_a_value_that_was_changed_since_counts_as_far_as_the_row_tells(world: Wo
     kept = [("Shirts", 0.7), ("Tshirts", 0.2), ("Tops", 0.05)]
     row = {"article_type": kept, "declared": [article("DRESSES", "Dresses", 0.001)]}
     values = ["DRESSES", "Dresses", "Shirts", "Tops", "Watches", "shirts", None]
-    others = predicted(99, article_type=[("Watches", 0.9), ("Shirts", 0.1)])
+    others = predicted("99", article_type=[("Watches", 0.9), ("Shirts", 0.1)])
     fill(
         world,
-        [*(predicted(number, **row) for number in range(len(values))), others],  # type: ignore[arg-type]
-        [Product(product_id=number, article_type=value) for number, value in enumerate(values)],
+        [*(predicted(str(number), **row) for number in range(len(values))), others],  # type: ignore[arg-type]
+        [Product(product_id=str(number), article_type=value) for number, value in enumerate(values)],
     )
     doubts = world.tables.disagreements("job", limit=20)
     assert [
         (each.prediction.product_id, each.declared_label, each.declared_probability) for each in doubts
     ] == [
-        (0, "DRESSES", 0.001),
+        ("0", "DRESSES", 0.001),
         # Only written as the model writes it.
-        (1, "Dresses", 0.001),
+        ("1", "Dresses", 0.001),
         # One of the three labels that were kept.
-        (3, "Tops", 0.05),
+        ("3", "Tops", 0.05),
     ]
     # Corrected to what the photo shows, or to what this row cannot tell of.
     quality = world.tables.quality("job", "article_type", "catalogue")
@@ -468,22 +470,24 @@ def test_a_value_that_was_changed_since_counts_as_far_as_the_row_tells(world: Wo
 def test_rows_of_an_earlier_release_and_uploads_are_compared_by_their_three_labels(world: World) -> None:
     rows = [
         # Its declared label is one of the three.
-        predicted(1, article_type=[("Shirts", 0.9), ("Tshirts", 0.06), ("Tops", 0.03)]),
+        predicted("1", article_type=[("Shirts", 0.9), ("Tshirts", 0.06), ("Tops", 0.03)]),
         # It has at most the remaining probability, which is less than that of the third.
-        predicted(2, article_type=[("Shirts", 0.5), ("Tops", 0.3), ("Jackets", 0.19)]),
+        predicted("2", article_type=[("Shirts", 0.5), ("Tops", 0.3), ("Jackets", 0.19)]),
         # It has at most the probability of the third.
-        predicted(3, article_type=[("Shirts", 0.5), ("Tops", 0.1), ("Jackets", 0.02)], unfamiliar=True),
+        predicted("3", article_type=[("Shirts", 0.5), ("Tops", 0.1), ("Jackets", 0.02)], unfamiliar=True),
         # No photo shows that the model has such a label.
-        predicted(4, article_type=[("Shirts", 0.9), ("Tshirts", 0.06), ("Tops", 0.03)]),
-        predicted(5, article_type=[("Shirts", 0.9), ("Tshirts", 0.06), ("Tops", 0.03)]),
+        predicted("4", article_type=[("Shirts", 0.9), ("Tshirts", 0.06), ("Tops", 0.03)]),
+        predicted("5", article_type=[("Shirts", 0.9), ("Tshirts", 0.06), ("Tops", 0.03)]),
     ]
     types = ["Tshirts", "Tshirts", "Tshirts", "Watches", "Shirts"]
-    products = [Product(product_id=number, article_type=each) for number, each in enumerate(types, start=1)]
+    products = [
+        Product(product_id=str(number), article_type=each) for number, each in enumerate(types, start=1)
+    ]
     fill(world, rows, products)
     uploaded = {"job_id": None, "predicted_at": NOW + timedelta(minutes=1)}
     for job_id in ("job", None):
         doubts = world.tables.disagreements(job_id, limit=20)
-        assert [each.prediction.product_id for each in doubts] == [2, 3, 1]
+        assert [each.prediction.product_id for each in doubts] == ["2", "3", "1"]
         assert [each.declared_probability for each in doubts] == pytest.approx([0.01, 0.02, 0.06])
         assert [each.unsure for each in doubts] == [False, True, False]
         assert {each.prediction.job_id for each in doubts} == {job_id}
@@ -501,9 +505,9 @@ def test_what_a_human_has_judged_is_not_asked_again(
 ) -> None:
     (row,) = reviewed.tables.results("job", 1, where=ResultFilter(product_id="1"))
     judge(reviewed, row, "article_type", verdict, label)
-    assert found(reviewed, unsure=False) == [(1, "base_colour")]
+    assert found(reviewed, unsure=False) == [("1", "base_colour")]
     # Nor of another job's prediction of the same photo.
-    contradicting = predicted(1, "next", article_type=[("Tshirts", 0.9), ("Shirts", 0.1)])
+    contradicting = predicted("1", "next", article_type=[("Tshirts", 0.9), ("Shirts", 0.1)])
     fill(reviewed, [contradicting])
     assert found(reviewed, "next") == []
 
@@ -516,14 +520,14 @@ def test_without_a_job_the_newest_prediction_of_each_photo_counts(world: World) 
         world,
         [
             # A newer model agrees with the catalogue.
-            predicted(1, "old", at=NOW - timedelta(days=2), article_type=both("Tshirts", "Shirts")),
-            predicted(1, "new", at=NOW - timedelta(days=1), article_type=both("Shirts", "Tshirts")),
+            predicted("1", "old", at=NOW - timedelta(days=2), article_type=both("Tshirts", "Shirts")),
+            predicted("1", "new", at=NOW - timedelta(days=1), article_type=both("Shirts", "Tshirts")),
             # A newer one contradicts it; that a later job could not read the photo says nothing.
-            predicted(2, "old", at=NOW - timedelta(days=2), article_type=both("Shirts", "Tshirts")),
-            predicted(2, "new", at=NOW - timedelta(days=1), article_type=both("Tshirts", "Shirts")),
-            predicted(2, "last", error="photo-corrupt"),
+            predicted("2", "old", at=NOW - timedelta(days=2), article_type=both("Shirts", "Tshirts")),
+            predicted("2", "new", at=NOW - timedelta(days=1), article_type=both("Tshirts", "Shirts")),
+            predicted("2", "last", error="photo-corrupt"),
             # Nobody classified it lately.
-            predicted(5, "ancient", at=NOW - timedelta(days=31), article_type=both("Tshirts", "Shirts")),
+            predicted("5", "ancient", at=NOW - timedelta(days=31), article_type=both("Tshirts", "Shirts")),
         ],
         SHOP,
     )
@@ -566,10 +570,10 @@ def test_a_verdict_comes_back_as_it_was(reviewed: World) -> None:
 
 def test_the_last_verdict_of_a_photo_and_head_counts_newest_first(reviewed: World) -> None:
     rows = {row.prediction.product_id: row for row in reviewed.tables.results("job", None)}
-    judge(reviewed, rows[1], "article_type", "accepted", at=NOW - timedelta(minutes=3))
-    other = judge(reviewed, rows[1], "base_colour", "dismissed", at=NOW - timedelta(minutes=2))
-    last = judge(reviewed, rows[1], "article_type", "corrected", "Jackets", at=NOW - timedelta(minutes=1))
-    newest = judge(reviewed, rows[4], "article_type", "accepted")
+    judge(reviewed, rows["1"], "article_type", "accepted", at=NOW - timedelta(minutes=3))
+    other = judge(reviewed, rows["1"], "base_colour", "dismissed", at=NOW - timedelta(minutes=2))
+    last = judge(reviewed, rows["1"], "article_type", "corrected", "Jackets", at=NOW - timedelta(minutes=1))
+    newest = judge(reviewed, rows["4"], "article_type", "accepted")
     assert reviewed.tables.labels("job", 10) == [newest, last, other]
     assert reviewed.tables.labels(None, 2) == [newest, last]
     assert reviewed.tables.labels("another", 10) == []
@@ -585,7 +589,7 @@ def test_a_verdict_that_is_sent_twice_counts_once(reviewed: World) -> None:
 
 def test_uploads_without_a_product_are_each_judged_for_themselves(world: World) -> None:
     rows = [
-        predicted(number, article_type=[("Shirts", 0.9)]).model_copy(update={"product_id": None})
+        predicted(str(number), article_type=[("Shirts", 0.9)]).model_copy(update={"product_id": None})
         for number in (1, 2)
     ]
     for row in rows:
@@ -617,12 +621,12 @@ def test_quality_against_the_catalogue(shop: World) -> None:
 
 def test_quality_against_humans_takes_their_last_word(reviewed: World) -> None:
     rows = {row.prediction.product_id: row for row in reviewed.tables.results("job", None)}
-    judge(reviewed, rows[1], "article_type", "accepted")
-    judge(reviewed, rows[3], "article_type", "corrected", "Jackets")
-    judge(reviewed, rows[4], "article_type", "accepted", at=NOW - timedelta(minutes=1))
-    judge(reviewed, rows[4], "article_type", "corrected", "Watches")
-    judge(reviewed, rows[5], "article_type", "dismissed")
-    judge(reviewed, rows[1], "base_colour", "corrected", "Red")
+    judge(reviewed, rows["1"], "article_type", "accepted")
+    judge(reviewed, rows["3"], "article_type", "corrected", "Jackets")
+    judge(reviewed, rows["4"], "article_type", "accepted", at=NOW - timedelta(minutes=1))
+    judge(reviewed, rows["4"], "article_type", "corrected", "Watches")
+    judge(reviewed, rows["5"], "article_type", "dismissed")
+    judge(reviewed, rows["1"], "base_colour", "corrected", "Red")
     quality = reviewed.tables.quality("job", "article_type", "labels")
     assert (quality.photos, quality.left_out) == (3, 1)
     assert sorted((each.truth, each.predicted) for each in quality.confusion) == [
@@ -635,7 +639,7 @@ def test_quality_against_humans_takes_their_last_word(reviewed: World) -> None:
 def test_what_was_accepted_is_the_truth_for_a_later_model_too(reviewed: World) -> None:
     (row,) = reviewed.tables.results("job", 1, where=ResultFilter(product_id="1"))
     judge(reviewed, row, "article_type", "accepted")
-    fill(reviewed, [predicted(1, "next", article_type=[("Shirts", 0.9), ("Tshirts", 0.1)])])
+    fill(reviewed, [predicted("1", "next", article_type=[("Shirts", 0.9), ("Tshirts", 0.1)])])
     (wrong,) = reviewed.tables.quality("next", "article_type", "labels").confusion
     assert (wrong.truth, wrong.predicted) == ("Tshirts", "Shirts")
 

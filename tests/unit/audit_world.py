@@ -59,7 +59,7 @@ class Shop:
     def __post_init__(self) -> None:
         self.warehouse = MemoryWarehouse(self.objects)
 
-    def add(self, product_id: int, photo: bytes | None, **columns: str | None) -> None:
+    def add(self, product_id: str, photo: bytes | None, **columns: str | None) -> None:
         self.products.append(Product.model_validate({"product_id": product_id, **columns}))
         if photo is not None:
             self.objects.put(photo_uri(BUCKET, product_id), photo)
@@ -69,10 +69,10 @@ class Shop:
         for number in range(count):
             label = [*COLOURS][number % len(COLOURS)]
             season = ("Summer", "Winter")[sha256(str(number).encode()).digest()[0] % 2]
-            self.add(1000 + number, photo(label, number), article_type=label, season=season)
+            self.add(str(1000 + number), photo(label, number), article_type=label, season=season)
         return self
 
-    def declare(self, product_id: int, label: str) -> None:
+    def declare(self, product_id: str, label: str) -> None:
         """Changes what the catalogue says of a product."""
         (place,) = [place for place, each in enumerate(self.products) if each.product_id == product_id]
         self.products[place] = self.products[place].model_copy(update={"article_type": label})
@@ -87,7 +87,7 @@ class Shop:
         request = AuditRequest(audit_id=audit_id, attributes=attributes or ("article_type",), folds=folds)
         return audit(request, self.ports(objects), lambda pinned: self.embedder, self.said.append)
 
-    def rows(self, attribute: str = "article_type", audit_id: str = "autumn") -> dict[int, AuditedLabel]:
+    def rows(self, attribute: str = "article_type", audit_id: str = "autumn") -> dict[str, AuditedLabel]:
         """The loaded rows about an attribute, by the product's id; there is one of each."""
         rows = [AuditedLabel.model_validate(row) for row in self.warehouse.tables.get("audited_labels", [])]
         found = [row for row in rows if (row.audit_id, row.head) == (audit_id, attribute)]
@@ -96,7 +96,7 @@ class Shop:
         return by_id
 
 
-def ranked(rows: Iterable[AuditedLabel]) -> list[int]:
+def ranked(rows: Iterable[AuditedLabel]) -> list[str]:
     """The ids of judged products, the least likely label first."""
     judged = [row for row in rows if row.probability is not None]
     return [row.product_id for row in sorted(judged, key=lambda row: row.probability or 0)]

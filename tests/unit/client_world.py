@@ -67,7 +67,7 @@ class PipelineTables:
     def __init__(self, pipeline: MemoryPipeline, results: Sequence[Result] = ()) -> None:
         self._pipeline = pipeline
         self._given = results
-        self.products: dict[int, Product] = {}
+        self.products: dict[str, Product] = {}
 
     def merge_products(self, products: Sequence[Product]) -> None:
         self.products |= {product.product_id: product for product in products}
@@ -113,7 +113,7 @@ class PipelineTables:
         found.sort(
             key=lambda each: (
                 *(each.declared_probability, -each.probability),
-                *(each.prediction.product_id or 0, each.head),
+                *(each.prediction.product_id or "", each.head),
             )
         )
         return found[offset : offset + limit]
@@ -327,7 +327,7 @@ def _place(row: Result) -> tuple[Any, ...]:
         min((declared_probability(row, head) for head in doubts), default=2.0),
         -max((row.labels(head)[0].probability for head in doubts), default=0.0),
         prediction.error is None,
-        prediction.product_id or 0,
+        prediction.product_id or "",
         prediction.variant,
     )
 
@@ -348,7 +348,7 @@ class World:
 
 
 def result(
-    product_id: int = 1,
+    product_id: str = "1",
     labels: Mapping[str, Sequence[tuple[str, float]]] | None = None,
     *,
     declared: Product | None = None,

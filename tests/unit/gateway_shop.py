@@ -59,13 +59,13 @@ class Shop:
     """Six products behind a gateway, all declared Light: 1 to 4 are, 5 is dark, 6 has no photo."""
 
     def __init__(self, folder: Path, **environment: Any) -> None:
-        products = [Product(product_id=number, gender="Men", article_type="Light") for number in range(1, 7)]
+        products = [Product(product_id=number, gender="Men", article_type="Light") for number in "123456"]
         self.world = World(products)
         self.bucket = Bucket(self.world.pipeline)
         self.world.objects = self.world.vitrine.objects = self.bucket
         self.world.tables.merge_products(products)
-        for number in range(1, 6):
-            photo = encoded(DARK if number == 5 else LIGHT, "JPEG")
+        for number in "12345":
+            photo = encoded(DARK if number == "5" else LIGHT, "JPEG")
             self.bucket.put(photo_uri(BUCKET, number), photo, "image/jpeg")
         self.gateway = Gateway(folder, self.world, **environment)
 

@@ -22,7 +22,7 @@ LAYOUT = AuditLayout(BUCKET, "autumn")
 
 def test_wrong_labels_are_the_least_likely_ones() -> None:
     shop = Shop().fill(60)
-    wrong = {1000: "Jeans", 1004: "Dresses", 1008: "Shirts"}
+    wrong = {"1000": "Jeans", "1004": "Dresses", "1008": "Shirts"}
     for product_id, label in wrong.items():
         shop.declare(product_id, label)
 
@@ -31,14 +31,14 @@ def test_wrong_labels_are_the_least_likely_ones() -> None:
     rows = shop.rows()
     assert set(ranked(rows.values())[:3]) == set(wrong)
     assert {product_id: rows[product_id].best for product_id in wrong} == {
-        1000: "Dresses",
-        1004: "Shirts",
-        1008: "Jeans",
+        "1000": "Dresses",
+        "1004": "Shirts",
+        "1008": "Jeans",
     }
     found = summary.attributes["article_type"]
     assert (found.labels, found.judged, found.doubted, found.undeclared) == (3, 60, 3, 0)
     assert (summary.products, summary.photos, summary.pictures, summary.errors) == (60, 60, 60, {})
-    row = rows[1000]
+    row = rows["1000"]
     assert (row.declared, row.known, row.unjudged) == ("Jeans", "Jeans", None)
     assert (row.model_version, row.audited_at, row.learnt) == ("c1", NOW, None)
     assert row.fold in range(5)
@@ -48,12 +48,12 @@ def test_a_near_duplicate_does_not_vouch_for_a_wrong_label() -> None:
     shop = Shop().fill(60)
     # The same wrong label on many copies of one photo: whoever has learnt one of them agrees.
     for copy in range(8):
-        shop.add(2000 + copy, photo("Dresses", 900, quality=80 + copy), article_type="Jeans")
+        shop.add(str(2000 + copy), photo("Dresses", 900, quality=80 + copy), article_type="Jeans")
 
     summary = shop.audit()
 
     rows = shop.rows()
-    copies = [rows[2000 + copy] for copy in range(8)]
+    copies = [rows[str(2000 + copy)] for copy in range(8)]
     assert len({row.fold for row in copies}) == 1
     assert {row.best for row in copies} == {"Dresses"}
     assert set(ranked(rows.values())[:8]) == {row.product_id for row in copies}
@@ -62,29 +62,29 @@ def test_a_near_duplicate_does_not_vouch_for_a_wrong_label() -> None:
 
 def test_labels_that_differ_in_case_and_blanks_are_one() -> None:
     shop = Shop().fill(60)
-    shop.declare(1000, "dresses")
-    shop.declare(1003, " DRESSES ")
+    shop.declare("1000", "dresses")
+    shop.declare("1003", " DRESSES ")
 
     summary = shop.audit()
 
     rows = shop.rows()
     assert summary.attributes["article_type"].labels == 3
-    assert (rows[1000].declared, rows[1000].known) == ("dresses", "Dresses")
-    assert (rows[1003].declared, rows[1003].known) == (" DRESSES ", "Dresses")
-    assert min(rows[product_id].probability or 0 for product_id in (1000, 1003)) > 0.5
+    assert (rows["1000"].declared, rows["1000"].known) == ("dresses", "Dresses")
+    assert (rows["1003"].declared, rows["1003"].known) == (" DRESSES ", "Dresses")
+    assert min(rows[product_id].probability or 0 for product_id in ("1000", "1003")) > 0.5
 
 
 @pytest.mark.parametrize("folds", [2, 5])
 def test_a_label_of_fewer_pictures_than_folds_is_not_judged(folds: int) -> None:
     shop = Shop().fill(60)
     for number in range(folds - 1):
-        shop.add(2000 + number, photo("Dresses", 902 + number), article_type="Capes")
+        shop.add(str(2000 + number), photo("Dresses", 902 + number), article_type="Capes")
     # Copies make no more pictures.
-    shop.add(2100, photo("Dresses", 902, quality=88), article_type="Capes")
+    shop.add("2100", photo("Dresses", 902, quality=88), article_type="Capes")
 
     summary = shop.audit(folds=folds)
 
-    row = shop.rows()[2000]
+    row = shop.rows()["2000"]
     assert (row.declared, row.known, row.probability, row.unjudged) == ("Capes", None, None, "label-too-rare")
     assert row.best == "Dresses"
     assert row.best_probability is not None
@@ -94,12 +94,12 @@ def test_a_label_of_fewer_pictures_than_folds_is_not_judged(folds: int) -> None:
 def test_an_attribute_of_one_label_is_not_judged() -> None:
     shop = Shop()
     for number in range(30):
-        shop.add(1000 + number, photo("Dresses", number), gender="Women", article_type="Dresses")
-    shop.add(1030, photo("Dresses", 30), gender=None, article_type="Dresses")
+        shop.add(str(1000 + number), photo("Dresses", number), gender="Women", article_type="Dresses")
+    shop.add("1030", photo("Dresses", 30), gender=None, article_type="Dresses")
 
     summary = shop.audit("gender")
 
-    row = shop.rows("gender")[1000]
+    row = shop.rows("gender")["1000"]
     assert (row.probability, row.best, row.unjudged) == (None, None, "only-one-label")
     found = summary.attributes["gender"]
     assert (found.labels, found.judged, found.unjudged, found.undeclared) == (1, 0, {"only-one-label": 30}, 1)
@@ -107,11 +107,11 @@ def test_an_attribute_of_one_label_is_not_judged() -> None:
 
 def test_what_the_catalogue_does_not_say_has_no_row() -> None:
     shop = Shop().fill(30)
-    shop.add(2000, photo("Dresses", 900))
+    shop.add("2000", photo("Dresses", 900))
 
     summary = shop.audit("article_type", "usage")
 
-    assert 2000 not in shop.rows()
+    assert "2000" not in shop.rows()
     assert shop.rows("usage") == {}
     assert summary.attributes["usage"].undeclared == 31
 
@@ -125,11 +125,11 @@ def test_a_catalogue_of_which_nothing_is_declared_is_audited_to_its_end() -> Non
 @pytest.mark.parametrize("code", ["photo-missing", *BAD_PHOTOS])
 def test_a_photo_that_cannot_be_used_is_a_row_with_its_code(code: str) -> None:
     shop = Shop().fill(30)
-    shop.add(2000, BAD_PHOTOS[code]() if code in BAD_PHOTOS else None, article_type="Dresses")
+    shop.add("2000", BAD_PHOTOS[code]() if code in BAD_PHOTOS else None, article_type="Dresses")
 
     summary = shop.audit()
 
-    row = shop.rows()[2000]
+    row = shop.rows()["2000"]
     assert (row.unjudged, row.probability, row.best, row.fold) == (code, None, None, None)
     assert summary.errors == {code: 1}
     assert summary.attributes["article_type"].unjudged == {code: 1}
@@ -139,7 +139,7 @@ def test_a_photo_that_cannot_be_used_is_a_row_with_its_code(code: str) -> None:
 def test_a_catalogue_without_a_usable_photo_is_audited_to_its_end() -> None:
     shop = Shop()
     for number in range(3):
-        shop.add(number, None, article_type="Dresses")
+        shop.add(str(number), None, article_type="Dresses")
     summary = shop.audit()
     assert (summary.photos, summary.errors) == (0, {"photo-missing": 3})
     assert {row.unjudged for row in shop.rows().values()} == {"photo-missing"}
@@ -152,15 +152,15 @@ def test_an_empty_catalogue_is_refused_in_words() -> None:
 
 def test_photos_that_the_version_has_learnt_are_marked_and_counted() -> None:
     shop = Shop().fill(30)
-    learnt = [shop.objects.read(photo_uri(BUCKET, 1000 + number)).data for number in range(0, 30, 3)]
+    learnt = [shop.objects.read(photo_uri(BUCKET, str(1000 + number))).data for number in range(0, 30, 3)]
     shop.embedder = ColourEmbedder(Learnt.of(map(photo_digest, [*learnt, b"of another shop"])))
-    shop.add(2000, None, article_type="Dresses")
+    shop.add("2000", None, article_type="Dresses")
 
     summary = shop.audit()
 
     assert summary.learnt == 10
     marked = {product_id: row.learnt for product_id, row in shop.rows().items()}
-    assert marked == {1000 + number: number % 3 == 0 for number in range(30)} | {2000: None}
+    assert marked == {str(1000 + number): number % 3 == 0 for number in range(30)} | {"2000": None}
 
 
 def test_filters_choose_the_products() -> None:
@@ -172,7 +172,7 @@ def test_filters_choose_the_products() -> None:
     )
     summary = audit(request, shop.ports(), lambda pinned: shop.embedder, shop.said.append)
     assert summary.products == 20
-    assert set(shop.rows("season")) == {1000 + number for number in range(0, 60, 3)}
+    assert set(shop.rows("season")) == {str(1000 + number) for number in range(0, 60, 3)}
 
 
 def test_an_audit_that_is_done_is_not_repeated() -> None:
@@ -180,7 +180,7 @@ def test_an_audit_that_is_done_is_not_repeated() -> None:
     first = shop.audit()
     rows = shop.rows()
     embedded = shop.embedder.embedded
-    shop.declare(1000, "Jeans")
+    shop.declare("1000", "Jeans")
 
     assert shop.audit() == first == find_summary(shop.objects, BUCKET, "autumn")
 
@@ -252,7 +252,7 @@ def test_an_audit_that_is_killed_anywhere_ends_as_an_uninterrupted_one() -> None
             shop.audit("article_type", "season", objects=Mortal(shop.objects, writes))
         if shop.objects.exists(LAYOUT.selection):
             # What changes from now on is not what the audit is about.
-            shop.declare(1000, "Jeans")
+            shop.declare("1000", "Jeans")
 
         assert shop.audit("article_type", "season") == summary
 
@@ -298,7 +298,7 @@ def test_rows_are_what_the_table_takes() -> None:
     shop.audit()
     (uri,) = [name for name in shop.objects.names(LAYOUT.root) if "/rows/" in name]
     row = json.loads(shop.objects.read(uri).data.splitlines()[0])
-    assert set(row) == set(shop.rows()[1000].model_dump())
+    assert set(row) == set(shop.rows()["1000"].model_dump())
 
 
 @pytest.mark.parametrize(

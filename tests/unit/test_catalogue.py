@@ -75,7 +75,7 @@ def test_the_whole_query_of_a_request_with_all_filters() -> None:
         "UNNEST(@base_colour) AND season IN UNNEST(@season) AND usage IN UNNEST(@usage) AND year >= "
         "@start_year AND year <= @end_year",
         "QUALIFY ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY display_name) = 1",
-        "ORDER BY MD5(CAST(product_id AS STRING)), product_id LIMIT @limit",
+        "ORDER BY MD5(product_id), product_id LIMIT @limit",
     ]
 
 

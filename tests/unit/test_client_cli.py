@@ -167,7 +167,7 @@ def test_emulators_that_do_not_answer_are_named(tmp_path: Path) -> None:
 def test_a_folder_without_a_catalogue_is_refused(tmp_path: Path) -> None:
     assert_refused(vitrine("import", str(tmp_path)), "has no styles.csv or images.csv")
     assert_refused(vitrine("import", str(tmp_path / "nowhere")), "nowhere does not exist")
-    (tmp_path / "styles.csv").write_text(f"{HEADER}\nSKU-1,,,,,,,,,Shirt\n")
+    (tmp_path / "styles.csv").write_text(f"{HEADER}\n,,,,,,,,,Shirt\n")
     assert_refused(vitrine("import", str(tmp_path)), "styles.csv has no products: 1 lines skipped")
 
 

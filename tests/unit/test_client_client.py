@@ -23,9 +23,9 @@ ROTATED = '{"gender": "Men", "classify": "both", "augmentation": {"rotation": {"
 
 def shop(photos: int = 300) -> World:
     """A shop of men's products; the last one has no photo."""
-    world = World([Product(product_id=product_id, gender="Men") for product_id in range(1, photos + 1)])
-    for product_id in range(1, photos):
-        world.objects.put(photo_uri(BUCKET, product_id), jpeg(), "image/jpeg")
+    world = World([Product(product_id=str(number), gender="Men") for number in range(1, photos + 1)])
+    for number in range(1, photos):
+        world.objects.put(photo_uri(BUCKET, str(number)), jpeg(), "image/jpeg")
     return world
 
 
@@ -150,7 +150,7 @@ def asked(world: World, job_id: str) -> ClassificationRequested:
     return manifest.request.model_copy(update={"job_id": None})
 
 
-def classified(world: World, job_id: str) -> dict[tuple[int, str], str | None]:
+def classified(world: World, job_id: str) -> dict[tuple[str, str], str | None]:
     found = [row for row in world.pipeline.warehouse.tables["predictions"] if row["job_id"] == job_id]
     return {(row["product_id"], row["variant"]): row["error"] for row in found}
 
@@ -218,9 +218,9 @@ def test_after_a_promotion_the_same_question_is_a_new_job() -> None:
 
 def test_a_retry_asks_for_the_same_of_what_failed_and_is_named_after_its_job() -> None:
     world = shop(5)
-    world.objects.put(photo_uri(BUCKET, 2), b"no photo", "image/jpeg")
+    world.objects.put(photo_uri(BUCKET, "2"), b"no photo", "image/jpeg")
     ran(world, ROTATED.replace("{", '{"job_id": "spring", "model": "1", ', 1))
-    world.objects.put(photo_uri(BUCKET, 2), jpeg(), "image/jpeg")
+    world.objects.put(photo_uri(BUCKET, "2"), jpeg(), "image/jpeg")
     assert [world.vitrine.retry("spring") for _ in range(2)] == ["spring-r1"] * 2
     world.pipeline.run()
     assert world.vitrine.retry("spring") == "spring-r1"
@@ -230,11 +230,11 @@ def test_a_retry_asks_for_the_same_of_what_failed_and_is_named_after_its_job() -
     del same["gender"]
     assert asked(world, "spring-r1") == parse_request(json.dumps(same | {"retry_of": "spring"}))
     variants = ("original", "augmented-0", "augmented-1")
-    mended: dict[tuple[int, str], str | None] = {(2, variant): None for variant in variants}
-    assert classified(world, "spring-r1") == mended | {(5, "original"): "photo-missing"}
+    mended: dict[tuple[str, str], str | None] = {("2", variant): None for variant in variants}
+    assert classified(world, "spring-r1") == mended | {("5", "original"): "photo-missing"}
     assert world.vitrine.retry("spring-r1") == "spring-r2"
     world.pipeline.run()
-    assert classified(world, "spring-r2") == {(5, "original"): "photo-missing"}
+    assert classified(world, "spring-r2") == {("5", "original"): "photo-missing"}
     assert asked(world, "spring-r2").retry_of == "spring-r1"
     assert world.vitrine.rejected() == []
 
@@ -262,11 +262,11 @@ def test_what_was_prepared_is_retried_with_the_variants_that_it_had() -> None:
     ran(world, ROTATED.replace("{", '{"job_id": "spring", ', 1).replace("both", "none"))
     job_id = world.vitrine.classify_prepared("spring", "both")
     world.pipeline.run()
-    world.objects.put(photo_uri(BUCKET, 3), jpeg(), "image/jpeg")
+    world.objects.put(photo_uri(BUCKET, "3"), jpeg(), "image/jpeg")
     again = world.vitrine.retry(job_id)
     world.pipeline.run()
     assert (job_id, again) == ("spring-both", "spring-both-r1")
-    assert set(classified(world, again)) == {(3, "original"), (3, "augmented-0"), (3, "augmented-1")}
+    assert set(classified(world, again)) == {("3", "original"), ("3", "augmented-0"), ("3", "augmented-1")}
 
 
 def running(world: World) -> str:
@@ -306,8 +306,8 @@ def test_what_a_job_prepared_is_classified_by_a_job_that_is_named_after_what_is_
     # Of a job that itself classified what another prepared: what the other one prepared.
     assert world.vitrine.classify_prepared(job_id, classify, model) == job_id
     world.pipeline.run()
-    expected: dict[tuple[int, str], str | None] = {(1, variant): None for variant in variants}
-    assert classified(world, job_id) == expected | {(2, "original"): "photo-missing"}
+    expected: dict[tuple[str, str], str | None] = {("1", variant): None for variant in variants}
+    assert classified(world, job_id) == expected | {("2", "original"): "photo-missing"}
     assert [row["job_id"] for row in world.pipeline.warehouse.tables["jobs"]] == ["spring", job_id]
     assert list(progress(world.vitrine.status(job_id))) == ["selected", "staged", "classified", "recorded"]
     assert world.vitrine.rejected() == []
@@ -455,7 +455,7 @@ def test_an_upload_keeps_its_name_and_finds_its_row(tmp_path: Path) -> None:
     world.pipeline.run()
 
     prediction = world.vitrine.await_prediction(first, timeout=0)
-    assert (prediction.image_uri, prediction.product_id) == (first.uri, 1163)
+    assert (prediction.image_uri, prediction.product_id) == (first.uri, "1163")
     assert prediction.prediction_id == digest(first.uri, generation)
 
 

@@ -41,8 +41,8 @@ PREPARE = (
 
 def shop() -> World:
     """Three products; the last one has no photo."""
-    world = World([SHIRT.model_copy(update={"product_id": product_id}) for product_id in (1, 2, 3)])
-    for product_id in (1, 2):
+    world = World([SHIRT.model_copy(update={"product_id": product_id}) for product_id in "123"])
+    for product_id in "12":
         world.objects.put(photo_uri(BUCKET, product_id), jpeg(), "image/jpeg")
     return world
 
@@ -95,7 +95,7 @@ def test_progress_says_how_far_each_stage_is() -> None:
 def test_the_products_that_a_job_prepared_are_read_in_their_order() -> None:
     world = shop()
     job_id = run(world, PREPARE)
-    assert [product.product_id for product in prepared(world.vitrine, job_id, 2)] == [1, 2]
+    assert [product.product_id for product in prepared(world.vitrine, job_id, 2)] == ["1", "2"]
     assert len(prepared(world.vitrine, job_id, 9)) == 3
     with pytest.raises(ClientError, match="there is no job 'nobody'"):
         prepared(world.vitrine, "nobody", 2)
@@ -115,7 +115,7 @@ def test_photos_stand_beside_their_variants_and_their_metadata() -> None:
         (8, 8),
     ] * 2
     assert texts(figure) == [
-        f"image id: {product_id}\narticle type: Tshirts\ndisplay name: Plain shirt" for product_id in (1, 2)
+        f"product id: {product_id}\narticle type: Tshirts\ndisplay name: Plain shirt" for product_id in "12"
     ]
 
 
@@ -135,13 +135,13 @@ def test_a_photo_that_is_not_there_is_said_not_to_be() -> None:
 
 
 def test_a_gallery_says_what_contradicts_the_catalogue() -> None:
-    doubted = result(1, {"article_type": [("Shirts", 0.9)]}, declared=SHIRT, disagreements=["article_type"])
+    doubted = result("1", {"article_type": [("Shirts", 0.9)]}, declared=SHIRT, disagreements=["article_type"])
     figure = gallery(
         shop().vitrine,
         [
             doubted,
-            result(2, {"article_type": [("Tshirts", 0.999)]}, declared=SHIRT),
-            result(3, error="photo-missing"),
+            result("2", {"article_type": [("Tshirts", 0.999)]}, declared=SHIRT),
+            result("3", error="photo-missing"),
         ],
         "article_type",
         columns=2,
@@ -171,14 +171,14 @@ def test_results_become_a_row_each_with_a_column_for_each_head() -> None:
     frame = to_frame(
         [
             result(
-                1,
+                "1",
                 {"article_type": [("Shirts", 0.9), ("Tshirts", 0.1)], "base_colour": [("Red", 0.7)]},
                 declared=SHIRT,
                 disagreements=["article_type"],
                 carried=[Declared(head="article_type", label="Tshirts", known="Tshirts", probability=0.1)],
                 learnt=True,
             ),
-            result(2, error="photo-missing"),
+            result("2", error="photo-missing"),
         ]
     )
     assert list(frame.columns) == [
@@ -210,7 +210,7 @@ def test_results_become_a_row_each_with_a_column_for_each_head() -> None:
 
 
 def test_disagreements_become_a_row_each() -> None:
-    prediction = result(1, {"article_type": [("Shirts", 0.9)]}, abstained=["article_type"]).prediction
+    prediction = result("1", {"article_type": [("Shirts", 0.9)]}, abstained=["article_type"]).prediction
     doubts = [Disagreement(prediction, SHIRT, "article_type", "Shirts", "Tshirts", 0.9, 0.02)]
     assert disagreements_frame(doubts).to_dict("records") == [
         {

@@ -13,7 +13,7 @@ from services.shared.events import Product
 from tests.unit.client_world import World, result
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
-SHIRT = result(1, {"article_type": [("Shirts", 0.9), ("Tshirts", 0.1)], "base_colour": [("Red", 0.7)]})
+SHIRT = result("1", {"article_type": [("Shirts", 0.9), ("Tshirts", 0.1)], "base_colour": [("Red", 0.7)]})
 
 
 def judged(verdict: Verdict, label: str | None = None, head: str = "article_type") -> HumanLabel:
@@ -32,7 +32,7 @@ def test_a_verdict_keeps_what_was_judged_and_the_truth(
 ) -> None:
     row = judged(verdict, label)
     assert (row.verdict, row.label) == (verdict, truth)
-    assert (row.job_id, row.prediction_id, row.product_id) == ("job-1", "1-original", 1)
+    assert (row.job_id, row.prediction_id, row.product_id) == ("job-1", "1-original", "1")
     assert (row.predicted, row.probability, row.model_version) == ("Shirts", 0.9, "7")
     assert (row.judged_by, row.judged_at) == ("ada@example.com", NOON)
 
@@ -63,7 +63,7 @@ def test_a_head_must_be_one_that_was_predicted() -> None:
         InvalidRequestError, match=r"^head: must be one of article_type, base_colour \(got 'usage'\)"
     ):
         judged("accepted", head="usage")
-    missing = result(2, error="photo-missing").prediction
+    missing = result("2", error="photo-missing").prediction
     with pytest.raises(InvalidRequestError, match=r"^head: must be none: there is no prediction"):
         judgement(missing, "usage", "accepted", by="ada@example.com", at=NOON)
 
@@ -102,8 +102,8 @@ def test_the_same_verdict_again_is_the_same_and_another_is_not() -> None:
 
 def test_a_client_records_a_verdict_with_what_the_catalogue_declares() -> None:
     declared = Product(product_id="1", article_type="Tshirts")
-    world = World(results=[result(1, {"article_type": [("Shirts", 0.9)]}, declared=declared)])
-    row = world.vitrine.result("job-1", 1)
+    world = World(results=[result("1", {"article_type": [("Shirts", 0.9)]}, declared=declared)])
+    row = world.vitrine.result("job-1", "1")
     judged = world.vitrine.judge(row, "article_type", "accepted", by="ada@example.com", comment=" sleeves ")
     assert world.tables.labels("job-1", 10) == [judged]
     assert (judged.declared, judged.comment) == ("Tshirts", "sleeves")
@@ -111,11 +111,11 @@ def test_a_client_records_a_verdict_with_what_the_catalogue_declares() -> None:
 
 
 def test_a_client_finds_a_variant_and_says_what_it_does_not_find() -> None:
-    world = World(results=[result(1, variant="augmented-0"), result(1), result(2)])
-    assert world.vitrine.result("job-1", 1).prediction.variant == "original"
-    assert world.vitrine.result("job-1", 1, "augmented-0").prediction.variant == "augmented-0"
+    world = World(results=[result("1", variant="augmented-0"), result("1"), result("2")])
+    assert world.vitrine.result("job-1", "1").prediction.variant == "original"
+    assert world.vitrine.result("job-1", "1", "augmented-0").prediction.variant == "augmented-0"
     with pytest.raises(ClientError, match=r"^job 'job-1' has no photo 3"):
-        world.vitrine.result("job-1", 3)
+        world.vitrine.result("job-1", "3")
 
 
 # ------------------------------------------------------------------------------------- quality

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +15,6 @@ from services.shared.clothing_dataset import (
     catalogue_of,
     label_map,
     nearest,
-    product_id,
     read_label_map,
     read_photos,
 )
@@ -89,7 +87,7 @@ def test_labels_become_the_columns_that_they_tell(tmp_path: Path) -> None:
     products = read(write(tmp_path / "set", f"{HEADER}\n{rows}")).products
 
     assert products == tuple(
-        Product(product_id=product_id(f"photo-{label}"), display_name=f"{label} photo-{label}", **columns)  # type: ignore[arg-type]
+        Product(product_id=f"photo-{label}", display_name=f"{label} photo-{label}", **columns)  # type: ignore[arg-type]
         for label, columns in {
             "T-Shirt": {"article_type": "Tshirts", "sub_category": "Topwear", "master_category": "Apparel"},
             "Longsleeve": {"sub_category": "Topwear", "master_category": "Apparel"},
@@ -106,16 +104,9 @@ def test_a_product_has_the_photo_of_its_row(tmp_path: Path) -> None:
         catalogue.photo(catalogue.products[1], 10)
 
 
-def test_an_id_is_the_same_for_ever() -> None:
-    assert product_id(SHIRT) == 525544141447598946
-    assert product_id(HAT) == 481935552497959775
-
-
-@given(st.sets(st.uuids(), min_size=2))
-def test_ids_are_60_bits_and_different(uuids: set[UUID]) -> None:
-    ids = {product_id(str(uuid)) for uuid in uuids}
-    assert len(ids) == len(uuids)
-    assert all(0 <= each < 2**60 for each in ids)
+def test_an_id_is_the_photos_uuid(tmp_path: Path) -> None:
+    catalogue = read(write(tmp_path / "set", f"{HEADER}\n{ROWS}"))
+    assert [product.product_id for product in catalogue.products] == [SHIRT, HAT]
 
 
 # ------------------------------------------------------------------------------------- what is refused

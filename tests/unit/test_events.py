@@ -1,6 +1,7 @@
 """What comes out of a message, what goes into one, and how a wrong one is told what is wrong."""
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from services.shared.errors import Reject
 from services.shared.events import (
     EVENT_ID,
+    MAX_PRODUCT_ID,
+    PRODUCT_ID,
     BatchAugmented,
     BatchClassified,
     BatchSelected,
@@ -68,16 +71,23 @@ job_ids = st.from_regex(r"[a-z0-9][a-z0-9-]{1,62}", fullmatch=True)
 numbers = st.integers(0, 2**63 - 1)
 # Text as JSON can carry it: no half of a surrogate pair.
 texts = st.text(st.characters(codec="utf-8"))
+product_ids = st.text(st.characters(codec="utf-8"), min_size=1, max_size=MAX_PRODUCT_ID).filter(
+    re.compile(PRODUCT_ID).fullmatch
+)
 times = st.datetimes(
     min_value=datetime(2000, 1, 1),
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))]),
 )
 errors = st.sampled_from([None, "photo-missing", "photo-corrupt"])
 images = st.lists(
-    st.builds(Image, product_id=numbers, variant=st.sampled_from(["original", "augmented-3"]), error=errors)
+    st.builds(
+        Image, product_id=product_ids, variant=st.sampled_from(["original", "augmented-3"]), error=errors
+    )
 ).map(tuple)
 maybe = st.none() | texts
-products = st.builds(Product, product_id=numbers, gender=maybe, display_name=maybe, year=st.none() | numbers)
+products = st.builds(
+    Product, product_id=product_ids, gender=maybe, display_name=maybe, year=st.none() | numbers
+)
 labels = st.builds(
     Label, head=texts, rank=st.integers(1, 3), label=texts, probability=st.floats(0, 1, allow_subnormal=False)
 )
@@ -85,7 +95,7 @@ predictions = st.builds(
     Prediction,
     prediction_id=texts,
     job_id=maybe,
-    product_id=st.none() | numbers,
+    product_id=st.none() | product_ids,
     image_uri=texts,
     generation=st.none() | numbers,
     variant=texts,

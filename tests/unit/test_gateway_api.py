@@ -1,16 +1,21 @@
+import asyncio
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import httpx
 import pytest
 from PIL import Image
 
 from services.gateway import asyncapi, openapi
 from services.model.learnt import Learnt, photo_digest
+from services.shared.events import Product
 from services.shared.layout import photo_uri
 from tests.unit.gateway_shop import DARK, Shop, kind
+from tests.unit.gateway_world import URL
 from tests.unit.memory_pipeline import BUCKET
 from tests.unit.photos import BAD_PHOTOS, encoded, grey, jpeg
 
@@ -264,13 +269,13 @@ def test_a_job_is_cancelled_also_before_it_begins_and_once_more(shop: Shop) -> N
 def test_a_retry_is_a_job_of_just_what_failed_and_asked_twice_the_same(shop: Shop) -> None:
     job_id = shop.job(job_id="spring")
     assert shop.admin.get("/v1/jobs/spring").json()["errors"] == {"photo-missing": 1}
-    shop.bucket.put(photo_uri(BUCKET, 6), jpeg(), "image/jpeg")
+    shop.bucket.put(photo_uri(BUCKET, "6"), jpeg(), "image/jpeg")
     asked = {shop.admin.post(f"/v1/jobs/{job_id}/retry").json()["job_id"] for _ in range(2)}
     assert asked == {"spring-r1"}
     assert shop.admin.get("/v1/jobs/spring-r1").json()["state"] == "accepted"
     shop.run()
     (row,) = shop.admin.get("/v1/jobs/spring-r1/results").json()["results"]
-    assert (row["product_id"], row["error"]) == (6, None)
+    assert (row["product_id"], row["error"]) == ("6", None)
     assert shop.admin.post(f"/v1/jobs/{job_id}/retry").json()["job_id"] == "spring-r1"
     assert shop.delivered() == []
 
@@ -304,29 +309,29 @@ def test_results_come_in_pages_or_as_a_stream_and_are_the_same(shop: Shop) -> No
     assert streamed.headers["Content-Type"] == "application/x-ndjson"
     rows = [json.loads(line) for line in streamed.text.splitlines()]
     assert sorted(rows, key=lambda row: row["product_id"]) == sorted(paged, key=lambda row: row["product_id"])
-    assert {row["product_id"] for row in paged} == set(range(1, 7))
-    assert (paged[0]["product_id"], paged[0]["disagreements"]) == (5, ["article_type"])
+    assert {row["product_id"] for row in paged} == set("123456")
+    assert (paged[0]["product_id"], paged[0]["disagreements"]) == ("5", ["article_type"])
 
 
 @pytest.mark.parametrize(
     ("question", "expected"),
     [
-        ({"error": "photo-missing"}, {6}),
-        ({"error": "any"}, {6}),
-        ({"disagreements": True}, {5}),
-        ({"head": "article_type", "label": "Light"}, {1, 2, 3, 4}),
-        ({"head": "article_type", "declared": "Light", "label": "Dark"}, {5}),
+        ({"error": "photo-missing"}, {"6"}),
+        ({"error": "any"}, {"6"}),
+        ({"disagreements": True}, {"5"}),
+        ({"head": "article_type", "label": "Light"}, {"1", "2", "3", "4"}),
+        ({"head": "article_type", "declared": "Light", "label": "Dark"}, {"5"}),
         ({"min_confidence": 0.99}, set()),
         ({"unfamiliar": True}, set()),
     ],
 )
-def test_results_are_filtered(shop: Shop, question: Mapping[str, Any], expected: set[int]) -> None:
+def test_results_are_filtered(shop: Shop, question: Mapping[str, Any], expected: set[str]) -> None:
     page = shop.admin.get(f"/v1/jobs/{shop.job()}/results", params=question).json()
     assert {row["product_id"] for row in page["results"]} == expected
 
 
 def test_a_photo_is_a_small_jpeg_that_only_its_browser_may_keep(shop: Shop) -> None:
-    shop.bucket.put(photo_uri(BUCKET, 1), jpeg(90, 900, 1200), "image/jpeg")
+    shop.bucket.put(photo_uri(BUCKET, "1"), jpeg(90, 900, 1200), "image/jpeg")
     path = f"/v1/jobs/{shop.job()}/photos/1"
     answer = shop.admin.get(path, params={"side": 100})
     assert Image.open(io.BytesIO(answer.content)).size == (75, 100)
@@ -350,6 +355,26 @@ def test_variants_and_the_catalogues_photo_are_shown_too(shop: Shop) -> None:
     assert shop.admin.get(path, params={"variant": "catalogue"}).status_code == 200
 
 
+@pytest.mark.parametrize("product_id", ["a/b c%2F", "a/../b", "/", "%", "a?side=1#b", "0090230", "\N{DRESS}"])
+def test_a_photo_is_found_by_an_id_of_any_characters(shop: Shop, product_id: str) -> None:
+    product = Product(product_id=product_id, gender="Women", article_type="Light")
+    shop.world.pipeline.catalogue.products.append(product)
+    shop.bucket.put(photo_uri(BUCKET, product_id), jpeg(), "image/jpeg")
+    job_id = shop.job(gender="Women")
+    (row,) = shop.admin.get(f"/v1/jobs/{job_id}/results").json()["results"]
+    assert (row["product_id"], row["error"]) == (product_id, None)
+    assert row["photo"] == f"/v1/jobs/{job_id}/photos/{quote(product_id, safe='')}"
+    answer = asyncio.run(requested(shop, row["photo"]))
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/jpeg")
+
+
+async def requested(shop: Shop, path: str) -> httpx.Response:
+    """The answer to a request whose path is decoded once, as servers do it; TestClient decodes it twice."""
+    transport, headers = httpx.ASGITransport(shop.gateway.app), dict(shop.admin.headers)
+    async with httpx.AsyncClient(transport=transport, base_url=URL, headers=headers) as client:
+        return await client.get(path)
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
@@ -357,8 +382,14 @@ def test_variants_and_the_catalogues_photo_are_shown_too(shop: Shop) -> None:
         ("/v1/jobs/spring/photos/1?variant=../../manifest.json", (422,)),
         ("/v1/jobs/spring/photos/1?variant=augmented-../0", (422,)),
         ("/v1/jobs/..%2F..%2Frejected/photos/1", (404, 422)),
-        ("/v1/jobs/spring/photos/-1", (422,)),
-        ("/v1/jobs/spring/photos/99999999999999999999", (422,)),
+        ("/v1/jobs/spring/photos/..%2Fphotos%2F1", (404,)),
+        ("/v1/jobs/spring/photos/%2E%2E%2F%2E%2E%2Fmanifest", (404,)),
+        ("/v1/jobs/spring/photos/-1", (404,)),
+        ("/v1/jobs/spring/photos/%20", (422,)),
+        ("/v1/jobs/spring/photos/1%20", (422,)),
+        ("/v1/jobs/spring/photos/1%0A2", (404, 422)),
+        (f"/v1/jobs/spring/photos/{'9' * 200}", (404,)),
+        (f"/v1/jobs/spring/photos/{'9' * 201}", (422,)),
     ],
 )
 def test_no_photo_lies_outside_of_its_job(shop: Shop, path: str, status: Sequence[int]) -> None:
@@ -433,7 +464,7 @@ def test_a_disagreement_is_judged_once_and_counts_for_the_quality(shop: Shop) ->
     job_id = shop.job()
     reviewer = shop.gateway.client("reviewer")
     (found,) = reviewer.get("/v1/disagreements", params={"job": job_id}).json()["disagreements"]
-    assert (found["product_id"], found["label"], found["declared"]) == (5, "Dark", "Light")
+    assert (found["product_id"], found["label"], found["declared"]) == ("5", "Dark", "Light")
     verdict = {
         "job_id": job_id,
         "product_id": "5",
@@ -454,7 +485,7 @@ def test_a_disagreement_is_judged_once_and_counts_for_the_quality(shop: Shop) ->
 
 
 def test_a_disagreement_says_how_likely_the_declared_value_is_and_what_to_think_of_it(shop: Shop) -> None:
-    shop.bucket.put(photo_uri(BUCKET, 4), encoded(grey(120), "JPEG"), "image/jpeg")
+    shop.bucket.put(photo_uri(BUCKET, "4"), encoded(grey(120), "JPEG"), "image/jpeg")
     shop.world.pipeline.models.learnt["1"] = Learnt.of([photo_digest(encoded(DARK, "JPEG"))])
     job_id = shop.job()
 
@@ -465,13 +496,13 @@ def test_a_disagreement_says_how_likely_the_declared_value_is_and_what_to_think_
         return found
 
     dark, grey_one = ask()
-    assert (dark["product_id"], dark["unsure"], dark["learnt"]) == (5, False, True)
+    assert (dark["product_id"], dark["unsure"], dark["learnt"]) == ("5", False, True)
     assert dark["declared_probability"] == pytest.approx(0.9 * 15 / 255, rel=1e-5)
-    assert (grey_one["product_id"], grey_one["unsure"], grey_one["learnt"]) == (4, True, False)
+    assert (grey_one["product_id"], grey_one["unsure"], grey_one["learnt"]) == ("4", True, False)
     assert grey_one["declared_probability"] == pytest.approx(0.9 * 120 / 255, rel=1e-5)
     assert (ask(unsure=True), ask(unsure=False)) == ([grey_one], [dark])
     first, *_ = shop.admin.get(f"/v1/jobs/{job_id}/results").json()["results"]
-    assert (first["product_id"], first["declared"]["article_type"], first["learnt"]) == (5, "Light", True)
+    assert (first["product_id"], first["declared"]["article_type"], first["learnt"]) == ("5", "Light", True)
     assert first["declared_labels"] == [
         {
             "head": "article_type",
@@ -483,13 +514,13 @@ def test_a_disagreement_says_how_likely_the_declared_value_is_and_what_to_think_
 
 
 def test_a_page_goes_on_with_the_same_question_only(shop: Shop) -> None:
-    shop.bucket.put(photo_uri(BUCKET, 4), encoded(DARK, "JPEG"), "image/jpeg")
+    shop.bucket.put(photo_uri(BUCKET, "4"), encoded(DARK, "JPEG"), "image/jpeg")
     job_id = shop.job()
     question = {"job": job_id, "limit": 1}
     page = shop.admin.get("/v1/disagreements", params=question | {"unsure": False}).json()
     following = question | {"after": page["next"]}
     second = shop.admin.get("/v1/disagreements", params=following | {"unsure": False}).json()
-    assert [page["disagreements"][0]["product_id"], second["disagreements"][0]["product_id"]] == [4, 5]
+    assert [page["disagreements"][0]["product_id"], second["disagreements"][0]["product_id"]] == ["4", "5"]
     for other in ({}, {"unsure": True}):
         assert (
             kind(shop.admin.get("/v1/disagreements", params=following | other)) == "page-of-another-question"

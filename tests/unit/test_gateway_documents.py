@@ -109,7 +109,9 @@ JUDGED = Prediction(
 @given(
     some(
         job_id=st.sampled_from(["spring", "S", None]),
-        product_id=st.sampled_from([0, 1.0, 1.5, 2**63 - 1, True, "1"]),
+        product_id=st.sampled_from(
+            ["1", "a/b", "a b", "\N{DRESS}", "x" * 200, "x" * 201, "", " a", "a ", "a\tb", "a\x7f", 1, None]
+        ),
         verdict=st.sampled_from(["accepted", "corrected", "dismissed", "doubted"]),
         label=st.sampled_from([None, "Women", " Women ", " ", "\u2003", "a\tb", "", "x" * 201]),
         comment=st.sampled_from([None, "", "because", "x" * 2001]),

@@ -47,7 +47,7 @@ PLACES = {
 }
 WRONG_PLACES = {
     "job_id": "S",
-    "product_id": "x",
+    "product_id": "x" * 201,
     "version": "v" * 101,
     "prediction_id": "x",
     "rejection_id": "x",
@@ -232,7 +232,7 @@ def uploaded(code: str) -> Produce:
 def shown(code: str) -> Produce:
     def produce(shop: Shop) -> Any:
         job_id = shop.job(limit=1, classify="none")
-        shop.bucket.put(photo_uri(BUCKET, 1), BAD_PHOTOS[code](), "image/jpeg")
+        shop.bucket.put(photo_uri(BUCKET, "1"), BAD_PHOTOS[code](), "image/jpeg")
         return shop.admin.get(f"/v1/jobs/{job_id}/photos/1", params={"variant": "catalogue"})
 
     return produce

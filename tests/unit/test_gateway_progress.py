@@ -107,9 +107,9 @@ class Setting:
 
 def shop(photos: int) -> World:
     """A shop of men's products; the last one has no photo."""
-    world = World([Product(product_id=product_id, gender="Men") for product_id in range(1, photos + 1)])
-    for product_id in range(1, photos):
-        world.objects.put(photo_uri(BUCKET, product_id), jpeg(), "image/jpeg")
+    world = World([Product(product_id=str(number), gender="Men") for number in range(1, photos + 1)])
+    for number in range(1, photos):
+        world.objects.put(photo_uri(BUCKET, str(number)), jpeg(), "image/jpeg")
     return world
 
 

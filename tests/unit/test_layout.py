@@ -1,18 +1,24 @@
 """Names of objects: each from its input alone, no two the same, and prefixes that hold what they say."""
 
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from services.shared.events import MAX_COPIES, MAX_PRODUCT_ID, PRODUCT_ID
 from services.shared.layout import (
+    NAME_PART,
     SHARD_BATCHES,
     AuditLayout,
     JobLayout,
     batches_in,
     digest,
     handled_uri,
+    id_to_name,
+    name_to_id,
     photo_uri,
     recent_prefix,
     recent_uri,
@@ -24,19 +30,22 @@ from services.shared.layout import (
 LAYOUT = JobLayout("bucket", "job")
 AUDIT = AuditLayout("bucket", "autumn")
 batches = st.integers(0, 10_000_000)
+product_ids = st.text(st.characters(codec="utf-8"), min_size=1, max_size=MAX_PRODUCT_ID).filter(
+    re.compile(PRODUCT_ID).fullmatch
+)
 
 
 @pytest.mark.parametrize(
     ("uri", "name"),
     [
-        (photo_uri("bucket", 7), "images/7.jpg"),
+        (photo_uri("bucket", "7"), "images/7.jpg"),
         (handled_uri("bucket", "subscription", "event"), f"handled/subscription/{digest('event')}"),
         (rejected_uri("bucket", "id"), "rejected/id"),
         (recent_uri("bucket", datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC), "job"), "recent/8227399232999/job"),
         (LAYOUT.manifest, "jobs/job/manifest.json"),
         (LAYOUT.summary, "jobs/job/summary.json"),
-        (LAYOUT.image(7), "jobs/job/images/7.jpg"),
-        (LAYOUT.image(7, "augmented-2"), "jobs/job/augmented/7-2.jpg"),
+        (LAYOUT.image("7"), "jobs/job/images/7.jpg"),
+        (LAYOUT.image("7", "augmented-2"), "jobs/job/augmented/7-2.jpg"),
         (LAYOUT.metadata(1_234), "jobs/job/metadata/0001/00001234.ndjson"),
         (LAYOUT.predictions(1_234), "jobs/job/predictions/0001/00001234.ndjson"),
         (LAYOUT.augmentation(1_234), "jobs/job/augmentation/0001/00001234"),
@@ -99,12 +108,64 @@ def test_a_job_does_not_hold_what_belongs_to_a_job_of_a_longer_name() -> None:
     assert not JobLayout("bucket", "job-2").manifest.startswith(f"{LAYOUT.root}/")
 
 
-@given(st.lists(st.tuples(st.integers(), st.integers(0, 9)), unique=True))
-def test_no_two_variants_share_a_name(variants: list[tuple[int, int]]) -> None:
+@given(st.lists(st.tuples(product_ids, st.integers(0, 9)), unique=True))
+def test_no_two_variants_share_a_name(variants: list[tuple[str, int]]) -> None:
     names = {LAYOUT.image(product_id, f"augmented-{copy}") for product_id, copy in variants}
     originals = {LAYOUT.image(product_id) for product_id, _ in variants}
     assert len(names) == len(variants)
     assert not names & originals
+
+
+IDS = (
+    *("a/b", "..", ".", "../x", "a#b", "%2F", "/", "\N{GRINNING FACE}", "0090230", "90230", "sku", "SKU"),
+    *("a" * 200, "\N{GRINNING FACE}" * 200, "/" * 200, "a" * 160 + "..", "a" * 160 + "/", "a-0", "a"),
+)
+
+
+def with_examples(test: Callable[[str], None]) -> Callable[[str], None]:
+    for product_id in IDS:
+        test = example(product_id)(test)
+    return given(product_ids)(test)
+
+
+@with_examples
+def test_the_name_of_an_id_is_read_back(product_id: str) -> None:
+    assert name_to_id(id_to_name(product_id)) == product_id
+
+
+@with_examples
+def test_the_parts_of_a_name_are_short_and_stay_in_their_folder(product_id: str) -> None:
+    parts = id_to_name(product_id).split("/")
+    assert all(1 <= len(part.encode()) <= NAME_PART for part in parts)
+    for uri in (
+        photo_uri("bucket", product_id),
+        LAYOUT.image(product_id),
+        LAYOUT.image(product_id, "augmented-0"),
+    ):
+        assert not {"", ".", ".."} & set(uri.removeprefix("gs://").split("/"))
+        # A file name on Linux has at most 255 bytes.
+        assert all(len(part.encode()) <= NAME_PART + len("-0.jpg") for part in uri.split("/"))
+        assert not set("#?*[]\\") & set(uri)
+
+
+@pytest.mark.parametrize(
+    "character", ["a", "/", "%", "\N{LATIN SMALL LETTER E WITH ACUTE}", "\N{GRINNING FACE}"]
+)
+def test_the_longest_name_is_one_that_cloud_storage_takes(character: str) -> None:
+    product_id = character * MAX_PRODUCT_ID
+    layout = JobLayout("bucket", "j" * 63)
+    for uri in (photo_uri("bucket", product_id), layout.image(product_id, f"augmented-{MAX_COPIES - 1}")):
+        assert len(uri.removeprefix("gs://bucket/").encode()) <= 1_024
+
+
+@given(st.lists(st.sampled_from(IDS) | product_ids, unique=True))
+@example([*IDS])
+def test_no_two_ids_share_a_name(ids: list[str]) -> None:
+    assert len({id_to_name(product_id) for product_id in ids}) == len(ids)
+    names = [*(photo_uri("bucket", each) for each in ids), *map(LAYOUT.image, ids)]
+    assert len(set(names)) == 2 * len(ids)
+    # On disk a name is a file or a folder.
+    assert not any(f"{other}/" in name for name in names for other in names)
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=4))
@@ -117,4 +178,4 @@ def test_a_digest_names_its_parts_and_their_borders(parts: list[str]) -> None:
 
 def test_a_digest_stays_the_same_for_ever() -> None:
     """Ids of rows and objects are digests: another function would repeat work that is done."""
-    assert digest("job", 7, "original") == "21d2adcf935f7654ebc6642deb9f3ab0"
+    assert digest("job", "7", "original") == "21d2adcf935f7654ebc6642deb9f3ab0"

@@ -30,10 +30,16 @@ from tests.unit.photos import encoded, jpeg
 REQUESTED = "classification-requested"
 CANCELLED = "cancellation-requested"
 
+# Ids that a careless name would confuse, or lead out of a folder.
+IDS = (
+    *("a/b", "a", "b", "..", ".", "../x", "../../other/manifest", "a#b", "a?b", "a*", "%2F", "/", "a b"),
+    *("\N{GRINNING FACE}", "0090230", "90230", "sku", "SKU", "x" * 200, "\N{GRINNING FACE}" * 200),
+)
+
 
 def pipeline_of(photos: int, **options: int) -> MemoryPipeline:
     products = [
-        Product(product_id=number, gender=("Men", "Women")[number % 2], year=2010 + number % 8)
+        Product(product_id=str(number), gender=("Men", "Women")[number % 2], year=2010 + number % 8)
         for number in range(photos)
     ]
     pipeline = MemoryPipeline(products, **options)
@@ -59,13 +65,41 @@ def test_a_request_ends_in_one_row_a_photo_and_one_completed_job() -> None:
     pipeline = pipeline_of(600)
     ask(pipeline, gender="Women", start_year=2012)
     pipeline.run()
-    expected = {n for n in range(600) if n % 2 == 1 and 2010 + n % 8 >= 2012}
+    expected = {str(n) for n in range(600) if n % 2 == 1 and 2010 + n % 8 >= 2012}
     assert Counter(row["product_id"] for row in rows(pipeline)) == dict.fromkeys(expected, 1)
     assert {row["heads"][0]["label"] for row in rows(pipeline)} == {"Light"}
     (job,) = pipeline.warehouse.tables["jobs"]
     assert job["images"] == job["predictions"] == len(expected)
     assert job["errors"] == 0
     assert json.loads(job["request"]) == {"job_id": "job", "gender": ["Women"], "start_year": 2012}
+
+
+def test_ids_of_any_characters_have_a_row_each_and_stay_under_their_own_prefix() -> None:
+    pipeline = MemoryPipeline([Product(product_id=product_id) for product_id in IDS])
+    # Ids that are alike have photos that are not.
+    photos = {product_id: jpeg(20 + 10 * place) for place, product_id in enumerate(IDS)}
+    for product_id, photo in photos.items():
+        pipeline.objects.put(photo_uri(BUCKET, product_id), photo)
+    pipeline.objects.put(f"gs://{BUCKET}/jobs/other/manifest.json", b"of another job")
+    before = set(pipeline.objects.names("gs://"))
+    assert len(before) == len(IDS) + 1
+
+    ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify="both")
+    pipeline.run()
+
+    keys = Counter((row["product_id"], row["variant"]) for row in rows(pipeline))
+    assert keys == {(product_id, variant): 1 for product_id in IDS for variant in ("original", "augmented-0")}
+    assert {row["error"] for row in rows(pipeline)} == {None}
+    assert len({row["prediction_id"] for row in rows(pipeline)}) == len(keys)
+    layout = JobLayout(BUCKET, "job")
+    for row in rows(pipeline):
+        folder = "images" if row["variant"] == "original" else "augmented"
+        assert row["image_uri"].startswith(f"{layout.root}/{folder}/")
+    for product_id, photo in photos.items():
+        assert pipeline.objects.read(layout.image(product_id)).data == photo
+    written = set(pipeline.objects.names("gs://")) - before
+    assert {name.split("/")[3] for name in written} <= {"jobs", "recent", "handled"}
+    assert all(name.startswith(f"{layout.root}/") for name in written if name.split("/")[3] == "jobs")
 
 
 def test_a_request_without_job_id_is_known_by_its_message() -> None:
@@ -84,7 +118,7 @@ def test_every_message_twice_in_any_order_still_makes_one_row(seed: int) -> None
     pipeline.run()
     keys = Counter((row["product_id"], row["variant"]) for row in rows(pipeline))
     variants = ("original", "augmented-0", "augmented-1")
-    assert keys == {(number, variant): 1 for number in range(1_500) for variant in variants}
+    assert keys == {(str(number), variant): 1 for number in range(1_500) for variant in variants}
     assert len({row["prediction_id"] for row in rows(pipeline)}) == len(keys)
     assert len(pipeline.warehouse.tables["jobs"]) == 1
 
@@ -100,7 +134,7 @@ def test_deliveries_that_fail_half_of_the_time_lose_nothing(seed: int) -> None:
 
     ask(pipeline)
     pipeline.run(before=fail)
-    assert Counter(row["product_id"] for row in rows(pipeline)) == dict.fromkeys(range(2_000), 1)
+    assert Counter(row["product_id"] for row in rows(pipeline)) == dict.fromkeys(map(str, range(2_000)), 1)
 
 
 @pytest.mark.timeout(600)
@@ -108,7 +142,7 @@ def test_a_hundred_thousand_photos_delivered_twice_in_any_order() -> None:
     pipeline = pipeline_of(100_000, deliveries=2, seed=1)
     ask(pipeline)
     pipeline.run()
-    assert Counter(row["product_id"] for row in rows(pipeline)) == dict.fromkeys(range(100_000), 1)
+    assert Counter(row["product_id"] for row in rows(pipeline)) == dict.fromkeys(map(str, range(100_000)), 1)
     (job,) = pipeline.warehouse.tables["jobs"]
     assert (job["images"], job["predictions"], job["errors"], job["batches"]) == (100_000, 100_000, 0, 391)
 
@@ -143,12 +177,12 @@ def test_what_is_classified_is_what_was_asked_for(classify: str, expected: set[s
 @pytest.mark.parametrize("classify", ["originals", "augmented", "both", "none"])
 def test_a_bad_photo_is_one_row_with_its_code_and_the_rest_goes_on(classify: str) -> None:
     pipeline = pipeline_of(3)
-    pipeline.objects.put(photo_uri(BUCKET, 1), b"no photo at all")
+    pipeline.objects.put(photo_uri(BUCKET, "1"), b"no photo at all")
     pipeline.catalogue.products.append(Product(product_id="99"))
     ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify=classify)
     pipeline.run()
     errors = {(row["product_id"], row["variant"]): row["error"] for row in rows(pipeline) if row["error"]}
-    assert errors == {(1, "original"): "photo-not-an-image", (99, "original"): "photo-missing"}
+    assert errors == {("1", "original"): "photo-not-an-image", ("99", "original"): "photo-missing"}
     job = pipeline.warehouse.tables["jobs"][0]
     per_photo = {"originals": 1, "augmented": 1, "both": 2, "none": 0}[classify]
     assert (job["predictions"], job["errors"]) == (2 * per_photo, 2)
@@ -160,7 +194,7 @@ def test_the_catalogues_columns_stand_beside_the_copies() -> None:
     pipeline.run()
     (uri,) = pipeline.objects.names(f"gs://{BUCKET}/jobs/job/metadata/")
     lines = pipeline.objects.read(uri).data.splitlines()
-    assert [json.loads(line)["product_id"] for line in lines] == [0, 1, 2]
+    assert [json.loads(line)["product_id"] for line in lines] == ["0", "1", "2"]
     assert json.loads(lines[1])["gender"] == "Women"
 
 
@@ -170,7 +204,7 @@ def test_one_job_id_cannot_serve_two_requests() -> None:
     pipeline.run()
     ask(pipeline, gender="Women")
     pipeline.run()
-    assert {row["product_id"] for row in rows(pipeline)} == {0, 2, 4, 6, 8}
+    assert {row["product_id"] for row in rows(pipeline)} == set("02468")
     (rejected,) = pipeline.warehouse.tables["rejected"]
     assert rejected["reason"] == "job_id: 'job' belongs to another request already"
     assert len(pipeline.catalogue.selections) == 1
@@ -316,10 +350,35 @@ def test_an_uploaded_photo_has_its_row() -> None:
     assert (row["image_uri"], row["generation"], row["product_id"]) == (
         "gs://uploads/new/77.jpg",
         generation,
-        77,
+        "77",
     )
     assert (row["job_id"], row["variant"], row["error"]) == (None, "original", None)
     assert [label["label"] for label in row["heads"]] == ["Dark", "Neither", "Light"]
+
+
+@pytest.mark.parametrize(
+    ("name", "product_id"),
+    [
+        ("new/0090230.jpg", "0090230"),
+        ("A-7 red.jpeg", "A-7 red"),
+        ("photo", "photo"),
+        (".jpg", ".jpg"),
+        (" 7.jpg", None),
+        ("7 .jpg", None),
+        ("7\n.jpg", None),
+        ("7\t7.jpg", None),
+        ("x" * 200 + ".jpg", "x" * 200),
+        ("x" * 201 + ".jpg", None),
+    ],
+)
+def test_an_upload_is_of_the_product_that_it_is_named_after(name: str, product_id: str | None) -> None:
+    pipeline = pipeline_of(0)
+    generation = pipeline.objects.put(f"gs://uploads/{name}", jpeg())
+    body = json.dumps({"bucket": "uploads", "name": name, "generation": str(generation)})
+    pipeline.publish("image-uploaded", body.encode(), {"eventType": "OBJECT_FINALIZE"})
+    pipeline.run()
+    (row,) = rows(pipeline)
+    assert (row["product_id"], row["error"]) == (product_id, None)
 
 
 def test_what_the_model_does_not_know_is_said_beside_its_answer() -> None:
@@ -358,7 +417,7 @@ class WatchedObjects:
         return self._objects.read(uri, **options)
 
 
-def declared_of(pipeline: MemoryPipeline, job_id: str = "job") -> dict[tuple[int, str], list[Any]]:
+def declared_of(pipeline: MemoryPipeline, job_id: str = "job") -> dict[tuple[str, str], list[Any]]:
     """What each row of a job carries of the catalogue."""
     found = [row for row in rows(pipeline) if row["job_id"] == job_id]
     return {(row["product_id"], row["variant"]): row["declared"] for row in found}
@@ -392,10 +451,10 @@ def test_a_row_carries_what_the_catalogue_declares_and_how_likely_the_model_find
 
     # A column for which the model has no head is not carried.
     carried = {
-        1: [record("Light", "Light", light)],
-        2: [record(" DARK\N{NO-BREAK SPACE}", "Dark", dark)],
-        3: [record("Dusk", None, None)],
-        4: [],
+        "1": [record("Light", "Light", light)],
+        "2": [record(" DARK\N{NO-BREAK SPACE}", "Dark", dark)],
+        "3": [record("Dusk", None, None)],
+        "4": [],
     }
     assert declared_of(pipeline) == {
         (product_id, variant): records
@@ -408,7 +467,7 @@ def test_the_smallest_probabilities_differ_still() -> None:
     pipeline = stocked(
         Product(product_id="1", article_type="Light"), Product(product_id="2", article_type="Light")
     )
-    for product_id in (1, 2):
+    for product_id in "12":
         pipeline.objects.put(photo_uri(BUCKET, product_id), encoded(Image.new("L", (8, 8), 0), "PNG"))
 
     class Sure(FreeModel):
@@ -442,30 +501,30 @@ def test_jobs_that_follow_carry_what_their_own_selection_declares() -> None:
     pipeline = stocked(
         Product(product_id="1", article_type="Light"), Product(product_id="2", article_type="Light")
     )
-    pipeline.objects.put(photo_uri(BUCKET, 2), b"no photo")
+    pipeline.objects.put(photo_uri(BUCKET, "2"), b"no photo")
     ask(pipeline)
     pipeline.run()
-    pipeline.objects.put(photo_uri(BUCKET, 2), jpeg(DARK))
-    pipeline.catalogue.products = [Product(product_id=number, article_type="DARK") for number in (1, 2)]
+    pipeline.objects.put(photo_uri(BUCKET, "2"), jpeg(DARK))
+    pipeline.catalogue.products = [Product(product_id=product_id, article_type="DARK") for product_id in "12"]
     ask(pipeline, job_id="again", retry_of="job")
     ask(pipeline, job_id="later", prepared_by="job")
     pipeline.run()
 
-    def carried(job_id: str) -> dict[int, list[str]]:
+    def carried(job_id: str) -> dict[str, list[str]]:
         found = declared_of(pipeline, job_id)
         return {product_id: [each["label"] for each in records] for (product_id, _), records in found.items()}
 
     # What cannot be classified is held against nothing.
-    assert carried("job") == {1: ["Light"], 2: []}
-    assert carried("again") == {2: ["DARK"]}
+    assert carried("job") == {"1": ["Light"], "2": []}
+    assert carried("again") == {"2": ["DARK"]}
     # What was prepared is taken as it was, with the error that it had.
-    assert carried("later") == {1: ["Light"], 2: []}
+    assert carried("later") == {"1": ["Light"], "2": []}
 
 
 def test_a_row_says_whether_the_version_was_trained_on_its_photo() -> None:
-    pipeline = stocked(*(Product(product_id=number) for number in (1, 2, 3)))
-    pipeline.objects.put(photo_uri(BUCKET, 2), jpeg(LIGHT))
-    pipeline.objects.put(photo_uri(BUCKET, 3), b"no photo")
+    pipeline = stocked(*(Product(product_id=product_id) for product_id in "123"))
+    pipeline.objects.put(photo_uri(BUCKET, "2"), jpeg(LIGHT))
+    pipeline.objects.put(photo_uri(BUCKET, "3"), b"no photo")
     pipeline.models.learnt["1"] = Learnt.of([photo_digest(jpeg(LIGHT)), photo_digest(b"no photo")])
     ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify="both")
     pipeline.run()
@@ -474,15 +533,15 @@ def test_a_row_says_whether_the_version_was_trained_on_its_photo() -> None:
     pipeline.run()
     found = {(row["job_id"], row["product_id"], row["variant"]): row["learnt"] for row in rows(pipeline)}
     assert found == {
-        ("job", 1, "original"): False,
-        ("job", 2, "original"): True,
-        ("job", 3, "original"): None,
-        ("job", 1, "augmented-0"): None,
-        ("job", 2, "augmented-0"): None,
+        ("job", "1", "original"): False,
+        ("job", "2", "original"): True,
+        ("job", "3", "original"): None,
+        ("job", "1", "augmented-0"): None,
+        ("job", "2", "augmented-0"): None,
         # A version that does not say what it was trained on.
-        ("another", 1, "original"): None,
-        ("another", 2, "original"): None,
-        ("another", 3, "original"): None,
+        ("another", "1", "original"): None,
+        ("another", "2", "original"): None,
+        ("another", "3", "original"): None,
     }
 
 
@@ -494,7 +553,7 @@ def test_an_upload_carries_nothing_of_the_catalogue_and_may_be_learnt() -> None:
     pipeline.publish("image-uploaded", body.encode(), {"eventType": "OBJECT_FINALIZE"})
     pipeline.run()
     (row,) = rows(pipeline)
-    assert (row["product_id"], list(row["declared"]), row["learnt"]) == (77, [], True)
+    assert (row["product_id"], list(row["declared"]), row["learnt"]) == ("77", [], True)
 
 
 def test_a_photo_that_cannot_be_read_is_not_called_unfamiliar() -> None:
@@ -593,7 +652,7 @@ def test_what_the_broker_gave_up_on_is_kept_with_where_it_came_from() -> None:
     assert pipeline.objects.read(row["payload_uri"]).data == b"a batch"
 
 
-def of(pipeline: MemoryPipeline, job_id: str) -> dict[tuple[int, str], str | None]:
+def of(pipeline: MemoryPipeline, job_id: str) -> dict[tuple[str, str], str | None]:
     """The rows of a job: (product_id, variant) -> error."""
     found = [row for row in rows(pipeline) if row["job_id"] == job_id]
     keyed = {(row["product_id"], row["variant"]): row["error"] for row in found}
@@ -610,23 +669,25 @@ def reasons(pipeline: MemoryPipeline) -> list[str]:
 def test_a_retry_is_of_what_failed_and_of_the_photos_as_they_are_now(classify: str, seed: int) -> None:
     pipeline = pipeline_of(600, deliveries=2, seed=seed)
     augmentation = {"flip": {"horizontal": 1.0}}
-    pipeline.catalogue.products += [Product(product_id=number) for number in (901, 902)]
+    pipeline.catalogue.products += [Product(product_id=product_id) for product_id in ("901", "902")]
     for number in range(0, 600, 2):
-        pipeline.objects.put(photo_uri(BUCKET, number), b"no photo at all")
+        pipeline.objects.put(photo_uri(BUCKET, str(number)), b"no photo at all")
     ask(pipeline, augmentation=augmentation, classify=classify)
     pipeline.run()
-    pipeline.objects.put(photo_uri(BUCKET, 0), jpeg())
-    pipeline.objects.put(photo_uri(BUCKET, 901), jpeg())
+    pipeline.objects.put(photo_uri(BUCKET, "0"), jpeg())
+    pipeline.objects.put(photo_uri(BUCKET, "901"), jpeg())
     retry = {"job_id": "again", "retry_of": "job", "augmentation": augmentation, "classify": classify}
     ask(pipeline, **retry)
     ask(pipeline, **retry)
     pipeline.run()
 
-    failed = dict.fromkeys(range(2, 600, 2), "photo-not-an-image") | {902: "photo-missing"}
+    failed = dict.fromkeys(map(str, range(2, 600, 2)), "photo-not-an-image") | {"902": "photo-missing"}
     variants = {"original", "augmented-0"} - {"originals": {"augmented-0"}, "augmented": {"original"}}.get(
         classify, set()
     )
-    mended = {(number, variant): None for number in (0, 901) for variant in variants if classify != "none"}
+    mended = {
+        (number, variant): None for number in ("0", "901") for variant in variants if classify != "none"
+    }
     assert of(pipeline, "again") == {(number, "original"): code for number, code in failed.items()} | mended
     first, second = pipeline.warehouse.tables["jobs"]
     assert (first["images"], first["errors"]) == (602, 302)
@@ -637,12 +698,12 @@ def test_a_retry_is_of_what_failed_and_of_the_photos_as_they_are_now(classify: s
 def test_a_retry_may_be_narrowed_by_filters() -> None:
     pipeline = pipeline_of(8)
     for number in range(8):
-        pipeline.objects.put(photo_uri(BUCKET, number), b"")
+        pipeline.objects.put(photo_uri(BUCKET, str(number)), b"")
     ask(pipeline)
     pipeline.run()
     ask(pipeline, job_id="again", retry_of="job", gender="Women", limit=3)
     pipeline.run()
-    assert of(pipeline, "again") == {(number, "original"): "photo-empty" for number in (1, 3, 5)}
+    assert of(pipeline, "again") == {(number, "original"): "photo-empty" for number in "135"}
 
 
 def test_a_retry_of_a_job_in_which_nothing_failed_is_a_job_without_photos() -> None:
@@ -667,24 +728,27 @@ VARIANTS = {
 @pytest.mark.parametrize("classify", VARIANTS)
 def test_what_a_job_prepared_is_classified_where_it_stands(classify: str, seed: int) -> None:
     pipeline = pipeline_of(4_500, deliveries=2, seed=seed)
-    pipeline.objects.put(photo_uri(BUCKET, 7), b"no photo at all")
+    pipeline.objects.put(photo_uri(BUCKET, "7"), b"no photo at all")
     pipeline.catalogue.products.append(Product(product_id="9999"))
     ask(pipeline, **PREPARATION)
     pipeline.run()
     prepared = set(pipeline.objects.names("gs://bucket/jobs/job/"))
     # What is classified is what was prepared, whatever has become of the catalogue since.
     pipeline.catalogue.products.clear()
-    pipeline.objects.put(photo_uri(BUCKET, 7), jpeg())
+    pipeline.objects.put(photo_uri(BUCKET, "7"), jpeg())
     queries = len(pipeline.catalogue.selections)
     later = {"job_id": "later", "prepared_by": "job", "classify": classify}
     ask(pipeline, **later)
     ask(pipeline, **later)
     pipeline.run()
 
-    expected: dict[tuple[int, str], str | None] = {
-        (number, variant): None for number in range(4_500) if number != 7 for variant in VARIANTS[classify]
+    expected: dict[tuple[str, str], str | None] = {
+        (str(number), variant): None
+        for number in range(4_500)
+        if number != 7
+        for variant in VARIANTS[classify]
     }
-    errors = {(7, "original"): "photo-not-an-image", (9_999, "original"): "photo-missing"}
+    errors = {("7", "original"): "photo-not-an-image", ("9999", "original"): "photo-missing"}
     assert of(pipeline, "later") == expected | errors
     for row in rows(pipeline):
         if row["job_id"] == "later":
@@ -793,9 +857,9 @@ def test_another_job_that_does_not_serve_is_named_in_the_rejection(
 
 def test_the_ledger_says_what_came_out_of_each_batch() -> None:
     pipeline = pipeline_of(300, deliveries=2)
-    pipeline.objects.put(photo_uri(BUCKET, 3), b"")
-    pipeline.objects.put(photo_uri(BUCKET, 299), b"no photo at all")
-    pipeline.catalogue.products += [Product(product_id=number) for number in (901, 902)]
+    pipeline.objects.put(photo_uri(BUCKET, "3"), b"")
+    pipeline.objects.put(photo_uri(BUCKET, "299"), b"no photo at all")
+    pipeline.catalogue.products += [Product(product_id=product_id) for product_id in ("901", "902")]
     ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify="both")
     pipeline.run()
     layout = JobLayout(BUCKET, "job")
@@ -810,7 +874,7 @@ def test_the_ledger_says_what_came_out_of_each_batch() -> None:
 
 def test_a_batch_whose_marker_is_of_an_earlier_release_is_counted() -> None:
     pipeline = pipeline_of(3)
-    pipeline.objects.put(photo_uri(BUCKET, 1), b"")
+    pipeline.objects.put(photo_uri(BUCKET, "1"), b"")
     ask(pipeline)
     pipeline.run()
     layout = JobLayout(BUCKET, "job")
