@@ -20,7 +20,7 @@ demo: up ## the whole pipeline on this machine: classify the demo catalogue, or 
 	$(BIN)/vitrine import "$(CATALOGUE)"
 	$(BIN)/vitrine request --job-id $(DEMO_JOB) $(if $(LIMIT),--limit $(LIMIT)) --wait --timeout 86400
 	$(BIN)/vitrine results $(DEMO_JOB) --limit 12
-	$(BIN)/vitrine results $(DEMO_JOB) --html .vitrine/results.html
+	$(BIN)/vitrine results $(DEMO_JOB) --html "$${VITRINE_HOME:-.vitrine}/results.html"
 	@echo "The pipeline still runs: look at the console, try \`$(BIN)/vitrine upload PHOTO\`, and \`make down\` to stop it."
 	@$(BIN)/vitrine up
 

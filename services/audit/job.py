@@ -24,6 +24,7 @@ from services.audit.progress import Progress
 from services.audit.regression import cross_fit, whitened
 from services.audit.rows import Judged, Opinion, Rows
 from services.shared.audits import AttributeAudit, AuditManifest, AuditRequest, AuditSummary
+from services.shared.catalogue import filtered, unknown_values
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import Product
 from services.shared.jobs import ndjson
@@ -76,13 +77,16 @@ def audit(request: AuditRequest, ports: Ports, embedders: Embedders, say: Say) -
     stands = _find(ports.objects, layout.manifest, AuditManifest)
     if stands and stands.request != request:
         raise AuditError(
-            f"the audit {request.audit_id!r} is another one, of {stands.request.model_dump_json()}: "
-            "give this one another name"
+            f"the audit {request.audit_id!r} exists with {_difference(stands.request, request)}; "
+            "choose another name"
         )
     if summary := _find(ports.objects, layout.summary, AuditSummary):
         return summary
 
     # ---- begin -------------------------------------------------------------------------------------------
+    if stands is None:
+        # Before the manifest: a refused audit does not use up its name.
+        _check_filters(request, ports.catalogue)
     embedder = embedders(stands.model_version if stands else None)
     begun = AuditManifest(
         request=request, model=embedder.name, model_version=embedder.version, audited_at=ports.clock()
@@ -139,6 +143,38 @@ def audit(request: AuditRequest, ports: Ports, embedders: Embedders, say: Say) -
 
 
 # ------------------------------------------------------------------------------------- select
+
+
+def _check_filters(request: AuditRequest, catalogue: Catalogue) -> None:
+    """Checks that products match.
+
+    Raises:
+        AuditError: none does, or none has a value that the filters name.
+
+    """
+    columns = filtered(request.filters)
+    if columns and (unknown := unknown_values(request.filters, catalogue.values(columns))):
+        raise AuditError("; ".join(map(str, unknown)))
+    if not catalogue.select(f"audit-{request.audit_id}-{uuid4().hex[:12]}", request.filters).total:
+        chosen = request.filters.model_dump_json(exclude_defaults=True)
+        raise AuditError(f"nothing can be audited: 0 products match the filters {chosen}")
+
+
+def _difference(stored: AuditRequest, asked: AuditRequest) -> str:
+    """What two requests differ in: `folds 5 instead of 3`."""
+    first, second = _flat(stored), _flat(asked)
+    return ", ".join(
+        f"{name} {first[name]} instead of {second[name]}" for name in first if first[name] != second[name]
+    )
+
+
+def _flat(request: AuditRequest) -> Mapping[str, str]:
+    """Each field of a request and of its filters in words."""
+    fields = {"attributes": request.attributes, "folds": request.folds, **request.filters.model_dump()}
+    return {
+        name: ", ".join(map(str, value)) or "any" if isinstance(value, tuple) else str(value or "any")
+        for name, value in fields.items()
+    }
 
 
 class _Selection(BaseModel):

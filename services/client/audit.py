@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 import tempfile
 import time
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 TABLE_ROWS = 50
 
+_OPTIONS = {"audit_id": "run", "attributes": "attribute"}  # where a field has another name
+
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -55,7 +58,9 @@ def audit(
         str | None,
         typer.Option(help="The audit's name; the same name continues it. Default: audit- and today's date."),
     ] = None,
-    folds: Annotated[int, typer.Option(help="Parts; each is judged by heads trained on the others.")] = 5,
+    folds: Annotated[
+        int, typer.Option(help="Parts, 2 to 20; each is judged by heads trained on the others.")
+    ] = 5,
     attribute: Attributes = None,
     version: Annotated[
         str | None,
@@ -183,7 +188,13 @@ def _request(document: dict[str, object]) -> "AuditRequest":
     try:
         return AuditRequest.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        raise ClientError(f"the audit is not valid: {describe(error)}") from error
+        # Fields are options here: audit_id is --run, filters.start_year is --start-year.
+        options = re.sub(
+            r"(^|; )(?:filters\.)?([a-z_]+)(?=[:.])",
+            lambda field: f"{field[1]}--{_OPTIONS.get(field[2], field[2]).replace('_', '-')}",
+            describe(error),
+        )
+        raise ClientError(options) from error
 
 
 def _run(

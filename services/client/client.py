@@ -45,6 +45,7 @@ from services.shared.events import (
 )
 from services.shared.jobs import Manifest, check_origin, find_completed, find_done, find_manifest
 from services.shared.layout import JobLayout, digest, recent_prefix
+from services.shared.nearest import did_you_mean
 from services.shared.parallel import in_parallel
 from services.shared.wiring import load_wiring
 
@@ -496,6 +497,23 @@ class Vitrine:
         )
 
     # --------------------------------------------------------------------------------- review
+
+    def check_job(self, job_id: str, head: str | None = None) -> None:
+        """Checks that there is a job, and that its predictions have an attribute.
+
+        Raises:
+            ClientError: there is no such job.
+            InvalidRequestError: the job has predictions, but none of the attribute.
+
+        """
+        if self._manifest(job_id) is None:
+            raise ClientError(f"there is no job {job_id!r}")
+        if head is None:
+            return
+        heads = self.tables.tally(job_id).heads
+        if heads and head not in heads:
+            expected = f"job {job_id} has no attribute {head!r}{did_you_mean(head, heads)}"
+            raise InvalidRequestError(expected, field="head", got=head)
 
     def result(self, job_id: str, product_id: str, variant: str = "original") -> Result:
         """One photo of a job.

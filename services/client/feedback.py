@@ -51,12 +51,15 @@ def disagreements(
 
     The declared values that the model finds least likely come first.
     """
-    found = _options(ctx).connect().tables.disagreements(job, head=head, unsure=unsure, limit=limit)
+    vitrine = _options(ctx).connect()
+    if job is not None:
+        vitrine.check_job(job, head)
+    found = vitrine.tables.disagreements(job, head=head, unsure=unsure, limit=limit)
     if as_json:
         print(json.dumps([_row(doubt) for doubt in found], indent=2))
         return
     if not found:
-        err.print("nothing contradicts the catalogue that nobody has judged")
+        err.print("no unreviewed disagreements")
         return
     _print_disagreements(found)
     if len(found) == limit:
@@ -133,7 +136,9 @@ def quality(
     as_json: AsJson = False,
 ) -> None:
     """Compare a job with the catalogue or with people: precision, recall, F1, calibration."""
-    found = _options(ctx).connect().tables.quality(job, head, against)
+    vitrine = _options(ctx).connect()
+    vitrine.check_job(job, head)
+    found = vitrine.tables.quality(job, head, against)
     if as_json:
         print(json.dumps(asdict(found), indent=2))
     else:

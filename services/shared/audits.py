@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from services.shared.errors import ImageErrorCode, ObjectNotFoundError
 from services.shared.events import Filters, JobId, ProductId
 from services.shared.layout import AuditLayout
+from services.shared.nearest import did_you_mean
 from services.shared.ports import Objects
 
 MIN_FOLDS, MAX_FOLDS = 2, 20
@@ -40,9 +41,8 @@ class AuditRequest(_Strict):
     def _attributes_are_columns(self) -> Self:
         for attribute in self.attributes:
             if attribute not in Filters.COLUMNS:
-                raise ValueError(
-                    f"attributes: must be among {', '.join(Filters.COLUMNS)} (got {attribute!r})"
-                )
+                hint = did_you_mean(attribute, Filters.COLUMNS)
+                raise ValueError(f"attributes: there is no attribute {attribute!r}{hint}")
         return self
 
 

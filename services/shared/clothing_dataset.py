@@ -134,7 +134,7 @@ def _photo(header: Sequence[str], fields: Sequence[str], labels: LabelMap) -> Se
     if not usable or "/" in image or "\\" in image:
         raise ValueError(f"image: must be the name of a photo in images/ without .jpg (got {image[:80]!r})")
     if label not in labels:
-        raise ValueError(f"label: unknown label {label[:80]!r}{did_you_mean(label, labels)}")
+        raise ValueError(f"label: unknown label {label[:80]!r}{did_you_mean(label, sorted(labels))}")
     if kids not in ("true", "false"):
         raise ValueError(f"kids: must be True or False (got {row['kids'][:80]!r})")
     return SentPhoto(image, row["sender_id"], label, kids == "true")

@@ -7,6 +7,7 @@ body (a subscription's filter) stands in `attributes()` too.
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from json import JSONDecodeError
@@ -152,8 +153,7 @@ def _complaint(detail: ErrorDetails, model: type[BaseModel] | None) -> str:
         # Our own validators see several fields at once and name the one to change themselves.
         return f"{field}.".lstrip(".") + detail["msg"].removeprefix("Value error, ")
     got = json.dumps(detail["input"], default=str)[:80]
-    whole = "message" if model is None else "document"
-    return f"{field or whole}: {detail['msg']}" + ("" if detail["type"] == "missing" else f" (got {got})")
+    return f"{field or 'message'}: {detail['msg']}" + ("" if detail["type"] == "missing" else f" (got {got})")
 
 
 # ------------------------------------------------------------------------------------- the request
@@ -369,10 +369,9 @@ class ClassificationRequested(Filters, Event):
 
         """
         data = data.removeprefix(b"\xef\xbb\xbf")
-        try:
+        # What is no JSON at all, the model says.
+        with suppress(UnicodeDecodeError, JSONDecodeError):
             json.loads(data, object_pairs_hook=_unique)
-        except (UnicodeDecodeError, JSONDecodeError):
-            pass  # the model says where
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:

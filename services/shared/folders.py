@@ -20,6 +20,9 @@ from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
 
 MAX_FILES = 5_000_000
 MAX_INDEX_BYTES = 2**30  # of styles.csv or images.csv, which are read whole
+# Photos hardly shrink; an entry that grows beyond this is made to fill memory and buckets.
+MOST_EXPANSION = 100  # times the packed size, of entries of more than
+MANY_PACKED_BYTES = 100_000
 MAX_DEPTH = 2  # folders that an index file may be in
 
 _RESOURCE_FORKS = "__MACOSX"  # what macOS adds to each zip: a shadow of all its files
@@ -97,12 +100,25 @@ def open_folder(path: Path, index: Sequence[str]) -> Folder:
     try:
         archive = ZipFile(path)
     except _DAMAGE as error:
-        raise FolderError(f"{path} is neither a folder nor a zip file: {_line(error)}") from error
+        raise FolderError(f"{path} {_not_a_zip(path)}: {_line(error)}") from error
     try:
         return _opened(path, archive, index)
     except FolderError:
         archive.close()
         raise
+
+
+def _not_a_zip(path: Path) -> str:
+    """What a file is that could not be opened as a zip."""
+    with path.open("rb") as file:
+        start = file.read(512).lstrip().lower()
+    if not start:
+        return "is empty"
+    if start.startswith(b"pk\x03\x04"):
+        return "begins as a zip file but its end is missing: the download was cut short"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "is a web page, not a zip file: downloads of Kaggle need you to be signed in"
+    return "is neither a folder nor a zip file"
 
 
 def read_index(folder: Folder) -> bytes:
@@ -235,7 +251,9 @@ class _Zip:
         try:
             data = self._unpacked(info)
         except _DAMAGE as error:
-            raise FolderError(f"{self._where}: {name} is damaged: {_line(error)}") from error
+            # zipfile calls it a bad checksum, too, where an entry goes on after the size that it announces.
+            hint = f", or has more than the announced {info.file_size} bytes" if "CRC" in str(error) else ""
+            raise FolderError(f"{self._where}: {name} is damaged{hint}: {_line(error)}") from error
         if len(data) != info.file_size:
             raise FolderError(f"{self._where}: {name} is damaged: it ends after {len(data)} bytes")
         return data
@@ -258,6 +276,8 @@ def _unreadable(info: ZipInfo) -> str | None:
         return "is a link, not a file"
     if info.flag_bits & _ENCRYPTED:
         return "is encrypted"
+    if info.file_size > MOST_EXPANSION * max(info.compress_size, MANY_PACKED_BYTES):
+        return f"would be unpacked to {info.file_size} bytes, from {info.compress_size}"
     # The others of zipfile's methods unpack a block however large it becomes.
     if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
         return f"is compressed with method {info.compress_type}; only deflate is read"

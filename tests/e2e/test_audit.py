@@ -85,13 +85,17 @@ def test_an_audit_again_changes_nothing_and_another_one_of_its_name_is_refused(
     attributes = ("--attribute", "article_type", "--attribute", "base_colour")
     assert "article_type" in vitrine("audit", "--run", audited, *attributes, *usages)
     assert outsider.query(count, audit=audited) == before
-    assert "is another one" in vitrine.refused("audit", "--run", audited)
+    assert "exists with attributes" in vitrine.refused("audit", "--run", audited)
 
 
 def test_what_is_not_there_is_told_in_a_line(vitrine: CommandLine, audited: str) -> None:
     assert "there is no audit 'never'" in vitrine.refused("audit", "show", "never")
     assert "has base_colour" not in vitrine.refused("audit", "show", audited, "--attribute", "season")
-    assert "0 products match" in vitrine.refused("audit", "--run", "none", "--usage", "Nowhere")
+    assert "usage: no product has 'Nowhere'" in vitrine.refused(
+        "audit", "--run", "none", "--usage", "Nowhere"
+    )
+    assert "0 products match" in vitrine.refused("audit", "--run", "none", "--start-year", "2099")
+    assert "there is no audit 'none'" in vitrine.refused("audit", "show", "none")
     refused = vitrine.refused("audit", "--run", "x1", "--version", "never-trained")
     assert "'never-trained' is no published version" in refused
 

@@ -139,7 +139,8 @@ def test_photos_that_cannot_be_read_are_told_and_the_others_uploaded(tmp_path: P
             {"styles.csv": f"{HEADER}\n\n,,,,,,,,,Shirt\n  ,,,,,,,,,Tie\n".encode()},
             "styles.csv has no products: 2 lines skipped, the first is line 3: id: expected 1 to 200 char",
         ),
-        ({"styles.csv": b""}, "styles.csv: the first line must be id,gender"),
+        ({"styles.csv": b""}, "styles.csv is empty"),
+        ({"styles.csv": b"sku,articleType\n1,Shirts\n"}, "styles.csv has no column 'id', only 'sku'"),
         (
             {"images.csv": SENT.splitlines()[0]},
             "images.csv has no products: it has no lines below the header",

@@ -14,7 +14,6 @@ from services.shared.clothing_dataset import (
     SentPhoto,
     catalogue_of,
     label_map,
-    nearest,
     read_label_map,
     read_photos,
 )
@@ -248,9 +247,3 @@ def test_a_map_that_is_none_is_refused(content: str, complaint: str, tmp_path: P
 def test_a_map_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ClothingError, match=r"nowhere\.yaml"):
         read_label_map(tmp_path / "nowhere.yaml")
-
-
-def test_the_nearest_text_is_found_whatever_its_case() -> None:
-    assert nearest("BLOUS", ["Blouse", "Body"]) == "; did you mean 'Blouse'?"
-    assert nearest("xyz", ["Body", "Blouse"]) == "; expected one of Blouse, Body"
-    assert nearest(None, ["Body"]) == "; expected one of Body"

@@ -188,19 +188,28 @@ def test_a_file_that_fails_while_it_is_read_is_named(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------- what is no zip
 
 
-@pytest.mark.parametrize("content", [b"", b"id,gender\n", b"PK\x03\x04", b"\x1f\x8b\x08\0" + bytes(100)])
-def test_a_file_that_is_no_zip_is_refused(content: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"id,gender\n", "is neither a folder nor a zip file"),
+        (b"\x1f\x8b\x08\0" + bytes(100), "is neither a folder nor a zip file"),
+        (b"PK\x03\x04", "its end is missing: the download was cut short"),
+        (b"\n<!DOCTYPE html><html>Sign in", "is a web page, not a zip file"),
+    ],
+)
+def test_a_file_that_is_no_zip_is_refused(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "styles.csv"
     path.write_bytes(content)
-    assert "is neither a folder nor a zip file" in refusal(path)
+    assert reason in refusal(path)
 
 
 def test_a_zip_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     whole = zipped(tmp_path / "whole.zip", FILES).read_bytes()
     path = tmp_path / "cut.zip"
-    for length in range(0, len(whole), 7):
+    for length in range(7, len(whole), 7):
         path.write_bytes(whole[:length])
-        assert "is neither a folder nor a zip file" in refusal(path)
+        assert "its end is missing: the download was cut short" in refusal(path)
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:

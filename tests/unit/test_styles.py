@@ -20,7 +20,7 @@ def write_catalogue(
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "styles.csv").write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
     for name, data in (photos or {}).items():
-        (folder / "images" / name).write_bytes(data)
+        (folder / "images" / (name if "." in name else f"{name}.jpg")).write_bytes(data)
     return read_catalogue(folder)
 
 

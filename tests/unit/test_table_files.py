@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.shared.table_files import DELIMITERS, TableError, TableFile, find_column, read_table
 
 # Whatever a cell may hold, but surrogates, which no encoding has, and the breaks that readers unify.
-cells = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\0"), max_size=20)
+cells = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=20)
 
 
 def values(table: TableFile) -> list[list[object]]:
@@ -21,17 +21,17 @@ def values(table: TableFile) -> list[list[object]]:
 @given(
     rows=st.lists(st.lists(cells, min_size=3, max_size=3), max_size=6),
     delimiter=st.sampled_from(DELIMITERS),
-    quoting=st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC]),
+    quoted=st.booleans(),
     line_end=st.sampled_from(["\n", "\r\n"]),
 )
 def test_what_a_csv_writer_wrote_is_read(
-    rows: list[list[str]], delimiter: str, quoting: int, line_end: str
+    rows: list[list[str]], delimiter: str, quoted: bool, line_end: str
 ) -> None:
     rows = [row for row in rows if any(cell.strip() for cell in row)]
     file = io.StringIO(newline="")
-    csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator=line_end).writerows(
-        [["id", "colour", "name"], *rows]
-    )
+    form = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
+    writer = csv.writer(file, delimiter=delimiter, quoting=form, lineterminator=line_end)
+    writer.writerows([["id", "colour", "name"], *rows])
     table = read_table("a.csv", file.getvalue().encode())
     assert table.columns == ["id", "colour", "name"]
     assert values(table) == rows
