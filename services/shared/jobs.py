@@ -128,7 +128,7 @@ def check_origin(objects: Objects, bucket: str, request: ClassificationRequested
         reason = None
         if completed.status != "completed":
             found = "no product matched" if completed.status == "empty" else "not all of it was prepared"
-            reason = f"prepared_by: job {job_id!r} is {completed.status}: {found}"
+            reason = f"prepared_by: job {job_id!r} was {completed.status}: {found}"
         elif origin := prepared.request.prepared_by:
             reason = f"prepared_by: job {job_id!r} prepared nothing itself: name {origin!r}, which did"
         elif request.classify != "originals" and prepared.request.augmentation is None:

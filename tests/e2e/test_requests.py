@@ -267,10 +267,31 @@ def test_only_preparing_a_job_wakes_no_model(outsider: Outsider) -> None:
     assert outsider.bucket.blob(f"jobs/{job}/images/{ids[0]}.jpg").exists()
 
 
-def test_a_request_that_matches_nothing_completes(outsider: Outsider) -> None:
+def test_a_request_that_matches_nothing_is_an_empty_job(outsider: Outsider, cloud: LocalCloud) -> None:
     job = new_job()
-    outsider.publish({"job_id": job, "usage": "nobody-has-this"})
-    assert outsider.completed(job)["images"] == 0
+    outsider.publish({"job_id": job, "start_year": 2100})
+    row = outsider.completed(job)
+    assert (row["images"], row["status"]) == (0, "empty")
+    refused = CommandLine(cloud).refused("request", "--start-year", "2100", "--wait")
+    assert "is empty: no product of the catalogue matches the request" in refused
+
+
+def test_a_value_that_no_product_has_is_rejected_and_refused_with_the_nearest(
+    outsider: Outsider, cloud: LocalCloud
+) -> None:
+    usage, _ = outsider.add_products([jpeg()])
+    reason = f"usage: no product has '{usage}x'; did you mean '{usage}'?"
+    assert outsider.rejected(outsider.publish({"usage": f"{usage}x"}))["reason"] == reason
+    assert reason in CommandLine(cloud).refused("request", "--usage", f"{usage}x")
+
+
+def test_a_request_written_by_an_editor_is_read_and_a_key_twice_is_named(outsider: Outsider) -> None:
+    usage, _ = outsider.add_products([jpeg()])
+    job = new_job()
+    outsider.publish(b"\xef\xbb\xbf" + json.dumps({"job_id": job, "usage": usage}).encode())
+    assert outsider.completed(job)["predictions"] == 1
+    twice = outsider.publish(b'{"limit": 1, "limit": 2}')
+    assert outsider.rejected(twice)["reason"] == "limit: given 2 times in one object; give it once"
 
 
 def test_a_job_that_is_cancelled_ends_at_once_and_keeps_what_it_has(

@@ -145,6 +145,32 @@ def test_a_catalogue_without_a_usable_photo_is_audited_to_its_end() -> None:
     assert {row.unjudged for row in shop.rows().values()} == {"photo-missing"}
 
 
+def test_a_refused_audit_leaves_nothing_behind_and_its_name_free() -> None:
+    shop = Shop().fill(30)
+    before = set(shop.objects.names("gs://"))
+    for filters, reason in (
+        ({"article_type": "Dreses"}, "article_type: no product has 'Dreses'; did you mean 'Dresses'?"),
+        ({"start_year": 2100}, "0 products match the filters"),
+    ):
+        request = AuditRequest.model_validate_json(
+            json.dumps({"audit_id": "autumn", "attributes": ["article_type"], "filters": filters})
+        )
+        with pytest.raises(AuditError) as refusal:
+            audit(request, shop.ports(), lambda pinned: shop.embedder, shop.said.append)
+        assert reason in str(refusal.value)
+    assert set(shop.objects.names("gs://")) == before
+    assert shop.audit().products == 30
+
+
+def test_another_request_of_the_same_name_is_told_what_differs() -> None:
+    shop = Shop().fill(30)
+    shop.audit()
+    with pytest.raises(
+        AuditError, match="exists with attributes article_type instead of season, folds 5 instead of 3"
+    ):
+        shop.audit("season", folds=3)
+
+
 def test_an_empty_catalogue_is_refused_in_words() -> None:
     with pytest.raises(AuditError, match="0 products match the filters"):
         Shop().audit()

@@ -134,13 +134,36 @@ def test_a_job_that_only_prepares_has_no_bar_for_classification() -> None:
     assert list(progress(world.vitrine.status(job_id))) == ["selected", "staged", "recorded"]
 
 
-def test_a_job_that_matches_nothing_is_completed() -> None:
+def test_a_job_that_matches_nothing_is_empty() -> None:
     world = shop(3)
-    job_id = world.vitrine.request(parse_request('{"gender": "Women"}'))
+    job_id = world.vitrine.request(parse_request('{"start_year": 2100}'))
     world.pipeline.run()
     status = world.vitrine.status(job_id)
     assert status.completed is not None
+    assert status.completed.status == "empty"
     assert progress(status)["selected"] == (0, 0)
+
+
+def test_a_value_that_no_product_has_is_refused_before_anything_is_published() -> None:
+    world = shop(3)
+    with pytest.raises(InvalidRequestError, match="gender: no product has 'Wmen'") as refusal:
+        world.vitrine.request(parse_request('{"gender": "Wmen"}'))
+    assert (refusal.value.field, refusal.value.got) == ("gender", "Wmen")
+    world.pipeline.run()
+    assert "jobs" not in world.pipeline.warehouse.tables
+
+
+def test_a_misspelt_job_or_attribute_is_told_with_the_nearest() -> None:
+    world = shop(3)
+    job_id = world.vitrine.request(parse_request("{}"))
+    world.pipeline.run()
+    world.vitrine.check_job(job_id)
+    with pytest.raises(ClientError, match="there is no job 'nosuch'"):
+        world.vitrine.check_job("nosuch")
+    with pytest.raises(
+        InvalidRequestError, match=r"has no attribute 'artcle_type'; did you mean 'article_type'\?"
+    ):
+        world.vitrine.check_job(job_id, "artcle_type")
 
 
 def asked(world: World, job_id: str) -> ClassificationRequested:

@@ -344,3 +344,25 @@ def test_a_rejection_without_any_attributes_is_kept_all_the_same() -> None:
     rejected = MessageRejected.from_message(message(data=b"?"))
     assert (rejected.topic, rejected.subscription, rejected.message_id) == ("", "", "4711")
     assert (rejected.attempts, rejected.data) == (1, b"?")
+
+
+def test_a_byte_order_mark_before_a_request_is_ignored() -> None:
+    assert ClassificationRequested.parse(b'\xef\xbb\xbf{"limit": 3}').limit == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b'{"limit": 1, "limit": 1}', "limit"),
+        (b'{"augmentation": {"copies": 1, "flip": {}, "copies": 2}}', "copies"),
+    ],
+)
+def test_a_key_twice_in_one_object_is_rejected_by_name(data: bytes, name: str) -> None:
+    assert reason(ClassificationRequested, data=data) == f"{name}: given 2 times in one object; give it once"
+
+
+def test_an_unknown_field_is_named_with_the_nearest() -> None:
+    data = b'{"gendre": "Men", "augmentation": {"rotate": {}}}'
+    found = reason(ClassificationRequested, data=data)
+    assert "gendre: no such field; did you mean 'gender'?" in found
+    assert "augmentation.rotate: no such field; did you mean 'rotation'?" in found

@@ -183,7 +183,18 @@ def test_a_form_that_is_none_is_refused_as_it_is_documented(shop: Shop) -> None:
 def test_a_character_of_two_halves_is_whole(shop: Shop) -> None:
     body = rb'{"gender": "\ud83d\ude00"}'
     answer = shop.admin.post("/v1/estimates", content=body, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 200
+    assert answer.status_code == 422
+    assert "no product has '\N{GRINNING FACE}'" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/estimates"])
+def test_a_value_that_no_product_has_is_refused_with_the_nearest(shop: Shop, path: str) -> None:
+    answer = shop.admin.post(path, json={"article_type": ["Light", "Lihgt"]})
+    assert (answer.status_code, kind(answer)) == (422, "invalid-request")
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "article_type"
+    assert error["expected"] == "no product has 'Lihgt'; did you mean 'Light'?"
+    assert shop.admin.get("/v1/jobs").json()["jobs"] == []
 
 
 def test_an_estimate_says_what_a_job_would_take_and_begins_nothing(shop: Shop) -> None:

@@ -147,13 +147,37 @@ def test_a_hundred_thousand_photos_delivered_twice_in_any_order() -> None:
     assert (job["images"], job["predictions"], job["errors"], job["batches"]) == (100_000, 100_000, 0, 391)
 
 
-def test_a_request_that_matches_nothing_completes() -> None:
+def test_a_request_that_matches_nothing_is_an_empty_job() -> None:
     pipeline = pipeline_of(5)
-    ask(pipeline, gender="Unisex")
+    ask(pipeline, start_year=2100)
     pipeline.run()
     (job,) = pipeline.warehouse.tables["jobs"]
-    assert (job["images"], job["predictions"], job["status"]) == (0, 0, "completed")
+    assert (job["images"], job["predictions"], job["status"]) == (0, 0, "empty")
     assert rows(pipeline) == []
+
+
+def test_a_value_that_no_product_has_is_rejected_with_the_nearest() -> None:
+    pipeline = stocked(
+        Product(product_id="1", gender="Women", season="Fall"), Product(product_id="2", gender="Men")
+    )
+    ask(pipeline, gender=["Men", "Wmen"], season="Autumn", usage=["Casual"])
+    pipeline.run()
+    assert reasons(pipeline) == [
+        "gender: no product has 'Wmen'; did you mean 'Women'?; "
+        "season: no product has 'Autumn'; expected a value of the catalogue; "
+        "usage: no product has 'Casual'; expected a value of the catalogue"
+    ]
+    assert "jobs" not in pipeline.warehouse.tables
+
+
+def test_a_job_goes_on_when_a_value_it_asked_for_leaves_the_catalogue() -> None:
+    pipeline = stocked(Product(product_id="1", gender="Women"))
+    ask(pipeline, gender="Women")
+    pipeline.run()
+    pipeline.catalogue.products.clear()
+    ask(pipeline, gender="Women")
+    pipeline.run()
+    assert reasons(pipeline) == []
 
 
 @pytest.mark.parametrize(
@@ -713,7 +737,7 @@ def test_a_retry_of_a_job_in_which_nothing_failed_is_a_job_without_photos() -> N
     ask(pipeline, job_id="again", retry_of="job")
     pipeline.run()
     assert of(pipeline, "again") == {}
-    assert pipeline.warehouse.tables["jobs"][1]["status"] == "completed"
+    assert pipeline.warehouse.tables["jobs"][1]["status"] == "empty"
 
 
 PREPARATION = {"augmentation": {"rotation": {"degrees": 9.0}, "copies": 2}, "classify": "none"}
@@ -775,14 +799,13 @@ def test_a_job_that_classified_its_photos_can_be_classified_once_more_by_another
     assert {(row["job_id"], row["model_version"]) for row in rows(pipeline)} == {("job", "1"), ("later", "2")}
 
 
-def test_a_job_that_prepared_nothing_is_classified_as_nothing() -> None:
+def test_an_empty_job_has_prepared_nothing_to_classify() -> None:
     pipeline = pipeline_of(3)
-    ask(pipeline, gender="Unisex", **PREPARATION)
+    ask(pipeline, start_year=2100, **PREPARATION)
     pipeline.run()
     ask(pipeline, job_id="later", prepared_by="job", classify="both")
     pipeline.run()
-    assert of(pipeline, "later") == {}
-    assert [job["status"] for job in pipeline.warehouse.tables["jobs"]] == ["completed", "completed"]
+    assert reasons(pipeline) == ["prepared_by: job 'job' was empty: no product matched"]
 
 
 @pytest.mark.parametrize("after", [1, 30])

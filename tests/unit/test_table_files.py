@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -29,7 +30,7 @@ def test_what_a_csv_writer_wrote_is_read(
 ) -> None:
     rows = [row for row in rows if any(cell.strip() for cell in row)]
     file = io.StringIO(newline="")
-    form = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
+    form: Literal[0, 1] = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
     writer = csv.writer(file, delimiter=delimiter, quoting=form, lineterminator=line_end)
     writer.writerows([["id", "colour", "name"], *rows])
     table = read_table("a.csv", file.getvalue().encode())
