@@ -111,15 +111,15 @@ app.command()(feedback.quality)
 def options(
     ctx: typer.Context,
     project: Annotated[
-        str | None, typer.Option(help="A project on Google Cloud; else the local cloud.")
+        str | None, typer.Option(help="A Google Cloud project. Default: the local cloud.")
     ] = None,
     bucket: Annotated[
-        str | None, typer.Option(help="Else VITRINE_BUCKET, else <project>-vitrine.", show_default=False)
+        str | None, typer.Option(help="Default: VITRINE_BUCKET, or <project>-vitrine.", show_default=False)
     ] = None,
     upload_bucket: Annotated[
-        str | None, typer.Option(help="Else VITRINE_UPLOAD_BUCKET, else <project>-vitrine-uploads.")
+        str | None, typer.Option(help="Default: VITRINE_UPLOAD_BUCKET, or <project>-vitrine-uploads.")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Else VITRINE_DATASET, else vitrine.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Default: VITRINE_DATASET, or vitrine.")] = None,
     home: Annotated[
         Path, typer.Option(envvar="VITRINE_HOME", help="The folder of the local cloud's state.")
     ] = Path(".vitrine"),
@@ -310,17 +310,19 @@ def request(
     limit: Annotated[int | None, typer.Option(help="At most so many photos.")] = None,
     classify: Annotated[str | None, typer.Option(help="originals, augmented, both or none.")] = None,
     augmentation: Annotated[
-        str | None, typer.Option(metavar="FILE|JSON", help="What to do to the photos.")
+        str | None, typer.Option(metavar="FILE|JSON", help="How to augment the photos.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The version of the model; else the served one.")] = None,
-    job_id: Annotated[str | None, typer.Option(help="Else the job is called after its message.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model version. Default: the one in production.")
+    ] = None,
+    job_id: Annotated[str | None, typer.Option(help="Default: job- and the id of the message.")] = None,
     file: Annotated[
         Path | None, typer.Option(help="A request as JSON; flags override what it says.", allow_dash=True)
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Watch the job until it is completed.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 3600,
 ) -> None:
-    """Ask for photos to be classified; prints the id of the job."""
+    """Request a classification job; prints its id."""
     from services.client.client import parse_request
 
     flags = {
@@ -356,7 +358,7 @@ def retry(
     wait: Annotated[bool, typer.Option("--wait", help="Watch the new job until it is completed.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 3600,
 ) -> None:
-    """Ask for what failed in a job once more, from the photos as they are now; prints the new job's id."""
+    """Retry the products that failed in a job, with their current photos; prints the new job's id."""
     vitrine = _connect(ctx)
     _asked(vitrine, vitrine.retry(job), timeout if wait else None)
 
@@ -366,11 +368,13 @@ def classify(
     ctx: typer.Context,
     job: Annotated[str, typer.Argument(help="The id of a completed job: what it prepared is classified.")],
     classify: Annotated[str, typer.Option(help="originals, augmented or both.")] = "originals",
-    model: Annotated[str | None, typer.Option(help="The version of the model; else the served one.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model version. Default: the one in production.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Watch the new job until it is completed.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 3600,
 ) -> None:
-    """Ask for what a job prepared to be classified, without copying it; prints the id of the new job."""
+    """Classify the photos that another job prepared, without copying them; prints the new job's id."""
     vitrine = _connect(ctx)
     _asked(vitrine, vitrine.classify_prepared(job, classify, model), timeout if wait else None)
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-labels = typer.Typer(help="Say what the model says is right, wrong, or no question.", no_args_is_help=True)
+labels = typer.Typer(help="Review predictions: accept, correct or dismiss them.", no_args_is_help=True)
 
 Job = Annotated[str, typer.Argument(help="The id of a job.")]
 Photo = Annotated[str, typer.Argument(metavar="PRODUCT_ID", help="The id of the product.")]
 Head = Annotated[str, typer.Argument(help="The attribute, such as article_type.")]
-By = Annotated[str | None, typer.Option(help="Who judges; else the account that is signed in.")]
+By = Annotated[str | None, typer.Option(help="The reviewer. Default: the account that is signed in.")]
 Comment = Annotated[str | None, typer.Option(help="Is kept with the verdict.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -35,7 +35,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def disagreements(
     ctx: typer.Context,
     job: Annotated[
-        str | None, typer.Argument(help="The id of a job; else the newest prediction of each photo.")
+        str | None, typer.Argument(help="The id of a job. Default: the newest prediction of each photo.")
     ] = None,
     head: Annotated[str | None, typer.Option(help="Only of this attribute.")] = None,
     unsure: Annotated[
@@ -47,7 +47,7 @@ def disagreements(
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List where photos contradict the catalogue and nobody has judged it yet.
+    """List the unreviewed disagreements between photos and catalogue.
 
     The declared values that the model finds least likely come first.
     """
@@ -92,7 +92,7 @@ def correct(
 def dismiss(
     ctx: typer.Context, job: Job, photo: Photo, head: Head, by: By = None, comment: Comment = None
 ) -> None:
-    """There is no telling, or nothing to tell: do not ask again."""
+    """Nobody can tell from the photo: do not ask again."""
     _judge(ctx, job, photo, head, "dismissed", None, by, comment)
 
 
@@ -109,7 +109,7 @@ def list_(
         print(json.dumps([label.model_dump(mode="json") for label in found], indent=2))
         return
     if not found:
-        err.print("nobody has judged anything")
+        err.print("no reviews yet")
         return
     table = _table("photo", "head", "verdict", "truth", "the model said", "catalogue", "by", "at")
     for label in found:

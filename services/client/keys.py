@@ -24,7 +24,7 @@ err = Console(stderr=True, highlight=False)
 
 ROLES = get_args(Role.__value__)
 File = Annotated[
-    Path | None, typer.Option("--file", help="The file of keys; else the local cloud's.", dir_okay=False)
+    Path | None, typer.Option("--file", help="The key file. Default: the local cloud's.", dir_okay=False)
 ]
 
 
@@ -35,7 +35,7 @@ def add(
     role: Annotated[str, typer.Option(help=f"{', '.join(ROLES[:-1])} or {ROLES[-1]}.")],
     file: File = None,
     expires: Annotated[
-        int | None, typer.Option(metavar="DAYS", min=1, max=3650, help="Else it does not.")
+        int | None, typer.Option(metavar="DAYS", min=1, max=3650, help="Default: never.")
     ] = None,
 ) -> None:
     """Make a key; prints it, and nobody can ever print it again."""

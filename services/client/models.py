@@ -32,14 +32,15 @@ out = Console(highlight=False)
 
 Version = Annotated[str, typer.Argument(help="As `vitrine models list` names it.")]
 Why = Annotated[str, typer.Option(help="Is kept with the pointer.", show_default=False)]
-By = Annotated[str | None, typer.Option(help="Who does it; else the account that is signed in.")]
+By = Annotated[str | None, typer.Option(help="Your name. Default: the account that is signed in.")]
 
 
 @app.callback()
 def name(
     ctx: typer.Context,
     model: Annotated[
-        str | None, typer.Option(envvar="VITRINE_MODEL", help="Its name; else the shipped model's.")
+        str | None,
+        typer.Option(envvar="VITRINE_MODEL", help="The name of the model. Default: the bundled model's."),
     ] = None,
 ) -> None:
     """Keeps the name of the model, whose versions all commands are about."""

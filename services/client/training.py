@@ -33,10 +33,13 @@ def train(
         typer.Argument(help="A YAML file, or a configuration of the project: catalogue, bundled, open, ..."),
     ],
     run: Annotated[
-        str | None, typer.Option(help="Names the run; the same name goes on where it ended. Else of today.")
+        str | None,
+        typer.Option(
+            help="The run's name; the same name continues it. Default: the model's name and the date."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The version's directory; else in the home directory.")
+        Path | None, typer.Option(help="Where to write the version. Default: a folder in the home directory.")
     ] = None,
     folder: Annotated[
         Path | None, typer.Option(help="Keeps snapshot and checkpoints here and not in the bucket.")
@@ -45,7 +48,7 @@ def train(
         Path,
         typer.Option(help="Where relative paths of the configuration begin. Default: the working directory."),
     ] = Path(),
-    seed: Annotated[int | None, typer.Option(help="Else the configuration's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: the configuration's.")] = None,
     publish: Annotated[bool, typer.Option(help="Uploads the version; it serves nobody yet.")] = False,
 ) -> None:
     """Train a version of the model, measure it, write it; prints its name."""
