@@ -86,7 +86,8 @@ def train(
         # TensorFlow takes many seconds to import: whether there is anything to learn is told before.
         try:
             counted = _source(config, options, name, data)
-        except (StylesError, ClothingError, MixtureError, DatasetError) as error:
+            config.check_heads(counted.heads)
+        except (configurations.ConfigError, StylesError, ClothingError, MixtureError, DatasetError) as error:
             raise ClientError(str(error)) from error
     try:
         from services.model.hierarchy import HierarchyError
@@ -108,6 +109,7 @@ def train(
             revision=_revision(),
         )
     except (
+        configurations.ConfigError,
         StylesError,
         ClothingError,
         MixtureError,

@@ -3,8 +3,6 @@
 https://github.com/alexeygrigorev/clothing-dataset, CC0: photos that people took of their own clothes.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,8 +12,10 @@ import yaml
 
 from services.shared.events import MAX_PRODUCT_ID, Filters, Product
 from services.shared.folders import Folder, FolderError, open_folder, read_index
+from services.shared.labels import Vocabulary
 from services.shared.nearest import did_you_mean, nearest
 from services.shared.styles import Catalogue
+from services.shared.table_files import TableError, find_column, read_table
 
 IMAGES = "images.csv"
 COLUMNS = ("image", "sender_id", "label", "kids")
@@ -91,53 +91,50 @@ def photos_of(folder: Folder, labels: LabelMap) -> Sequence[SentPhoto]:
     """
     where = f"{folder.where}: {IMAGES}"
     try:
-        text = read_index(folder).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ClothingError(f"{where} is not UTF-8 at byte {error.start}") from error
-    rows = csv.reader(io.StringIO(text, newline=""))
+        table = read_table(IMAGES, read_index(folder))
+    except TableError as error:
+        raise ClothingError(f"{folder.where}: {error}") from error
+    columns = {name: find_column(name, table.columns) for name in COLUMNS}
+    if missing := [name for name, column in columns.items() if column is None]:
+        raise ClothingError(
+            f"{where}: the column {missing[0]!r} is missing; expected {','.join(COLUMNS)}, "
+            f"found {','.join(table.columns)}"
+        )
+    for bad in table.bad_rows:
+        raise ClothingError(f"{where}, line {bad.line}: {bad.reason}")
+    known = Vocabulary({"label": [*labels]})
     photos: dict[str, SentPhoto] = {}
     first_lines: dict[str, int] = {}
-    try:
-        header = [column.strip() for column in next(rows, [])]
-        if missing := [column for column in COLUMNS if column not in header]:
-            raise ClothingError(
-                f"{where}: the column {missing[0]!r} is missing; the first line must have {','.join(COLUMNS)}"
-            )
-        for fields in rows:
-            if not any(map(str.strip, fields)):
-                continue
-            try:
-                photo = _photo(header, fields, labels)
-                first = first_lines.setdefault(photo.image, rows.line_num)
-                if first != rows.line_num:
-                    raise ValueError(f"image: {photo.image!r} is in line {first} already")
-            except ValueError as error:
-                raise ClothingError(f"{where}, line {rows.line_num}: {error}") from error
-            photos[photo.image] = photo
-    except csv.Error as error:
-        raise ClothingError(f"{where}, line {rows.line_num}: {error}") from error
+    for row in table.rows:
+        cells = {name: str(row.values[column or ""]).strip() for name, column in columns.items()}
+        try:
+            photo = _photo(cells, labels, known)
+            first = first_lines.setdefault(photo.image, row.line)
+            if first != row.line:
+                raise ValueError(f"image: {photo.image!r} is in line {first} already")
+        except ValueError as error:
+            raise ClothingError(f"{where}, line {row.line}: {error}") from error
+        photos[photo.image] = photo
     return tuple(photos.values())
 
 
-def _photo(header: Sequence[str], fields: Sequence[str], labels: LabelMap) -> SentPhoto:
+def _photo(row: Mapping[str, str], labels: LabelMap, known: Vocabulary) -> SentPhoto:
     """A row of images.csv.
 
     Raises:
-        ValueError: it is none; says why.
+        ValueError: a value cannot be used; says which and why.
 
     """
-    if len(fields) != len(header):
-        raise ValueError(f"{len(fields)} columns instead of {len(header)}")
-    row = {column: field.strip() for column, field in zip(header, fields, strict=True)}
     image, label, kids = row["image"], row["label"], row["kids"].casefold()
     usable = image.isprintable() and 1 <= len(image) <= MAX_PRODUCT_ID
     if not usable or "/" in image or "\\" in image:
         raise ValueError(f"image: must be the name of a photo in images/ without .jpg (got {image[:80]!r})")
-    if label not in labels:
+    place = known.find("label", label)
+    if place is None:
         raise ValueError(f"label: unknown label {label[:80]!r}{did_you_mean(label, sorted(labels))}")
     if kids not in ("true", "false"):
         raise ValueError(f"kids: must be True or False (got {row['kids'][:80]!r})")
-    return SentPhoto(image, row["sender_id"], label, kids == "true")
+    return SentPhoto(image, row["sender_id"], [*labels][place], kids == "true")
 
 
 @cache

@@ -23,6 +23,7 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".xlsx", ".xls", ".ods"
 # Byte order marks.
 _WIDE = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _GUESSED_BYTES = 100_000
+_LEAST_GUESSED = 10  # bytes beyond ASCII
 _FOREIGN = re.compile(r"[^\x00-\x7f]")
 _DAMAGED = re.compile("[\udc80-\udcff]")  # how surrogateescape marks bytes that are not UTF-8
 _LINES_OF_A_RECORD = 100  # a quoted value with more line breaks is an unbalanced quote
@@ -176,8 +177,10 @@ def _decoded(name: str, data: bytes, encoding: str | None) -> tuple[str, list[st
     if damaged <= sum(1 for _ in _FOREIGN.finditer(text)) - damaged:
         return text, []
     guess = from_bytes(data[:_GUESSED_BYTES]).best()
-    # Of the Latin alphabets' encodings no guess is reliable; spreadsheets in the West write this one.
-    chosen = guess.encoding if guess and guess.encoding in _NOT_LATIN else "cp1252"
+    # Guesses between the encodings of Latin alphabets, and from a few letters, are not reliable; spreadsheets
+    # in the West write this one.
+    reliable = damaged >= _LEAST_GUESSED and guess is not None and guess.encoding in _NOT_LATIN
+    chosen = guess.encoding if guess and reliable else "cp1252"
     text = data.decode(chosen, errors="replace")
     first = _FOREIGN.search(text)
     example = text[max(0, first.start() - 15) : first.end() + 15].strip() if first else ""

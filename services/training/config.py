@@ -1,6 +1,6 @@
 """A training run's configuration: a YAML file, of which services/training/configs has those that we ran."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -219,6 +219,21 @@ class Config(_Settings):
         if isinstance(self.answered_accuracy, float):
             return self.answered_accuracy
         return self.answered_accuracy.get(head, ANSWERED_ACCURACY)
+
+    def check_heads(self, heads: Iterable[str]) -> None:
+        """Checks that the data has the heads that the configuration names.
+
+        Raises:
+            ConfigError: it has not; names the field and the nearest head.
+
+        """
+        known = [*heads]
+        accuracies = self.answered_accuracy if isinstance(self.answered_accuracy, dict) else {}
+        for field, named in (("hierarchy", self.hierarchy), ("answered_accuracy", accuracies)):
+            if unknown := [head for head in named if head not in known]:
+                raise ConfigError(
+                    f"{field}: the data has no attribute {unknown[0]!r}{did_you_mean(unknown[0], known)}"
+                )
 
     def shown(self) -> dict[str, float]:
         """Origin -> how often an epoch shows each of its photos; origins that are not named: once."""

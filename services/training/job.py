@@ -28,7 +28,7 @@ from services.model import network
 from services.model.calibration import fit_temperature, fit_threshold
 from services.model.decoding import Decoder
 from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
-from services.model.hierarchy import Hierarchy, HierarchyError, parents_of
+from services.model.hierarchy import Hierarchy, parents_of
 from services.model.learnt import LEARNT_FILE, Learnt
 from services.model.manifest import MODEL_FILE, SAVED_MODEL, Manifest, digests, save_manifest
 from services.model.weights import Range, Weights, pretrained_checkpoint, quantize
@@ -103,6 +103,7 @@ def train(
         The version's manifest.
 
     Raises:
+        ConfigError: the configuration names a head that the data does not have.
         SnapshotError, FittingError: the run cannot begin or go on.
         ExportError: an export answers otherwise than its network.
 
@@ -113,6 +114,7 @@ def train(
     # ---- data --------------------------------------------------------------------------------------------
     data = _snapshot(config, source, objects, f"{root}/snapshot", say)
     heads, size = data.manifest.heads, config.image_size
+    config.check_heads(heads)
     parents = _parents(config.hierarchy, data)
     tree = Hierarchy(config.hierarchy, heads, parents) if config.hierarchy else None
 
@@ -332,12 +334,10 @@ def _parents(hierarchy: Sequence[str], data: Snapshot) -> dict[str, dict[str, st
     """The tree over the hierarchy's labels, as most of the training examples have it.
 
     Raises:
-        HierarchyError: a head is unknown, or a label has no clear parent.
+        HierarchyError: a label has no clear parent.
 
     """
     names = [*data.manifest.heads]
-    if unknown := [head for head in hierarchy if head not in names]:
-        raise HierarchyError(f"hierarchy: {unknown[0]!r} is no head; there are {', '.join(names)}")
     targets = data.column("train", "targets") if hierarchy else np.empty((0, 0), np.int16)
     parents = {}
     for broader, head in pairwise(hierarchy):

@@ -113,9 +113,9 @@ def test_an_id_is_the_photos_uuid(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("column", clothing_dataset.COLUMNS)
 def test_a_column_that_is_missing_is_named(column: str, tmp_path: Path) -> None:
-    content = f"{HEADER}\n{ROWS}".replace(column, column.upper())
-    assert refusal(write(tmp_path / "set", content)) == (
-        f"images.csv: the column {column!r} is missing; the first line must have image,sender_id,label,kids"
+    header = HEADER.replace(column, f"x{column}")
+    assert refusal(write(tmp_path / "set", f"{header}\n{ROWS}")) == (
+        f"images.csv: the column {column!r} is missing; expected image,sender_id,label,kids, found {header}"
     )
 
 
@@ -124,23 +124,18 @@ def test_a_column_that_is_missing_is_named(column: str, tmp_path: Path) -> None:
     [
         ("a,1,T-Shrt,False", "label: unknown label 'T-Shrt'; did you mean 'T-Shirt'?"),
         ("a,1,tshirt,False", "label: unknown label 'tshirt'; did you mean 'T-Shirt'?"),
-        ("a,1,NOT SURE,False", "label: unknown label 'NOT SURE'; did you mean 'Not sure'?"),
         (
             "a,1,Kimono,False",
             "label: unknown label 'Kimono'; expected one of Blazer, Blouse, Body, Dress, Hat",
         ),
         ("a,1,,False", "label: unknown label ''; expected one of Blazer"),
         ("a,1,T-Shirt", "3 columns instead of 4"),
-        ("a,1,T-Shirt,False,", "5 columns instead of 4"),
+        ("a,1,T-Shirt,False,yes", "kids: must be True or False (got 'False,yes')"),
         ("a,1,T-Shirt,no", "kids: must be True or False (got 'no')"),
         (",1,T-Shirt,False", "image: must be the name of a photo in images/ without .jpg (got '')"),
         ("../a,1,T-Shirt,False", "image: must be the name of a photo in images/ without .jpg (got '../a')"),
         ("..\\a,1,T-Shirt,False", "image: must be the name of a photo in images/ without .jpg"),
         ("a\0,1,T-Shirt,False", "image: must be the name of a photo in images/ without .jpg (got 'a\\x00')"),
-        (
-            '"a\nb",1,T-Shirt,False',
-            "image: must be the name of a photo in images/ without .jpg (got 'a\\nb')",
-        ),
         (f"{SHIRT},1,Hat,False", f"image: '{SHIRT}' is in line 2 already"),
     ],
 )
@@ -149,21 +144,18 @@ def test_a_row_that_cannot_be_used_is_named_by_its_line(
     row: str, complaint: str, end: str, tmp_path: Path
 ) -> None:
     content = f"{HEADER}\n{ROWS}\n".replace("\n", end) + row + end + f"b,1,Hat,False{end}"
-    line = 5 + row.count("\n")
+    line = 5
     assert refusal(write(tmp_path / "set", content)).startswith(f"images.csv, line {line}: {complaint}")
 
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"", "images.csv: the column 'image' is missing"),
-        (b"\n\n", "images.csv: the column 'image' is missing"),
-        (f"{HEADER}\n{ROWS}".replace(",", ";").encode(), "images.csv: the column 'image' is missing"),
-        (f"{HEADER}\n{ROWS}".encode("utf-16"), "images.csv is not UTF-8 at byte 0"),
-        (f"{HEADER}\na,1,Möbel,False".encode("cp1252"), "images.csv is not UTF-8 at byte 32"),
-        # A quote that never ends takes all that follows.
-        (f'{HEADER}\na,1,"T-Shirt,False\n{ROWS}'.encode(), "images.csv, line 4: 3 columns instead of 4"),
-        (f'{HEADER}\n"{"a" * 200_000}",1,T-Shirt,False'.encode(), "images.csv, line 2: field larger than"),
+        (b"", "images.csv is empty"),
+        (b"\n\n", "images.csv is empty"),
+        (f"{HEADER}\na,1,Möbel,False".encode("cp1252"), "images.csv, line 2: label: unknown label 'Möbel'"),
+        (f'{HEADER}\na,1,"T-Shirt,False\n{ROWS}'.encode(), "images.csv, line 2: label: unknown label"),
+        (f'{HEADER}\n"{"a" * 200_000}",1,T-Shirt,False'.encode(), "images.csv, line 2: image: must be"),
     ],
 )
 def test_a_file_that_is_no_index_is_refused(content: bytes, complaint: str, tmp_path: Path) -> None:
@@ -247,3 +239,20 @@ def test_a_map_that_is_none_is_refused(content: str, complaint: str, tmp_path: P
 def test_a_map_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ClothingError, match=r"nowhere\.yaml"):
         read_label_map(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{HEADER}\n{ROWS}".replace(",", ";").encode(),
+        f"{HEADER}\n{ROWS}".replace(",", "\t").encode(),
+        f"{HEADER.upper()}\n{ROWS}".encode(),
+        f"{HEADER}\n{ROWS}".encode("utf-16"),
+        f"{HEADER}\n{ROWS}".replace("T-Shirt", "t-shirt").encode(),
+    ],
+)
+def test_an_index_in_another_form_is_read(content: bytes, tmp_path: Path) -> None:
+    assert (
+        read(write(tmp_path / "set", content)).products
+        == read(write(tmp_path / "plain", f"{HEADER}\n{ROWS}")).products
+    )

@@ -138,3 +138,26 @@ def test_parts_of_one_origin_are_shown_equally_often() -> None:
         ValidationError, match="two: must have the same `shown` as one, or another origin than 'photo'"
     ):
         mixture(one={"kind": "catalogue"}, two=shop)
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        (
+            {"hierarchy": ("sub_categry",)},
+            "hierarchy: the data has no attribute 'sub_categry'; did you mean 'sub_category'?",
+        ),
+        (
+            {"answered_accuracy": {"base_color": 0.9}},
+            "answered_accuracy: the data has no attribute 'base_color'; did you mean 'base_colour'?",
+        ),
+    ],
+)
+def test_a_head_that_the_data_does_not_have_is_named_with_the_nearest(
+    fields: dict[str, object], complaint: str
+) -> None:
+    config = Config.model_validate(SHORTEST | fields)
+    with pytest.raises(ConfigError) as refusal:
+        config.check_heads(["sub_category", "base_colour"])
+    assert str(refusal.value) == complaint
+    Config.model_validate(SHORTEST).check_heads(["base_colour"])
