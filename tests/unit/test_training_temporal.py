@@ -42,3 +42,29 @@ def test_nothing_is_said_of_an_attribute_with_few_photos() -> None:
     train, held = photos(3_000, 0), photos(3_000, 1)
     held.targets[50:, 1] = -1
     assert probe(train, held, HEADS, 0).keys() == {"type"}
+
+
+def test_a_change_of_the_mix_of_products_makes_no_attribute_unreliable() -> None:
+    # Until 2015 nearly all photos are of types that are told apart; then the shop sells what looks alike.
+    def mixed(seed: int) -> Photos:
+        found = photos(6_000, seed)
+        draw = np.random.default_rng([seed, 1])
+        alike = draw.random(6_000) < np.where(found.years >= 2016, 0.9, 0.15)
+        found.embeddings[alike, :3] = draw.normal(0, 0.1, (int(alike.sum()), 3))
+        found.targets[alike, 0] = 3 + draw.integers(2, size=int(alike.sum()))
+        return found
+
+    aged = probe(mixed(0), mixed(1), HEADS, 0)
+    assert aged["type"].newer < 0.7
+    assert not aged["type"].unreliable
+    assert aged["season"].unreliable
+
+
+def test_a_label_that_the_older_photos_hardly_have_takes_no_part() -> None:
+    train, held = photos(3_000, 0), photos(3_000, 1)
+    for each in (train, held):
+        each.targets[each.years >= 2016, 0] = np.where(
+            np.arange((each.years >= 2016).sum()) % 2, 3, each.targets[each.years >= 2016, 0]
+        )
+        each.targets[np.flatnonzero(each.years < 2016)[:3], 0] = 3
+    assert probe(train, held, HEADS, 0)["type"].newer > 0.95
