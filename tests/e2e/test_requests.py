@@ -272,8 +272,9 @@ def test_a_request_that_matches_nothing_is_an_empty_job(outsider: Outsider, clou
     outsider.publish({"job_id": job, "start_year": 2100})
     row = outsider.completed(job)
     assert (row["images"], row["status"]) == (0, "empty")
-    refused = CommandLine(cloud).refused("request", "--start-year", "2100", "--wait")
-    assert "is empty: no product of the catalogue matches the request" in refused
+    done = CommandLine(cloud).run("request", "--start-year", "2100", "--wait")
+    assert done.returncode == 1
+    assert "is empty: no product of the catalogue matches the request" in done.stderr
 
 
 def test_a_value_that_no_product_has_is_rejected_and_refused_with_the_nearest(
