@@ -86,7 +86,7 @@ def test_an_import_replaces_products_of_the_same_id_and_leaves_the_others(
     )
     new = write_catalogue(
         tmp_path / "new",
-        [row(second, "Bow tie"), {"id": ""}, row(third, "Hat"), row(third, "Cap")],
+        [row(second, "Bow tie"), row("", "Scarf"), row(third, "Hat"), row(third, "Cap")],
         {second: jpeg(3), third: jpeg(4)},
     )
     assert vitrine("import", str(old)).endswith("2 uploaded, 0 already there, 0 missing\n")
