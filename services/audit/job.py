@@ -24,12 +24,13 @@ from services.audit.progress import Progress
 from services.audit.regression import cross_fit, whitened
 from services.audit.rows import Judged, Opinion, Rows
 from services.shared.audits import AttributeAudit, AuditManifest, AuditRequest, AuditSummary
-from services.shared.catalogue import filtered, unknown_values
+from services.shared.catalogue import unknown_values
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import Product
 from services.shared.jobs import ndjson
 from services.shared.layout import AuditLayout
 from services.shared.ports import Catalogue, Clock, Objects, Warehouse
+from services.shared.ports import Selection as CatalogueSelection
 
 TABLE = "audited_labels"
 
@@ -84,9 +85,8 @@ def audit(request: AuditRequest, ports: Ports, embedders: Embedders, say: Say) -
         return summary
 
     # ---- begin -------------------------------------------------------------------------------------------
-    if stands is None:
-        # Before the manifest: a refused audit does not use up its name.
-        _check_filters(request, ports.catalogue)
+    # Before the manifest: a refused audit does not use up its name.
+    selected = _select(request, ports) if stands is None else None
     embedder = embedders(stands.model_version if stands else None)
     begun = AuditManifest(
         request=request, model=embedder.name, model_version=embedder.version, audited_at=ports.clock()
@@ -99,7 +99,8 @@ def audit(request: AuditRequest, ports: Ports, embedders: Embedders, say: Say) -
         )
 
     # ---- select ------------------------------------------------------------------------------------------
-    selection = _selected(manifest, layout, ports)
+    # Of two audits of one name that begin at once, the first one's request counts.
+    selection = _selected(manifest, layout, ports, selected if manifest.request == request else None)
     say(f"{selection.products} products, with the embeddings of {embedder.name} {embedder.version}")
 
     # ---- embed -------------------------------------------------------------------------------------------
@@ -145,19 +146,20 @@ def audit(request: AuditRequest, ports: Ports, embedders: Embedders, say: Say) -
 # ------------------------------------------------------------------------------------- select
 
 
-def _check_filters(request: AuditRequest, catalogue: Catalogue) -> None:
-    """Checks that products match.
+def _select(request: AuditRequest, ports: Ports) -> CatalogueSelection:
+    """Selects the products.
 
     Raises:
-        AuditError: none does, or none has a value that the filters name.
+        AuditError: none matches, or none has a value that the filters name.
 
     """
-    columns = filtered(request.filters)
-    if columns and (unknown := unknown_values(request.filters, catalogue.values(columns))):
+    if unknown := unknown_values(request.filters, ports.catalogue.values):
         raise AuditError("; ".join(map(str, unknown)))
-    if not catalogue.select(f"audit-{request.audit_id}-{uuid4().hex[:12]}", request.filters).total:
+    selected = ports.catalogue.select(f"audit-{request.audit_id}-{uuid4().hex[:12]}", request.filters)
+    if not selected.total:
         chosen = request.filters.model_dump_json(exclude_defaults=True)
         raise AuditError(f"nothing can be audited: 0 products match the filters {chosen}")
+    return selected
 
 
 def _difference(stored: AuditRequest, asked: AuditRequest) -> str:
@@ -195,7 +197,9 @@ class _Selection(BaseModel):
         return range(part * PART_PRODUCTS, min(self.products, (part + 1) * PART_PRODUCTS))
 
 
-def _selected(manifest: AuditManifest, layout: AuditLayout, ports: Ports) -> _Selection:
+def _selected(
+    manifest: AuditManifest, layout: AuditLayout, ports: Ports, selected: CatalogueSelection | None
+) -> _Selection:
     """The products as they were when the audit began, be it longer ago than BigQuery keeps a selection.
 
     Raises:
@@ -206,11 +210,7 @@ def _selected(manifest: AuditManifest, layout: AuditLayout, ports: Ports) -> _Se
         return stands
     # Each attempt has a list of its own: after one that was cut off, the catalogue may have changed.
     name = uuid4().hex[:12]
-    request = manifest.request
-    selected = ports.catalogue.select(f"audit-{request.audit_id}-{name}", request.filters)
-    if not selected.total:
-        chosen = request.filters.model_dump_json(exclude_defaults=True)
-        raise AuditError(f"nothing can be audited: 0 products match the filters {chosen}")
+    selected = selected or _select(manifest.request, ports)
     for part, rows in enumerate(batched(selected.rows(0, selected.total), PART_PRODUCTS, strict=False)):
         ports.objects.create(layout.products(name, part), ndjson(rows), "application/x-ndjson")
     return _create(ports.objects, layout.selection, _Selection(selection=name, products=selected.total))

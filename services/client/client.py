@@ -11,7 +11,7 @@ import json
 import mimetypes
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ from services.client.ports import (
 from services.client.review import HumanLabel, Verdict, judgement
 from services.client.target import Target
 from services.model.registry import Registry
-from services.shared.catalogue import filtered, unknown_values
+from services.shared.catalogue import unknown_values
 from services.shared.errors import NotAllowedError, ObjectNotFoundError, Reject, UnsuitableJobError
 from services.shared.events import (
     CancellationRequested,
@@ -254,10 +254,11 @@ class Vitrine:
             NotAllowedError: the caller may not read the catalogue.
 
         """
-        if not filtered(filters):
-            return
-        known = {column: {value for value, _ in pairs} for column, pairs in self.tables.values().items()}
-        if unknown := unknown_values(filters, known):
+
+        def values(_columns: Sequence[str]) -> Mapping[str, Set[str]]:
+            return {column: {value for value, _ in pairs} for column, pairs in self.tables.values().items()}
+
+        if unknown := unknown_values(filters, values):
             others = "".join(f"; {each}" for each in unknown[1:])
             first = unknown[0]
             raise InvalidRequestError(first.expected + others, field=first.column, got=first.value)

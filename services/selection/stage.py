@@ -7,7 +7,7 @@ from typing import Protocol
 
 from services.model.registry import Registry
 from services.shared import telemetry
-from services.shared.catalogue import filtered, unknown_values
+from services.shared.catalogue import unknown_values
 from services.shared.errors import Reject, UnsuitableJobError
 from services.shared.events import (
     BATCH_IMAGES,
@@ -159,10 +159,8 @@ def _check_origin(request: ClassificationRequested, ports: Ports) -> None:
 
 
 def _check_values(request: ClassificationRequested, ports: Ports) -> None:
-    if columns := filtered(request):
-        unknown = unknown_values(request, ports.catalogue.values(columns))
-        if unknown:
-            raise Reject("; ".join(map(str, unknown)))
+    if unknown := unknown_values(request, ports.catalogue.values):
+        raise Reject("; ".join(map(str, unknown)))
 
 
 def _source(request: ClassificationRequested, ports: Ports) -> Source:

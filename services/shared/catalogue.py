@@ -1,6 +1,6 @@
 """What a request's filters mean, as one parameterised query over `products`, and `predictions` in a retry."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.shared.events import Filters, Product
@@ -69,25 +69,26 @@ class UnknownValue:
         return f"{self.column}: {self.expected}"
 
 
-def unknown_values(filters: Filters, values: Mapping[str, Collection[str]]) -> Sequence[UnknownValue]:
+def unknown_values(
+    filters: Filters, values: Callable[[Sequence[str]], Mapping[str, Collection[str]]]
+) -> Sequence[UnknownValue]:
     """The values of filters that no product has, in the order of the columns.
 
     Args:
         filters: of a request.
-        values: column -> the values that products have, for each column with a filter.
+        values: the values that products have in some columns; not called where nothing is filtered by.
 
     """
+    columns = [column for column in Filters.COLUMNS if getattr(filters, column)]
+    if not columns:
+        return []
+    known = values(columns)
     return [
-        UnknownValue(column, value, nearest(value, values[column]))
-        for column in filtered(filters)
+        UnknownValue(column, value, nearest(value, known[column]))
+        for column in columns
         for value in getattr(filters, column)
-        if value not in values[column]
+        if value not in known[column]
     ]
-
-
-def filtered(filters: Filters) -> Sequence[str]:
-    """The columns that products are filtered by, without the year."""
-    return [column for column in Filters.COLUMNS if getattr(filters, column)]
 
 
 def values_query(columns: Sequence[str], dataset: str) -> str:

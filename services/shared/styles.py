@@ -4,12 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from services.shared.events import MAX_PRODUCT_ID, PRODUCT_ID, Product
 from services.shared.folders import Folder, FolderError, open_folder, read_index
+from services.shared.nearest import nearest
 from services.shared.table_files import BadRow, Row, TableError, Value, find_column, read_table
 
 STYLES = "styles.csv"
@@ -150,8 +150,8 @@ def _columns(folder: Folder, header: Sequence[str]) -> Mapping[str, str]:
     """
     columns = {wanted: found for wanted in COLUMNS if (found := find_column(wanted, header))}
     if "id" not in columns:
-        close = get_close_matches("id", header, 1)
-        hint = f"; is it {close[0]!r}?" if close else ""
+        close = nearest("id", header)
+        hint = f"; is it {close!r}?" if close else ""
         raise StylesError(
             f"{folder.where}: {STYLES} has no column 'id', only {', '.join(map(repr, header))}{hint}"
         )
