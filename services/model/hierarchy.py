@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 
 from services.model.calibration import softmax
 
-# Of the examples with a label, so many must have the same parent.
-CLEAR_SHARE = 0.6
-
 
 class HierarchyError(ValueError):
     """The labels form no tree; the message names the label and its parents."""
@@ -129,7 +126,7 @@ def parents_of(
         names: of the narrower and of the broader head.
 
     Raises:
-        HierarchyError: a label has no example with a parent, or no parent that most of its examples have.
+        HierarchyError: a label has no example with a parent, or no parent with more than half of them.
 
     """
     parents = {}
@@ -137,7 +134,7 @@ def parents_of(
         if not counts.sum():
             raise HierarchyError(f"{names[0]}: no example of {label!r} has a {names[1]}")
         first, second, *_ = [*np.argsort(-counts, kind="stable"), None]
-        if counts[first] < CLEAR_SHARE * counts.sum():
+        if counts[first] * 2 <= counts.sum():
             raise HierarchyError(
                 f"{names[0]}: {label!r} has two parents: {counts[first]} examples have the {names[1]} "
                 f"{broader[first]!r}, {counts[second]} have {broader[second]!r}; correct the catalogue, or "
