@@ -1,5 +1,7 @@
 """Makes right what fits the schemas where JSON Schema has no words; what is wrong stays wrong."""
 
+import json
+import os
 from copy import deepcopy
 from typing import Any
 
@@ -8,11 +10,14 @@ from hypothesis import strategies
 from schemathesis import Case, HookContext
 from schemathesis.generation.meta import TestPhase
 
+from services.shared.events import Filters
 from services.shared.images import FORMATS
 from tests.unit.photos import encoded, grey
 
 JOB = "summer-dresses"  # the documents' example; it has ended before the fuzzer begins
 HEAD = "article_type"
+# Values that products have, by column: no schema can say which these are.
+VALUES: dict[str, list[str]] = json.loads(os.environ.get("VITRINE_FUZZ_VALUES", "{}"))
 
 for kind in FORMATS:
     schemathesis.openapi.media_type(f"image/{kind.lower()}", strategies.just(encoded(grey(200), kind)))
@@ -46,6 +51,9 @@ def _request(body: Any) -> dict[str, Any]:
     _order(request, "start_year", "end_year")
     if cropping := (request.get("augmentation") or {}).get("cropping"):
         _order(cropping["height"], "min", "max")
+    for column in Filters.COLUMNS:
+        if request.get(column):
+            request[column] = VALUES.get(column)
     return request | {name: JOB for name in ("retry_of", "prepared_by") if request.get(name)}
 
 

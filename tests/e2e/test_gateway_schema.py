@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 
@@ -27,7 +28,9 @@ OFTEN = "1000000/minute"  # it asks more often than anybody may
 PHASES = os.environ.get("VITRINE_FUZZ_PHASES", "examples,fuzzing,stateful")
 
 
-def assert_nothing_is_found(url: str, token: str, folder: Path, phases: str) -> None:
+def assert_nothing_is_found(
+    url: str, token: str, folder: Path, phases: str, values: Mapping[str, Sequence[str]]
+) -> None:
     done = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("schemathesis")), "--no-color"),
@@ -35,7 +38,11 @@ def assert_nothing_is_found(url: str, token: str, folder: Path, phases: str) -> 
             *("--header", f"Authorization: Bearer {token}", "--phases", phases),
         ],
         env=os.environ
-        | {"SCHEMATHESIS_HOOKS": "tests.e2e.schemathesis_hooks", "PYTHONPATH": str(FOLDER.parents[1])},
+        | {
+            "SCHEMATHESIS_HOOKS": "tests.e2e.schemathesis_hooks",
+            "PYTHONPATH": str(FOLDER.parents[1]),
+            "VITRINE_FUZZ_VALUES": json.dumps(values),
+        },
         cwd=folder,
         capture_output=True,
         text=True,
@@ -57,7 +64,9 @@ def test_the_fuzzer_finds_nothing(cloud: LocalCloud, outsider: Outsider, tmp_pat
         api = client(cloud, url)
         assert api.post("/v1/jobs", json={"job_id": JOB, "usage": usage}).status_code == 202
         assert ended(api, JOB)["state"] == "completed"
-        assert_nothing_is_found(url, cloud.token, tmp_path, PHASES)
+        assert_nothing_is_found(
+            url, cloud.token, tmp_path, PHASES, {"usage": [usage], "article_type": ["Dresses"]}
+        )
 
 
 def test_the_fuzzer_finds_nothing_at_any_limit_of_any_field(tmp_path: Path) -> None:
@@ -73,7 +82,8 @@ def test_the_fuzzer_finds_nothing_at_any_limit_of_any_field(tmp_path: Path) -> N
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.05)
-        assert_nothing_is_found(url, shop.gateway.secrets["admin"], tmp_path, "coverage")
+        values = {"gender": ["Men"], "article_type": ["Light"]}
+        assert_nothing_is_found(url, shop.gateway.secrets["admin"], tmp_path, "coverage", values)
     finally:
         server.should_exit = True
         thread.join()

@@ -263,7 +263,7 @@ PRODUCED: Mapping[tuple[str, str], Produce] = {
     ("retry_job", "job-not-found"): lambda shop: shop.admin.post("/v1/jobs/nobodys/retry"),
     ("retry_job", "job-not-ended"): lambda shop: shop.admin.post(f"/v1/jobs/{shop.begun()}/retry"),
     ("retry_job", "nothing-to-retry"): lambda shop: shop.admin.post(
-        f"/v1/jobs/{shop.job(gender='Women')}/retry"
+        f"/v1/jobs/{shop.job(start_year=2099)}/retry"
     ),
     ("retry_job", "job-not-suitable"): retry_of_what_lost_its_variants,
     ("retry_job", "confirmation-needed"): lambda shop: shop.admin.post(f"/v1/jobs/{shop.job()}/retry"),

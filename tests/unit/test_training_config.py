@@ -88,7 +88,7 @@ def test_the_accuracy_of_answers_is_asked_for_by_attribute() -> None:
 
 
 def test_parts_of_a_mixture_say_how_often_their_photos_are_shown() -> None:
-    assert read("bundled").shown() == {"photo": 1, "photo_224": 0.4, "snapshot": 1.5, "grey_photo": 0.12}
+    assert read("bundled").shown() == {"photo": 1, "photo_224": 0.4, "snapshot": 1.5, "grey_photo": 0.25}
 
 
 def test_an_unknown_name_is_answered_with_those_that_ship() -> None:
