@@ -53,7 +53,7 @@ def _request(body: Any) -> dict[str, Any]:
         _order(cropping["height"], "min", "max")
     for column in Filters.COLUMNS:
         if request.get(column):
-            request[column] = VALUES.get(column)
+            request[column] = VALUES.get(column, [])
     return request | {name: JOB for name in ("retry_of", "prepared_by") if request.get(name)}
 
 

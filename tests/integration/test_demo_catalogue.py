@@ -162,10 +162,9 @@ def test_the_shipped_model_is_as_good_on_the_real_photos_as_its_card_says(
     accuracy = np.mean(
         [predictor.labels["article_type"][a] == s for a, s in zip(answers, shown, strict=True)]
     )
-    assert accuracy >= 0.88
-    # 240 photos by lot: three standard errors of 1.7 %.
+    # 240 photos drawn by lot: three standard errors of 2 %.
     assert accuracy == pytest.approx(
-        load_manifest(DEFAULT_DIRECTORY).figures["article_type.delivered.accuracy"], abs=0.05
+        load_manifest(DEFAULT_DIRECTORY).figures["article_type.grey_photo.accuracy"], abs=0.06
     )
 
 

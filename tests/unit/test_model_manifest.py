@@ -12,6 +12,7 @@ from services.model.manifest import (
     load_manifest,
     save_manifest,
 )
+from services.shared.events import Filters
 
 
 @pytest.fixture
@@ -51,10 +52,10 @@ def test_what_was_saved_is_loaded(directory: Path) -> None:
 def test_the_shipped_model_is_what_its_manifest_says() -> None:
     manifest = load_manifest(DEFAULT_DIRECTORY)
 
-    assert set(manifest.heads) == {"article_type", "base_colour"}
-    assert len(manifest.heads["article_type"]) == 20
-    assert len(manifest.heads["base_colour"]) == 14
-    assert set(manifest.files) == {"familiarity.npz", "model.tflite", "weights.npz"}
+    assert set(manifest.heads) == {*Filters.COLUMNS, "garment"}
+    assert len(manifest.heads["article_type"]) == 105
+    assert manifest.hierarchy == ("master_category", "sub_category", "article_type")
+    assert set(manifest.files) == {"familiarity.npz", "learnt.npz", "model.tflite", "weights.npz"}
     assert all((DEFAULT_DIRECTORY / name).stat().st_size < 6_000_000 for name in manifest.files)
 
 
