@@ -48,7 +48,7 @@ def _escaped(text: str, quote: str) -> str:
 
 
 def attribute_columns(config: CatalogueConfig) -> Mapping[str, str]:
-    """Attribute -> its column, of the attributes that can be corrected: those with one value."""
+    """Attribute -> its column of STRING, for the attributes that can be corrected: those with one value."""
     return {
         name: config.columns[f"attributes.{name}"]
         for name, attribute in config.attributes.items()
@@ -107,22 +107,29 @@ LEFT JOIN reviewed ON reviewed.product_id = CAST(product.{identifier(config.id)}
 """
 
 
-def corrections(dataset: str, *, since: bool, limit: int | None, offset: int) -> str:
+def corrections(
+    dataset: str,
+    *,
+    since: bool,
+    limit: int | None,
+    offset: int,
+    config: CatalogueConfig = CATALOGUE,
+) -> str:
     """A row for each `Correction` of @job_id or all, newest first; with `since` only from @since on."""
-    return f"""{_compared(dataset, since=since)}
+    return f"""{_compared(dataset, config, since=since)}
 SELECT * EXCEPT (label_id) FROM compared
 ORDER BY reviewed_at DESC, label_id LIMIT {MAX_ROWS if limit is None else limit:d} OFFSET {offset:d}
 """
 
 
-def counts(dataset: str, *, since: bool) -> str:
+def counts(dataset: str, *, since: bool, config: CatalogueConfig = CATALOGUE) -> str:
     """A row for each status: how many `corrections` have it."""
-    return f"""{_compared(dataset, since=since)}
+    return f"""{_compared(dataset, config, since=since)}
 SELECT status, COUNT(*) AS corrections FROM compared GROUP BY status
 """
 
 
-def _compared(dataset: str, *, since: bool, config: CatalogueConfig = CATALOGUE) -> str:
+def _compared(dataset: str, config: CatalogueConfig, *, since: bool) -> str:
     columns = attribute_columns(config)
     known = ", ".join(map(string_literal, columns))
     current = " ".join(

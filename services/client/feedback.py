@@ -151,11 +151,6 @@ def quality(
         _print_quality(found)
 
 
-@corrections.callback()
-def _corrections() -> None:
-    """Keeps `export` a command of its own: Typer would make the only command of a group the group itself."""
-
-
 @corrections.command("export")
 def export_corrections(
     ctx: typer.Context,
