@@ -1,16 +1,18 @@
 """The API: routes over `actions`, and what they take and answer. `openapi` has how errors are documented."""
 
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import MINYEAR, UTC, date, datetime
 from itertools import batched, chain, islice
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, File, Header, Path, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from services.client.client import JobPage
 from services.client.correction_exports import FILES, MEDIA_TYPES, export
@@ -88,7 +90,6 @@ JOB_ID = r"^[a-z0-9][a-z0-9-]{1,62}$"
 HEAD = r"^[A-Za-z][A-Za-z0-9_-]{0,99}$"
 PRINTED = r"^[^\x00-\x1f\x7f]*$"
 NOT_BLANK = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
-MOMENT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
 JOBS_AFTER = r"^\d{13}/[a-z0-9][a-z0-9-]{1,62}$"
 DIGEST = r"^[0-9a-f]{32}$"
 
@@ -115,6 +116,31 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+
+def _as_rfc_3339(value: str) -> str:
+    """Refuses what is no time of RFC 3339: Pydantic would also take numbers of seconds."""
+    if not re.match(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d", value):
+        raise PydanticCustomError("time", "expected a time such as 2026-11-01T00:00:00Z")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    """A time in UTC; where UTC has no such year, the first or the last moment that there is."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        return (datetime.min if value.year == MINYEAR else datetime.max).replace(tzinfo=UTC)
+
+
+Since = Annotated[
+    AwareDatetime | None,
+    BeforeValidator(_as_rfc_3339),
+    AfterValidator(_in_utc),
+    Query(
+        description="Only what was reviewed at this time or later.",
+        examples=["2026-11-01T00:00:00Z"],
+    ),
+]
 REQUEST_EXAMPLES: Any = {
     "sample": {
         "summary": "A sample of women's dresses",
@@ -907,34 +933,6 @@ def _disagreement(each: Disagreement) -> DisagreementRow:
     )
 
 
-def _since(
-    since: Annotated[
-        str | None,
-        Query(
-            pattern=MOMENT,
-            description="Only what was reviewed at this time or later (RFC 3339).",
-            examples=["2026-11-01T00:00:00Z"],
-        ),
-    ] = None,
-) -> datetime | None:
-    """A time that a request names.
-
-    Raises:
-        Problem: 422 `invalid-request`: there is no such time.
-
-    """
-    try:
-        return None if since is None else datetime.fromisoformat(since).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        expected = "a time such as 2026-11-01T00:00:00Z"
-        raise Problem(
-            422,
-            "invalid-request",
-            f"since: must be {expected}",
-            errors=[{"field": "since", "expected": expected, "got": since}],
-        ) from error
-
-
 @router.get(
     "/corrections",
     tags=["review"],
@@ -956,8 +954,8 @@ def list_corrections(
     identity: Reader,
     ports: PortsOf,
     settings: SettingsOf,
-    since: Annotated[datetime | None, Depends(_since)],
     job: JobQuery = None,
+    since: Since = None,
     form: Annotated[
         Literal["json", Format],
         Query(
