@@ -104,6 +104,7 @@ models.app.command("savedmodel")(training.saved_model)
 app.command()(training.train)
 app.command()(feedback.disagreements)
 app.add_typer(feedback.labels, name="label")
+app.add_typer(feedback.corrections, name="corrections")
 app.command()(feedback.quality)
 
 

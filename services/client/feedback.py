@@ -1,8 +1,12 @@
-"""`vitrine disagreements`, `label`, `quality`: where photos contradict the catalogue, and who is right."""
+"""`vitrine disagreements`, `label`, `quality`, `corrections`: reviews of what contradicts the catalogue."""
 
 import json
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from services.client.corrections import Format
 from services.client.options import Options
 from services.client.review import Against, Verdict
 
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+corrections = typer.Typer(help="Bring reviewed values into the catalogue.", no_args_is_help=True)
 labels = typer.Typer(help="Review predictions: accept, correct or dismiss them.", no_args_is_help=True)
 
 Job = Annotated[str, typer.Argument(help="The id of a job.")]
@@ -143,6 +149,56 @@ def quality(
         print(json.dumps(asdict(found), indent=2))
     else:
         _print_quality(found)
+
+
+@corrections.command("export")
+def export_corrections(
+    ctx: typer.Context,
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="csv; merge: a MERGE statement for the catalogue's table in BigQuery; merchant-center: a "
+            "supplemental feed for Google Merchant Center.",
+        ),
+    ],
+    job: Annotated[str | None, typer.Option(help="Only what was reviewed in this job.")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            help="Only what was reviewed at this time (UTC) or later.",
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this file. Default: stdout.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Export the reviewed values that differ from what the catalogue declared.
+
+    Leaves out values that have changed in the catalogue since their review, and from a feed also values that
+    Google's rules do not allow; lists them on stderr with the reasons.
+    """
+    from services.client.correction_exports import export
+
+    options = _options(ctx)
+    vitrine, target = options.connect(), options.target()
+    if job is not None:
+        vitrine.check_job(job)
+    found = vitrine.tables.corrections(job, since=since and since.replace(tzinfo=UTC))
+    made = export(found, form, f"{target.project}.{target.dataset}")
+    if out is None:
+        sys.stdout.write(made.text)
+    else:
+        out.write_text(made.text, encoding="utf-8", newline="")
+    for each in made.left_out:
+        err.print(f"[yellow]left out[/] {escape(str(each))}", soft_wrap=True)
+    counts = Counter(each.status for each in found)
+    err.print(
+        f"{len(found)} corrections: {counts['pending']} pending, {counts['applied']} already applied, "
+        f"{len(made.left_out)} left out",
+        soft_wrap=True,
+    )
 
 
 def _judge(

@@ -11,7 +11,8 @@ from google.api_core.exceptions import Forbidden
 from google.cloud import bigquery, pubsub_v1
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from services.client import queries
+from services.client import corrections_sql, queries
+from services.client.corrections import Correction, Status
 from services.client.ports import (
     EVERYTHING,
     Audited,
@@ -193,6 +194,24 @@ class BigQueryTables:
         rows = self._query(queries.labels(self._dataset, limit), job_id=job_id)
         return [HumanLabel(**row) for row in rows]
 
+    def corrections(  # noqa: D102
+        self,
+        job_id: str | None = None,
+        *,
+        since: datetime | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[Correction]:
+        sql = corrections_sql.corrections(self._dataset, since=since is not None, limit=limit, offset=offset)
+        return [Correction(**row) for row in self._query(sql, job_id=job_id, since=since)]
+
+    def count_corrections(  # noqa: D102
+        self, job_id: str | None = None, *, since: datetime | None = None
+    ) -> Mapping[Status, int]:
+        sql = corrections_sql.counts(self._dataset, since=since is not None)
+        rows = self._query(sql, job_id=job_id, since=since)
+        return {row["status"]: row["corrections"] for row in rows}
+
     def audited(self, audit_id: str, *, head: str | None = None, limit: int | None) -> Iterator[Audited]:  # noqa: D102
         sql = queries.audited(self._dataset, limit)
         for row in self._query(sql, audit_id=audit_id, head=head):
@@ -240,7 +259,9 @@ class BigQueryTables:
     def _warehouse(self) -> BigQueryWarehouse:
         return BigQueryWarehouse(*self._names)
 
-    def _query(self, sql: str, **parameters: str | int | float | bool | None) -> Iterator[Mapping[str, Any]]:
+    def _query(
+        self, sql: str, **parameters: str | int | float | bool | datetime | None
+    ) -> Iterator[Mapping[str, Any]]:
         config = bigquery.QueryJobConfig(
             query_parameters=[
                 bigquery.ScalarQueryParameter(name, _TYPES[type(value)], value)
@@ -250,7 +271,14 @@ class BigQueryTables:
         return iter(self._client.query_and_wait(sql, job_config=config, page_size=PAGE_ROWS))
 
 
-_TYPES = {str: "STRING", int: "INT64", float: "FLOAT64", bool: "BOOL", type(None): "STRING"}
+_TYPES = {
+    str: "STRING",
+    int: "INT64",
+    float: "FLOAT64",
+    bool: "BOOL",
+    datetime: "TIMESTAMP",
+    type(None): "STRING",
+}
 
 
 def _prediction(row: Mapping[str, Any]) -> Prediction:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from services.client.corrections import Correction, Status
 from services.client.review import Against, HumanLabel, Quality
 from services.shared import ports
 from services.shared.audits import AuditedLabel
@@ -248,6 +249,31 @@ class Tables(Protocol):
 
     def labels(self, job_id: str | None, limit: int | None) -> list[HumanLabel]:
         """The last verdict of each photo and head, of a job or all of them, newest first."""
+        ...
+
+    def corrections(
+        self,
+        job_id: str | None = None,
+        *,
+        since: datetime | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[Correction]:
+        """The last reviews of products' attributes that contradict what the catalogue declared, newest first.
+
+        Args:
+            job_id: only those of this job.
+            since: only those that were reviewed then or later.
+            limit: how many at most.
+            offset: how many to leave out first.
+
+        """
+        ...
+
+    def count_corrections(
+        self, job_id: str | None = None, *, since: datetime | None = None
+    ) -> Mapping[Status, int]:
+        """How many `corrections` there are of each status; a status that none has is missing."""
         ...
 
     def audited(self, audit_id: str, *, head: str | None = None, limit: int | None) -> Iterator[Audited]:

@@ -1,17 +1,23 @@
 """The API: routes over `actions`, and what they take and answer. `openapi` has how errors are documented."""
 
 import json
+import re
 import time
-from collections.abc import Iterator
-from datetime import date
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import MINYEAR, UTC, date, datetime
 from itertools import batched, chain, islice
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, File, Header, Path, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from services.client.client import JobPage
+from services.client.correction_exports import FILES, MEDIA_TYPES, export
+from services.client.corrections import Correction, Format, Status
+from services.client.merchant_center import feed
 from services.client.ports import Disagreement, Result, ResultFilter
 from services.client.report import jpeg
 from services.client.review import MAX_COMMENT, MAX_LABEL, Against, HumanLabel, Quality, Verdict
@@ -110,6 +116,31 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+
+def _as_rfc_3339(value: str) -> str:
+    """Refuses what is no time of RFC 3339: Pydantic would also take numbers of seconds."""
+    if not re.match(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d", value):
+        raise PydanticCustomError("time", "expected a time such as 2026-11-01T00:00:00Z")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    """A time in UTC; where UTC has no such year, the first or the last moment that there is."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        return (datetime.min if value.year == MINYEAR else datetime.max).replace(tzinfo=UTC)
+
+
+Since = Annotated[
+    AwareDatetime | None,
+    BeforeValidator(_as_rfc_3339),
+    AfterValidator(_in_utc),
+    Query(
+        description="Only what was reviewed at this time or later.",
+        examples=["2026-11-01T00:00:00Z"],
+    ),
+]
 REQUEST_EXAMPLES: Any = {
     "sample": {
         "summary": "A sample of women's dresses",
@@ -318,6 +349,39 @@ class DisagreementPage(BaseModel):
     next: Annotated[
         str | None, Field(description="What `after` is for the next page; null: this is the last.")
     ]
+
+
+class CorrectionRow(BaseModel):
+    """The last review of a product's attribute, where it contradicts what the catalogue declared."""
+
+    product_id: str
+    attribute: str
+    declared: Annotated[str | None, Field(description="What the catalogue said when it was reviewed.")]
+    corrected: str
+    reviewer: str
+    reviewed_at: AwareDatetime
+    job_id: str | None
+    model_version: str | None
+    current_value: Annotated[str | None, Field(description="What the catalogue says today.")]
+    status: Annotated[
+        Status,
+        Field(
+            description="`pending`: the catalogue still says what was reviewed. `applied`: it says the "
+            "corrected value. `changed`: it says something else since the review. `missing`: it no longer "
+            "has the product. `no-column`: it has no column for the attribute."
+        ),
+    ]
+    left_out: Annotated[str | None, Field(description="Why no export contains it; null if they do.")]
+    left_out_of_merchant_center: Annotated[
+        str | None, Field(description="Why the feed for Google Merchant Center does not contain it.")
+    ]
+
+
+class CorrectionPage(BaseModel):
+    """A page of corrections, newest first."""
+
+    corrections: list[CorrectionRow]
+    next: Annotated[str | None, Field(description="`after` of the next page; null: this is the last.")]
 
 
 class ModelSummary(BaseModel):
@@ -867,6 +931,72 @@ def _disagreement(each: Disagreement) -> DisagreementRow:
         display_name=each.declared.display_name,
         photo=_photo_path(each.prediction),
     )
+
+
+@router.get(
+    "/corrections",
+    tags=["review"],
+    response_model=CorrectionPage,
+    responses=may_raise("page-of-another-question")
+    | {
+        200: {
+            "content": {
+                MEDIA_TYPES["csv"]: {"schema": {"type": "string", "description": "A correction a line."}},
+                MEDIA_TYPES["merge"]: {"schema": {"type": "string", "description": "GoogleSQL."}},
+                MEDIA_TYPES["merchant-center"]: {
+                    "schema": {"type": "string", "description": "A supplemental feed."}
+                },
+            }
+        }
+    },
+)
+def list_corrections(
+    identity: Reader,
+    ports: PortsOf,
+    settings: SettingsOf,
+    job: JobQuery = None,
+    since: Since = None,
+    form: Annotated[
+        Literal["json", Format],
+        Query(
+            alias="format",
+            description="`json`: a page. The others are files of all corrections, whatever `limit` and "
+            "`after` say. `csv`: the pending ones. `merge`: a MERGE statement for the catalogue's table in "
+            "BigQuery, with the pending ones. `merchant-center`: a supplemental feed for Google Merchant "
+            "Center, with the pending and applied ones that Google's rules allow.",
+        ),
+    ] = "json",
+    limit: Limit = PAGE,
+    after: After = None,
+) -> Response:
+    """List the reviewed values that differ from what the catalogue declared, or download them in a form.
+
+    Files do not contain values that have changed in the catalogue since their review; `left_out` has the
+    reason.
+    """
+    tables = ports.vitrine.tables
+    page = _Page(after, limit, job, since)
+    if form != "json":
+        made = export(tables.corrections(job, since=since), form, f"{settings.project}.{settings.dataset}")
+        headers = {"Content-Disposition": f'attachment; filename="{FILES[form]}"'}
+        media_type = f"{MEDIA_TYPES[form]}; charset=utf-8"
+        return Response(made.text, media_type=media_type, headers=headers)
+    found = tables.corrections(job, since=since, limit=limit + 1, offset=page.offset)
+    answer = CorrectionPage(corrections=correction_rows(found[:limit]), next=page.next(len(found)))
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def correction_rows(found: Sequence[Correction]) -> list[CorrectionRow]:
+    """Corrections, with the reasons why exports leave them out."""
+    refused = {each.correction: each.reason for each in feed(found).left_out}
+    return [
+        CorrectionRow(
+            **asdict(each),
+            left_out=each.outdated,
+            left_out_of_merchant_center=each.outdated or refused.get(each),
+        )
+        for each in found
+    ]
 
 
 @router.get("/quality", tags=["review"], responses=may_raise("job-not-found"))

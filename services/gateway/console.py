@@ -35,6 +35,7 @@ from services.gateway.api import (
     Head,
     JobPath,
     VersionPath,
+    correction_rows,
 )
 from services.gateway.audit import audited, changes_nothing, record
 from services.gateway.dependencies import (
@@ -63,6 +64,7 @@ router = APIRouter(include_in_schema=False)
 JOBS_A_PAGE = 25
 PHOTOS_A_PAGE = 48
 ITEMS_A_PAGE = 20  # disagreements
+CORRECTIONS_A_PAGE = 50
 COUNTED = 500  # disagreements that are counted; beyond it there are "more"
 MATRIX_LABELS = 30  # the most frequent ones, in a confusion matrix
 ANSWER_TIMEOUT = 30.0  # seconds for uploaded photos
@@ -655,6 +657,39 @@ def _jobs_that_ended(ports: Ports, chosen: str) -> list[str]:
     """Jobs to choose from, newest first, and the one that is chosen, however old it is."""
     recent = [job.job_id for job in ports.vitrine.jobs(JOBS_A_PAGE).jobs if job.completed]
     return recent if not chosen or chosen in recent else [chosen, *recent]
+
+
+# ------------------------------------------------------------------------------------- corrections
+
+
+@router.get("/corrections")
+def corrections(
+    request: Request,
+    identity: Reader,
+    ports: PortsOf,
+    job: ChosenJob = "",
+    number: Annotated[int, Query(alias="page", ge=1, le=100_000)] = 1,
+) -> Response:
+    """The reviewed values that differ from what the catalogue declared, and their exports."""
+    tables = ports.vitrine.tables
+    counts = tables.count_corrections(job or None)
+    found = tables.corrections(
+        job or None, limit=CORRECTIONS_A_PAGE, offset=(number - 1) * CORRECTIONS_A_PAGE
+    )
+    query = {"job": job} if job else {}
+    return page(
+        request,
+        "corrections",
+        jobs=_jobs_that_ended(ports, job),
+        job=job,
+        counts=counts,
+        total=sum(counts.values()),
+        corrections=correction_rows(found),
+        page=number,
+        pages=-(-sum(counts.values()) // CORRECTIONS_A_PAGE),
+        page_address=lambda number: f"/corrections?{urlencode(query | {'page': number})}",
+        file_address=lambda form: f"/v1/corrections?{urlencode(query | {'format': form})}",
+    )
 
 
 # ------------------------------------------------------------------------------------- quality

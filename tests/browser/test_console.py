@@ -386,6 +386,7 @@ def pages_of(shop: Shop) -> list[str]:
         "/jobs/new",
         f"/jobs/{shop.job_id}",
         f"/check?job={shop.job_id}",
+        "/corrections",
         f"/quality?job={shop.job_id}",
         f"/quality?job={shop.job_id}&against=labels",
         "/upload",

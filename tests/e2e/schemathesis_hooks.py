@@ -42,7 +42,9 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
         case "POST /v1/labels":
             # Which heads a photo has, its model says.
             case.body = body | {"head": HEAD}
-        case "GET /v1/jobs/{job_id}/results" | "GET /v1/disagreements" if "after" in case.query:
+        case "GET /v1/jobs/{job_id}/results" | "GET /v1/disagreements" | "GET /v1/corrections" if (
+            "after" in case.query
+        ):
             case.query = _next_page(case, kwargs)
 
 
@@ -66,9 +68,9 @@ def _order(numbers: dict[str, Any], low: str, high: str) -> None:
 def _next_page(case: Case[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The question with the `after` that its first page leads on with; without one where it does not."""
     question = {name: value for name, value in case.query.items() if name != "after"}
-    first = case.operation.Case(
-        path_parameters=case.path_parameters, query={**question, "limit": 1}, headers=case.headers
-    )
+    # Only JSON comes in pages.
+    paged = {name: value for name, value in question.items() if name != "format"} | {"limit": 1}
+    first = case.operation.Case(path_parameters=case.path_parameters, query=paged, headers=case.headers)
     answer = first.call(**kwargs)
     after = answer.json().get("next") if answer.status_code == 200 else None
     return {**question, "after": after} if after else question

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from services.client.client import Vitrine
+from services.client.corrections import Correction, Status
 from services.client.ports import (
     EVERYTHING,
     Audited,
@@ -148,6 +149,29 @@ class PipelineTables:
         found = [label for label in self._labels() if job_id in (None, label.job_id)]
         return sorted(found, key=lambda label: label.judged_at, reverse=True)[:limit]
 
+    def corrections(
+        self,
+        job_id: str | None = None,
+        *,
+        since: datetime | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[Correction]:
+        declared = self._declared()
+        found = [
+            _correction(label, declared.get(label.product_id))
+            for label in self.labels(job_id, None)
+            if label.product_id is not None and label.label is not None
+            if (label.declared or "").strip().lower() != label.label.strip().lower()
+            if since is None or label.judged_at >= since
+        ]
+        return found[offset : None if limit is None else offset + limit]
+
+    def count_corrections(
+        self, job_id: str | None = None, *, since: datetime | None = None
+    ) -> Mapping[Status, int]:
+        return Counter(each.status for each in self.corrections(job_id, since=since))
+
     def audited(self, audit_id: str, *, head: str | None = None, limit: int | None) -> Iterator[Audited]:
         judged = {(label.product_id, label.head) for label in self._labels()}
         rows = map(AuditedLabel.model_validate, self._pipeline.warehouse.tables.get("audited_labels", []))
@@ -217,11 +241,13 @@ class PipelineTables:
         """All rows."""
         return [_prediction(row) for row in self._pipeline.warehouse.tables.get("predictions", [])]
 
+    def _declared(self) -> Mapping[str, Product]:
+        """The catalogue as it is today."""
+        products = self._pipeline.catalogue.products
+        return {product.product_id: product for product in products} | self.products
+
     def _compared(self, predictions: Sequence[Prediction]) -> list[Result]:
-        declared = {
-            product.product_id: product for product in self._pipeline.catalogue.products
-        } | self.products
-        given = labels_given(predictions)
+        declared, given = self._declared(), labels_given(predictions)
         results = [
             with_disagreements(
                 Result(each, None if each.product_id is None else declared.get(each.product_id), ()), given
@@ -282,6 +308,34 @@ def with_disagreements(row: Result, given: Given) -> Result:
     ]
     doubts.sort(key=lambda best: (declared_probability(row, best.head), -best.probability, best.head))
     return replace(row, disagreements=tuple(best.head for best in doubts))
+
+
+def _correction(label: HumanLabel, product: Product | None) -> Correction:
+    assert label.product_id is not None
+    assert label.label is not None
+    current: str | None = None
+    status: Status
+    if label.head not in Filters.COLUMNS:
+        status = "no-column"
+    elif product is None:
+        status = "missing"
+    else:
+        current = getattr(product, label.head)
+        status = "changed"
+        if current in (label.label, label.declared):
+            status = "applied" if current == label.label else "pending"
+    return Correction(
+        product_id=label.product_id,
+        attribute=label.head,
+        declared=label.declared,
+        corrected=label.label,
+        reviewer=label.judged_by,
+        reviewed_at=label.judged_at,
+        job_id=label.job_id,
+        model_version=label.model_version,
+        current_value=current,
+        status=status,
+    )
 
 
 def _disagreement(row: Result, head: str) -> Disagreement:

@@ -48,6 +48,7 @@ def test_every_command_has_help() -> None:
         "models",
         "disagreements",
         "label",
+        "corrections",
         "quality",
         "audit",
         *local,
@@ -58,6 +59,7 @@ def test_every_command_has_help() -> None:
     for command in ("list", "show", "publish", "promote", "rollback", "compare"):
         assert command in vitrine("models", "--help").stdout
         assert vitrine("models", command, "--help").exit_code == 0
+    assert vitrine("corrections", "export", "--help").exit_code == 0
     for command in ("accept", "correct", "dismiss", "list"):
         assert command in vitrine("label", "--help").stdout
         assert vitrine("label", command, "--help").exit_code == 0
@@ -124,6 +126,7 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
         ["upload", __file__],
         ["rejected"],
         ["replay", "--all"],
+        ["corrections", "export", "--format", "csv"],
         ["models", "list"],
         ["models", "promote", "v1", "--why", "better"],
         ["models", "publish", "."],
@@ -173,7 +176,15 @@ def test_a_folder_without_a_catalogue_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["results", "j", "--json", "--csv"], ["replay"], ["replay", "a", "--all"], ["models", "promote", "v1"]],
+    [
+        ["corrections", "export"],
+        ["corrections", "export", "--format", "xml"],
+        ["corrections", "export", "--format", "csv", "--since", "yesterday"],
+        ["results", "j", "--json", "--csv"],
+        ["replay"],
+        ["replay", "a", "--all"],
+        ["models", "promote", "v1"],
+    ],
 )
 def test_options_that_exclude_each_other_are_refused(arguments: list[str]) -> None:
     assert vitrine(*arguments).exit_code == 2

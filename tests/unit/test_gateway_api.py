@@ -557,6 +557,87 @@ def test_a_verdict_that_makes_no_sense_is_refused_by_its_field(
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
+def corrected(shop: Shop) -> str:
+    """A job in which 1, 2 and 5 are corrected; since then the catalogue has changed 2, and 1 accordingly."""
+    job_id = shop.job()
+    reviewer = shop.gateway.client("reviewer")
+    verdict = {"job_id": job_id, "head": "article_type", "verdict": "corrected", "label": "Dusk"}
+    for number in "125":
+        assert reviewer.post("/v1/labels", json=verdict | {"product_id": number}).status_code == 201
+    shop.world.tables.merge_products(
+        [Product(product_id="1", article_type="Dusk"), Product(product_id="2", article_type="Dawn")]
+    )
+    return job_id
+
+
+def test_corrections_say_where_the_catalogue_is_with_them(shop: Shop) -> None:
+    job_id = corrected(shop)
+    viewer = shop.gateway.client("viewer")
+    found: list[Any] = []
+    question: dict[str, Any] = {"job": job_id, "limit": 2}
+    while True:
+        page = viewer.get("/v1/corrections", params=question).json()
+        found += page["corrections"]
+        if page["next"] is None:
+            break
+        question["after"] = page["next"]
+    rows = {row["product_id"]: row for row in found}
+    assert {number: row["status"] for number, row in rows.items()} == {
+        "5": "pending",
+        "2": "changed",
+        "1": "applied",
+    }
+    (row,) = [row for row in found if row["product_id"] == "5"]
+    assert (row["attribute"], row["declared"], row["corrected"]) == ("article_type", "Light", "Dusk")
+    assert (row["reviewer"], row["job_id"], row["left_out"]) == ("key:reviewer", job_id, None)
+    assert "says 'Dawn' now" in rows["2"]["left_out"]
+    other = viewer.get("/v1/corrections", params=question | {"job": "another"})
+    assert kind(other) == "page-of-another-question"
+
+
+@pytest.mark.parametrize(
+    ("form", "media_type", "name", "lines"),
+    [
+        ("csv", "text/csv", "corrections.csv", ["5,article_type,Light,Dusk,key:reviewer,"]),
+        ("merge", "application/sql", "corrections.sql", ["    ('5', 'Light', 'Dusk') -- 'key:reviewer' at "]),
+        ("merchant-center", "text/tab-separated-values", "merchant-center.tsv", ["1\tDusk", "5\tDusk"]),
+    ],
+)
+def test_corrections_are_downloaded_in_a_form(
+    shop: Shop, form: str, media_type: str, name: str, lines: Sequence[str]
+) -> None:
+    corrected(shop)
+    answer = shop.gateway.client("viewer").get("/v1/corrections", params={"format": form})
+    assert answer.headers["Content-Type"] == f"{media_type}; charset=utf-8"
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
+    values = [line for line in answer.text.splitlines() if "Dusk" in line]
+    assert len(values) == len(lines)
+    assert all(value.startswith(line) for value, line in zip(values, lines, strict=True))
+    assert ("`project.vitrine.products`" in answer.text) == (form == "merge")
+    assert "Dawn" not in answer.text
+
+
+def test_corrections_are_of_a_time(shop: Shop) -> None:
+    corrected(shop)
+    viewer = shop.gateway.client("viewer")
+
+    def count(since: str) -> int:
+        return len(viewer.get("/v1/corrections", params={"since": since}).json()["corrections"])
+
+    assert count("2020-01-01T00:00:00Z") == 3
+    assert count("2100-01-01T00:00:00.5+02:00") == 0
+    # In UTC this is before the first year, and this behind the last.
+    assert count("0001-01-01T00:00:00+02:00") == 3
+    assert count("9999-12-31T23:59:59-02:00") == 0
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00", "1700000000"])
+def test_a_time_that_there_is_not_is_refused(shop: Shop, since: str) -> None:
+    answer = shop.gateway.client("viewer").get("/v1/corrections", params={"since": since})
+    assert (answer.status_code, kind(answer)) == (422, "invalid-request")
+    assert [error["field"] for error in answer.json()["errors"]] == ["since"]
+
+
 # ------------------------------------------------------------------------------------- models, rejections
 
 

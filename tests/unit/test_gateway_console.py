@@ -150,7 +150,7 @@ def test_a_form_of_another_site_changes_nothing(gateway: Gateway, path: str) -> 
 def test_a_viewer_sees_everything_and_no_button(gateway: Gateway) -> None:
     Person(gateway, "operator").run()
     viewer = Person(gateway, "viewer")
-    for path in ("/jobs", "/jobs/spring", "/check", "/quality", "/models", "/rejected"):
+    for path in ("/jobs", "/jobs/spring", "/check", "/corrections", "/quality", "/models", "/rejected"):
         page = viewer.get(path)
         assert re.findall('<form[^>]* method="post"[^>]*action="([^"]*)"', page) == ["/sign-out"], path
     assert "Forbidden" in viewer.get("/jobs/new", status=403)
@@ -262,6 +262,7 @@ def test_a_form_that_is_sent_twice_starts_one_job(gateway: Gateway) -> None:
         *(
             "/check?job=a%00b",
             "/check?head=%00",
+            "/corrections?job=%00",
             "/quality?job=%00",
             "/quality?head=%00",
             "/rejected?job=%00",
@@ -443,6 +444,47 @@ def test_a_correction_to_what_the_model_says_is_refused_beside_its_field(gateway
     (label,) = gateway.world.tables.labels("spring", 10)
     assert (label.label, label.predicted, label.judged_by) == ("Dusk", "Light", "key:admin")
     assert "Nothing to check" in person.get("/check?job=spring")
+
+
+def test_corrections_are_listed_with_their_exports(gateway: Gateway, world: World) -> None:
+    person = Person(gateway, "admin")
+    person.run()
+    assert "No corrections yet" in person.get("/corrections")
+    for number, label in (("3", "Dusk"), ("4", "Da/w/n/<b>"), ("1", "Dim")):
+        verdict = {"job_id": "spring", "product_id": number, "head": "article_type", "verdict": "corrected"}
+        person.post("/check", verdict | {"label": label})
+    world.tables.merge_products([product("1", "Dawn")])
+    viewer = Person(gateway, "viewer")
+    page = viewer.get("/corrections?job=spring")
+    assert re.search("<dt>Pending</dt><dd>2</dd>.*<dt>Changed since</dt><dd>1</dd>", page, re.DOTALL)
+    for number, before, after in (
+        ("3", "Dark", "Dusk"),
+        ("4", "Dark", "Da/w/n/&lt;b&gt;"),
+        ("1", "Light", "Dim"),
+    ):
+        row = re.search(rf'<th scope="row">{number}<.*?</tr>', page, re.DOTALL)
+        assert row
+        assert f"<td>{before}</td>" in row[0]
+        assert f"<td>{after}</td>" in row[0]
+        assert "key:admin" in row[0]
+        assert ("Not exported: the catalogue said" in row[0]) == (number == "1")
+    links = re.findall('<a class="button" href="(/v1/corrections[^"]*)"', page)
+    assert len(links) == 3
+    for link in links:
+        assert "Dusk" in viewer.get(link.replace("&amp;", "&"))
+
+
+def test_corrections_come_in_pages(gateway: Gateway, world: World) -> None:
+    person = Person(gateway, "admin")
+    person.run()
+    (judged,) = world.tables.results("spring", 1)
+    for number in range(51):
+        label = world.vitrine.judge(judged, "article_type", "corrected", label=f"Dim {number}", by="me")
+        world.tables.add_label(label.model_copy(update={"product_id": f"p{number}"}))
+    first, second = person.get("/corrections"), person.get("/corrections?page=2")
+    assert 'href="/corrections?page=2"' in first
+    shown = [len(re.findall('<th scope="row">', page)) for page in (first, second)]
+    assert shown == [50, 2]
 
 
 def shown_to_check(page: str) -> list[int]:
