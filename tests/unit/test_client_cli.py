@@ -50,6 +50,7 @@ def test_every_command_has_help() -> None:
         "label",
         "quality",
         "audit",
+        "erase",
         *local,
     ]
     for command in commands:
