@@ -423,8 +423,9 @@ class Erasing:
         held = in_parallel(
             lambda uri: look(uri.rpartition("/")[0], uri.rpartition("/")[2], self._read(uri) or b""), files
         )
-        carried = [self._bundled / name for name in readers if (self._bundled / name).is_file()]
-        return held + [look(BUNDLED, path.name, path.read_bytes()) for path in carried]
+        # The bundled model was evaluated on other catalogues, where an id is another product's.
+        learnt = self._bundled / LEARNT_FILE
+        return held + ([look(BUNDLED, LEARNT_FILE, learnt.read_bytes())] if learnt.is_file() else [])
 
     # --------------------------------------------------------------------------------- files
 

@@ -100,6 +100,10 @@ def test_a_product_is_erased_everywhere_and_the_other_one_is_untouched(
     assert f"nothing was erased: there is no product '{stem}b'; the nearest is " in refused
     assert {table: rows_of(outsider, table) for table in TABLES} == before
 
+    # Nobody is there to confirm.
+    assert vitrine.run("erase", erased).returncode == 1
+    assert {table: rows_of(outsider, table) for table in TABLES} == before
+
     done = vitrine.run("erase", erased, "--yes", "--by", "ann")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"erased {erased}"

@@ -273,6 +273,8 @@ def test_snapshots_and_models_that_hold_the_product_are_named(tmp_path: Path) ->
 def test_the_bundled_model_is_named_if_it_was_trained_on_the_photo(tmp_path: Path) -> None:
     shop = Shop("12", "13", bundled=tmp_path)
     Learnt.of([photo_digest(shop.photos["12"])]).save(tmp_path / LEARNT_FILE)
+    # A product of another catalogue that has the same id.
+    (tmp_path / "evaluation.json").write_text('{"mistakes": [{"key": "13"}]}')
     found = shop.look("12", "13")
     assert [trace.kept_in for trace in found.traces] == [{"the bundled model"}, set()]
 
