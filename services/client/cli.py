@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
-from services.client import audit, feedback, keys, models, training
+from services.client import audit, erasing_cli, feedback, keys, models, training
 from services.client.errors import ClientError
 from services.client.options import Options
 from services.client.target import Names
@@ -106,6 +106,7 @@ app.command()(feedback.disagreements)
 app.add_typer(feedback.labels, name="label")
 app.add_typer(feedback.corrections, name="corrections")
 app.command()(feedback.quality)
+app.command(help=erasing_cli.HELP)(erasing_cli.erase)
 
 
 @app.callback()

@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from io import BytesIO
 from typing import Any
 
-from google.api_core.exceptions import Forbidden
+from google.api_core.exceptions import Forbidden, NotFound
 from google.cloud import bigquery, pubsub_v1
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -69,6 +70,19 @@ class CloudObjects(google_cloud.CloudObjects):
         bucket, _, name = prefix.removeprefix("gs://").partition("/")
         blobs = self._client.list_blobs(bucket, prefix=name, fields="items(name,size,md5Hash),nextPageToken")
         return {f"gs://{bucket}/{blob.name}": ObjectFacts(int(blob.size), blob.md5_hash) for blob in blobs}
+
+    def folders(self, prefix: str) -> Sequence[str]:  # noqa: D102
+        bucket, _, name = prefix.removeprefix("gs://").partition("/")
+        listed = self._client.list_blobs(bucket, prefix=name, delimiter="/", fields="prefixes,nextPageToken")
+        # The folders are known when all pages are read.
+        for _page in listed.pages:
+            pass
+        return sorted(folder.removeprefix(name).removesuffix("/") for folder in listed.prefixes)
+
+    def delete(self, uri: str) -> None:  # noqa: D102
+        # To delete it twice is no error, so that a retry is safe without a precondition.
+        with suppress(NotFound):
+            self._blob(uri).delete(retry=DEFAULT_RETRY)
 
 
 class CloudTopics:

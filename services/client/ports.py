@@ -35,6 +35,14 @@ class Objects(ports.Objects, Protocol):
         """The objects under a gs:// prefix, by URI."""
         ...
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        """The next parts of the names under a gs:// prefix that ends with a slash, each once, in order."""
+        ...
+
+    def delete(self, uri: str) -> None:
+        """Deletes an object; if none stands there, nothing happens."""
+        ...
+
 
 class Topics(Protocol):
     """Pub/Sub."""

@@ -1,11 +1,9 @@
 """Inference: what the model says of each photo of a batch, and of each photo that is dropped in a bucket."""
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from time import monotonic
 from typing import Protocol
 
@@ -24,8 +22,6 @@ from services.shared.errors import (
     Reject,
 )
 from services.shared.events import (
-    MAX_PRODUCT_ID,
-    PRODUCT_ID,
     BatchAugmented,
     BatchClassified,
     BatchStaged,
@@ -39,6 +35,7 @@ from services.shared.events import (
     Label,
     Prediction,
     Product,
+    id_of_upload,
 )
 from services.shared.images import MAX_BYTES, decode
 from services.shared.jobs import Cancellation, ndjson, photos_of, read_manifest, read_products
@@ -161,16 +158,10 @@ def classify_upload(event: ImageUploaded, ports: Ports) -> list[Event]:
         ports,
         generation=event.generation,
         prediction_id=digest(uri, event.generation),
-        product_id=_product_id(event.name),
+        product_id=id_of_upload(event.name),
     )
     _count([prediction])
     return [ImageClassified(prediction=prediction)]
-
-
-def _product_id(name: str) -> str | None:
-    """The product id that an uploaded photo is named after; None where its name cannot be an id."""
-    stem = PurePosixPath(name).stem
-    return stem if len(stem) <= MAX_PRODUCT_ID and re.fullmatch(PRODUCT_ID, stem) else None
 
 
 def _classify_images(

@@ -5,12 +5,14 @@ body (a subscription's filter) stands in `attributes()` too.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from json import JSONDecodeError
+from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
@@ -540,6 +542,12 @@ class ImageClassified(Event):
     """A photo that was dropped into the upload bucket has its prediction."""
 
     prediction: Prediction
+
+
+def id_of_upload(name: str) -> str | None:
+    """The product id that an uploaded photo is named after; None if its name cannot be an id."""
+    stem = PurePosixPath(name).stem
+    return stem if len(stem) <= MAX_PRODUCT_ID and re.fullmatch(PRODUCT_ID, stem) else None
 
 
 class ImageUploaded(Event):

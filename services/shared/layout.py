@@ -16,6 +16,7 @@ recent/<9999999999999 - milliseconds>/<job>      the job was asked for then: the
 handled/<subscription>/<digest of event id>      a message is done with
 rejected/<rejection_id>                          the bytes of a rejected message
 sessions/ended/<digest of nonce>                 somebody signed out: the cookie is good no more
+erasing/<product>.json                           the product is being erased; services/client/erasing.py
 smoke/<digest>/photo.jpg                         what a new revision of inference is tested with
 training/<run>/snapshot/                         a training run's data; services/training/snapshot.py
 training/<run>/fitting.npz, rounding.npz         its checkpoints; services/training/job.py
@@ -95,6 +96,11 @@ def recent_uri(bucket: str, requested_at: datetime, job_id: str) -> str:
 def rejected_uri(bucket: str, rejection_id: str) -> str:
     """The bytes of a rejected message."""
     return f"gs://{bucket}/rejected/{rejection_id}"
+
+
+def erasing_uri(bucket: str, product_id: str) -> str:
+    """Stands from before anything of a product is erased until the erasure is recorded."""
+    return f"gs://{bucket}/erasing/{id_to_name(product_id)}.json"
 
 
 def is_litter(name: str) -> bool:

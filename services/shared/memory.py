@@ -86,6 +86,12 @@ class MemoryObjects:
             last = bisect_left(self._names, prefix + "\U0010ffff")
             return self._names[first:last]
 
+    def delete(self, uri: str) -> None:
+        """Deletes an object, as a user does; if none stands there, nothing happens."""
+        with self._lock:
+            if self._objects.pop(uri, None) is not None:
+                self._names.remove(uri)
+
     def _put(self, uri: str, data: bytes, content_encoding: str | None = None) -> int:
         if uri not in self._objects:
             self._names.append(uri)

@@ -168,6 +168,12 @@ class Snapshot:
         return data
 
 
+def keys_and_photos(shard: bytes) -> tuple[NDArray[np.str_], NDArray[np.uint64]]:
+    """The arrays `keys` and `photos` of a shard's file; pixels are not read into memory."""
+    with np.load(io.BytesIO(shard), allow_pickle=False) as arrays:
+        return arrays["keys"], arrays["photos"]
+
+
 def stands(objects: Objects, root: str) -> bool:
     """Whether a snapshot was written there, to its end."""
     return objects.exists(f"{root}/{MANIFEST}")

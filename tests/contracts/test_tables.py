@@ -10,6 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from services.client.erasing import Erasure
 from services.client.review import HumanLabel
 from services.local.provision import view_query
 from services.recording import stage as recording
@@ -53,6 +54,7 @@ def without(column: dict[str, Any], *keys: str) -> dict[str, Any]:
         ("jobs", JobCompleted),
         ("labels", HumanLabel),
         ("audited_labels", AuditedLabel),
+        ("erased", Erasure),
     ],
 )
 def test_a_table_has_the_columns_of_its_model(table: str, model: type[BaseModel]) -> None:

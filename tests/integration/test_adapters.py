@@ -40,9 +40,13 @@ NOON = datetime(2026, 11, 22, 12, 0, 0, 250_000, tzinfo=UTC)
 
 
 class Pages(Protocol):
-    """What lists a part of a prefix: only the client does."""
+    """What only the client does: list a part of a prefix, list folders, delete."""
 
     def page(self, prefix: str, *, after: str | None, limit: int) -> Sequence[str]: ...
+
+    def folders(self, prefix: str) -> Sequence[str]: ...
+
+    def delete(self, uri: str) -> None: ...
 
 
 class World:
@@ -403,6 +407,23 @@ def test_a_part_of_a_prefix_is_listed_in_order(world: World) -> None:
     assert page("1/az", 1) == everything[1:2]
     assert page("2/ä", 9) == everything[4:]
     assert page("3/a", 9) == page("4", 9) == []
+
+
+def test_the_folders_of_a_prefix_are_listed_once_in_order(world: World) -> None:
+    root = f"gs://{world.bucket}/jobs/"
+    for name in ("jobs/b/x", "jobs/b/y/z", "jobs/ä b/%2F", "jobs/a/x", "jobs/file", "jobless/c/x"):
+        world.put(name, b"")
+    assert list(world.pages.folders(root)) == ["a", "b", "ä b"]
+    assert list(world.pages.folders(f"gs://{world.bucket}/nothing/")) == []
+
+
+def test_an_object_is_deleted_and_no_other(world: World) -> None:
+    for name in ("images/12.jpg", "images/12.jpg.jpg", "images/a%2Fb.jpg", "images/a/b.jpg"):
+        world.put(name, b"")
+    root = f"gs://{world.bucket}/images/"
+    for name in ("12.jpg", "a%2Fb.jpg", "12.jpg", "nothing"):
+        world.pages.delete(root + name)
+    assert list(world.objects.names(root)) == [f"{root}12.jpg.jpg", f"{root}a/b.jpg"]
 
 
 # ------------------------------------------------------------------------------------- catalogue

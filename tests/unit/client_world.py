@@ -44,7 +44,7 @@ class OwnedObjects:
         self.create, self.read, self.exists = memory.create, memory.read, memory.exists
         self.copy, self.count = memory.copy, memory.count
         self.replace, self.names = memory.replace, memory.names
-        self.generation = memory.generation
+        self.generation, self.delete = memory.generation, memory.delete
 
     def put(self, uri: str, data: bytes, content_type: str) -> int:
         self.puts.append(uri)
@@ -52,6 +52,10 @@ class OwnedObjects:
 
     def page(self, prefix: str, *, after: str | None, limit: int) -> Sequence[str]:
         return [uri for uri in self.memory.names(prefix) if after is None or uri > after][:limit]
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        rests = (uri.removeprefix(prefix).partition("/") for uri in self.memory.names(prefix))
+        return sorted({folder for folder, slash, _ in rests if slash})
 
     def facts(self, prefix: str) -> Mapping[str, ObjectFacts]:
         return {uri: _facts(self.memory.read(uri)) for uri in self.memory.names(prefix)}

@@ -51,6 +51,7 @@ def test_every_command_has_help() -> None:
         "corrections",
         "quality",
         "audit",
+        "erase",
         *local,
     ]
     for command in commands:
