@@ -17,7 +17,7 @@ from services.model.preprocessing import to_array
 from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import Product
 from services.shared.images import MAX_BYTES, decode
-from services.shared.layout import photo_uri
+from services.shared.jobs import photo_of
 from services.shared.parallel import in_parallel
 from services.shared.ports import Objects
 
@@ -128,7 +128,7 @@ class _Photo:
 
 def _photo(product: Product, objects: Objects, bucket: str, size: int) -> _Photo | ImageErrorCode:
     try:
-        data = objects.read(photo_uri(bucket, product.product_id), max_bytes=MAX_BYTES).data
+        data = objects.read(photo_of(bucket, product), max_bytes=MAX_BYTES).data
         image = decode(data, about=size)
     except ObjectNotFoundError:
         return "photo-missing"

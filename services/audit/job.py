@@ -24,7 +24,7 @@ from services.audit.progress import Progress
 from services.audit.regression import cross_fit, whitened
 from services.audit.rows import Judged, Opinion, Rows
 from services.shared.audits import AttributeAudit, AuditManifest, AuditRequest, AuditSummary
-from services.shared.catalogue import unknown_values
+from services.shared.catalogue import invalid_filters
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import Product
 from services.shared.jobs import ndjson
@@ -74,6 +74,10 @@ def audit(request: AuditRequest, ports: Ports, embedders: Embedders, say: Say) -
         services.model.manifest.ModelError: the version cannot be used.
 
     """
+    try:
+        request = request.of_catalogue(ports.catalogue.config)
+    except ValueError as error:
+        raise AuditError(str(error)) from error
     layout = AuditLayout(ports.bucket, request.audit_id)
     stands = _find(ports.objects, layout.manifest, AuditManifest)
     if stands and stands.request != request:
@@ -153,8 +157,8 @@ def _select(request: AuditRequest, ports: Ports) -> CatalogueSelection:
         AuditError: none matches, or none has a value that the filters name.
 
     """
-    if unknown := unknown_values(request.filters, ports.catalogue.values):
-        raise AuditError("; ".join(map(str, unknown)))
+    if invalid := invalid_filters(request.filters, ports.catalogue.config, ports.catalogue.values):
+        raise AuditError("; ".join(map(str, invalid)))
     selected = ports.catalogue.select(f"audit-{request.audit_id}-{uuid4().hex[:12]}", request.filters)
     if not selected.total:
         chosen = request.filters.model_dump_json(exclude_defaults=True)

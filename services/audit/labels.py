@@ -15,8 +15,7 @@ NONE = -1  # no class: the catalogue does not say it, or it is too rare
 
 def declared(product: Product, attribute: str) -> str | None:
     """The label of a product, exactly as the catalogue has it; None where it says nothing."""
-    value = getattr(product, attribute)
-    return None if value is None else str(value)
+    return product.value(attribute)
 
 
 @dataclass(frozen=True)

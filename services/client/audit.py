@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from services.client.errors import ClientError
+from services.client.filters import FilterOption, filters_of
 from services.client.options import Options
 from services.model.manifest import DEFAULT_DIRECTORY, ModelError, load_manifest
 from services.model.registry import Registry
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from services.client.client import Vitrine
     from services.client.ports import Audited
     from services.shared.audits import AuditRequest, AuditSummary
+    from services.shared.catalogue_config import CatalogueConfig
 
 TABLE_ROWS = 50
 
@@ -82,6 +84,7 @@ def audit(
     usage: Values = None,
     start_year: Annotated[int | None, typer.Option(help="First year of the collection.")] = None,
     end_year: Annotated[int | None, typer.Option(help="Last year of the collection.")] = None,
+    filter_: FilterOption = None,
     limit: Annotated[int | None, typer.Option(help="Audit a sample of at most so many products.")] = None,
     top: Top = None,
     as_json: AsJson = False,
@@ -104,6 +107,7 @@ def audit(
         "usage": usage,
         "start_year": start_year,
         "end_year": end_year,
+        "filters": filters_of(filter_),
         "limit": limit,
     }
     document = {
@@ -111,7 +115,8 @@ def audit(
         "filters": {name: value for name, value in filters.items() if value is not None},
         "folds": folds,
     }
-    request = _request(document | ({"attributes": attribute} if attribute else {}))
+    options: Options = ctx.obj
+    request = _request(document | ({"attributes": attribute} if attribute else {}), options.catalogue())
     vitrine = _connect(ctx)
     with tempfile.TemporaryDirectory() as folder:
         summary = _run(ctx, request, vitrine, _Versions(vitrine, model, version, Path(folder)))
@@ -179,22 +184,27 @@ class _Versions:
         return directory
 
 
-def _request(document: dict[str, object]) -> "AuditRequest":
+def _request(document: dict[str, object], config: "CatalogueConfig") -> "AuditRequest":
     from pydantic import ValidationError
 
     from services.shared.audits import AuditRequest
     from services.shared.events import describe
 
     try:
-        return AuditRequest.model_validate_json(json.dumps(document))
+        return AuditRequest.model_validate_json(json.dumps(document)).of_catalogue(config)
     except ValidationError as error:
-        # Fields are options here: audit_id is --run, filters.start_year is --start-year.
-        options = re.sub(
-            r"(^|; )(?:filters\.)?([a-z_]+)(?=[:.])",
-            lambda field: f"{field[1]}--{_OPTIONS.get(field[2], field[2]).replace('_', '-')}",
-            describe(error),
-        )
-        raise ClientError(options) from error
+        raise ClientError(_as_options(describe(error))) from error
+    except ValueError as error:
+        raise ClientError(_as_options(str(error))) from error
+
+
+def _as_options(complaint: str) -> str:
+    """Fields are options here: audit_id is --run, filters.start_year is --start-year."""
+    return re.sub(
+        r"(^|; )(?:filters\.)?([a-z_]+)(?=[:.])",
+        lambda field: f"{field[1]}--{_OPTIONS.get(field[2], field[2]).replace('_', '-')}",
+        complaint,
+    )
 
 
 def _run(
@@ -217,7 +227,7 @@ def _run(
 
     ports = Ports(
         objects=vitrine.objects,
-        catalogue=BigQueryCatalogue(target.project, target.dataset),
+        catalogue=BigQueryCatalogue(target.project, target.dataset, target.catalogue),
         warehouse=BigQueryWarehouse(target.project, target.dataset),
         clock=lambda: datetime.now(UTC),
         bucket=vitrine.bucket,
@@ -244,7 +254,7 @@ def _print(
     limit = top if as_json or as_csv else top or TABLE_ROWS
     found = vitrine.tables.audited(audit_id, head=attribute, limit=limit)
     if as_json:
-        _write_json(summary, found)
+        _write_json(vitrine.tables.config, summary, found)
     elif as_csv:
         _write_csv(found)
     else:
@@ -325,11 +335,13 @@ def _unlikely(probability: float) -> str:
     return "<1 %" if probability < 0.005 else percent(probability)
 
 
-def _write_json(summary: "AuditSummary", found: Iterable["Audited"]) -> None:
+def _write_json(config: "CatalogueConfig", summary: "AuditSummary", found: Iterable["Audited"]) -> None:
     """One document, written row by row: a catalogue may have more rows than memory."""
+    from services.shared.catalogue import described
+
     sys.stdout.write(json.dumps({"summary": summary.model_dump(mode="json")})[:-1] + ', "labels": [')
     for number, each in enumerate(found):
-        product = each.product.model_dump(mode="json") if each.product else None
+        product = described(each.product, config) if each.product else None
         row = each.label.model_dump(mode="json") | {"product": product}
         sys.stdout.write((",\n" if number else "\n") + json.dumps(row))
     sys.stdout.write("\n]}\n")

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain, islice
@@ -17,24 +17,24 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
-from services.client import audit, erasing_cli, feedback, keys, models, training
+from services.client import audit, catalogue, erasing_cli, feedback, keys, models, training
 from services.client.errors import ClientError
+from services.client.filters import FilterOption, filters_of
 from services.client.options import Options
 from services.client.target import Names
 
 if TYPE_CHECKING:
     # At run time they are imported where they are used: `--help` should not wait for Google's clients.
     from services.client.client import JobResults, Status, Vitrine
+    from services.shared.catalogue_config import CatalogueConfig
     from services.shared.events import Prediction
 
 TABLE_ROWS = 50
 PAGE_ROWS = 500
-MISSING_LISTED = 10  # ids of products without a usable photo that an import names
-GLOBAL_OPTIONS = ("--project", "--bucket", "--upload-bucket", "--dataset", "--home")
+GLOBAL_OPTIONS = ("--project", "--bucket", "--upload-bucket", "--dataset", "--catalogue", "--home")
 
 out = Console()
 err = Console(stderr=True, highlight=False)
@@ -100,6 +100,8 @@ app = typer.Typer(
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
+app.add_typer(catalogue.app, name="catalogue")
+app.command("import", help=catalogue.IMPORT_HELP)(catalogue.import_)
 models.app.command("savedmodel")(training.saved_model)
 app.command()(training.train)
 app.command()(feedback.disagreements)
@@ -122,12 +124,20 @@ def options(
         str | None, typer.Option(help="Default: VITRINE_UPLOAD_BUCKET, or <project>-vitrine-uploads.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Default: VITRINE_DATASET, or vitrine.")] = None,
+    catalogue_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--catalogue",
+            metavar="FILE",
+            help="A catalogue.yaml. Default: the text in VITRINE_CATALOGUE, or the bundled catalogue.",
+        ),
+    ] = None,
     home: Annotated[
         Path, typer.Option(envvar="VITRINE_HOME", help="The folder of the local cloud's state.")
     ] = Path(".vitrine"),
 ) -> None:
     """Keeps what all commands share."""
-    ctx.obj = Options(Names(project, bucket, upload_bucket, dataset), home.resolve())
+    ctx.obj = Options(Names(project, bucket, upload_bucket, dataset, catalogue_file), home.resolve())
 
 
 # ------------------------------------------------------------------------------------- the local cloud
@@ -144,6 +154,8 @@ def up(
     """Start the local cloud; returns when everything is ready."""
     with _local() as local:
         cloud = local.LocalCloud(ctx.obj.home, first_port or local.FIRST_PORT)
+        if (catalogue := ctx.obj.names.catalogue) and not local.running(ctx.obj.home):
+            cloud.use_catalogue(catalogue)
         if running := local.running(ctx.obj.home):
             if first_port not in (None, running.first_port):
                 raise ClientError(f"it runs already, from port {running.first_port}: `vitrine down` first")
@@ -219,79 +231,6 @@ def _local() -> Iterator[Any]:
         raise ClientError(str(error)) from error
 
 
-# ------------------------------------------------------------------------------------- the catalogue
-
-
-IMPORT_HELP = "\n\n".join(
-    [
-        "Load a catalogue from a folder or a zip file.",
-        "Products replace those with the same id. Photos that are already uploaded are not uploaded again. "
-        "The index file tells which layout the catalogue has:",
-        'styles.csv and images/<id>.jpg: "Fashion Product Images". Its small version is a zip file on '
-        "Kaggle, kaggle.com/datasets/paramaggarwal/fashion-product-images-small. The download needs an "
-        "account. A catalogue of your own can have this layout.",
-        "images.csv and images/<image>.jpg: clothing-dataset, photos that people took of their own clothes "
-        "(CC0). To get it: git clone https://github.com/alexeygrigorev/clothing-dataset",
-    ]
-)
-
-
-@app.command("import", help=IMPORT_HELP)
-def import_(
-    ctx: typer.Context,
-    path: Annotated[Path, typer.Argument(help="A folder, or a zip file as it was downloaded.")],
-) -> None:
-    """Load a catalogue from a folder or a zip file."""
-    from services.client.importer import load_products, read, upload_photos
-    from services.shared.events import Filters
-    from services.shared.folders import FolderError
-
-    try:
-        catalogue = read(path)
-    except FolderError as error:
-        raise ClientError(str(error)) from error
-    vitrine = _connect(ctx)
-    with _progress() as progress:
-        photos = progress.add_task("photos", total=len(catalogue.products), unit="photos")
-        transfers = upload_photos(
-            catalogue, vitrine.objects, vitrine.bucket, lambda _outcome: progress.advance(photos)
-        )
-        products = progress.add_task("products", total=len(catalogue.products), unit="rows")
-        load_products(catalogue, vitrine.tables)
-        progress.update(products, completed=len(catalogue.products))
-    total = vitrine.tables.matching(Filters()).images
-    for note in catalogue.notes:
-        err.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
-    for row in catalogue.bad_rows:
-        err.print(f"[yellow]skipped[/] line {row.line}: {escape(row.reason)}", soft_wrap=True)
-    if transfers.missing:
-        err.print(f"[yellow]no photo[/] of {_first(transfers.missing)}", soft_wrap=True)
-    if transfers.unusable:
-        reason = next(iter(transfers.unusable.values()))
-        err.print(
-            f"[yellow]unusable photo[/] of {_first([*transfers.unusable])}: {escape(reason)}", soft_wrap=True
-        )
-    if total > len(catalogue.products):
-        err.print(f"the catalogue has {total} products now, including those of other imports", soft_wrap=True)
-    unusable = f", {len(transfers.unusable)} unusable" if transfers.unusable else ""
-    out.print(
-        f"{len(catalogue.products)} products, {len(catalogue.bad_rows)} lines skipped; "
-        f"photos: {transfers.uploaded} uploaded, {transfers.present} already there, "
-        f"{len(transfers.missing)} missing{unusable}",
-        soft_wrap=True,
-        highlight=False,
-    )
-    if not transfers.uploaded and not transfers.present:
-        raise ClientError(
-            f"none of the {len(catalogue.products)} products has a photo: expected images/<id> with "
-            "an extension such as .jpg or .png"
-        )
-
-
-def _first(ids: Sequence[str]) -> str:
-    return escape(", ".join(ids[:MISSING_LISTED])) + (", ..." if len(ids) > MISSING_LISTED else "")
-
-
 # ------------------------------------------------------------------------------------- jobs
 
 Values = Annotated[list[str] | None, typer.Option(help="May be given several times.", show_default=False)]
@@ -309,6 +248,7 @@ def request(
     usage: Values = None,
     start_year: Annotated[int | None, typer.Option(help="First year of the collection.")] = None,
     end_year: Annotated[int | None, typer.Option(help="Last year of the collection.")] = None,
+    filter_: FilterOption = None,
     limit: Annotated[int | None, typer.Option(help="At most so many photos.")] = None,
     classify: Annotated[str | None, typer.Option(help="originals, augmented, both or none.")] = None,
     augmentation: Annotated[
@@ -337,6 +277,7 @@ def request(
         "usage": usage,
         "start_year": start_year,
         "end_year": end_year,
+        "filters": filters_of(filter_),
         "limit": limit,
         "classify": classify,
         "augmentation": _json("--augmentation", augmentation) if augmentation is not None else None,
@@ -456,7 +397,10 @@ def results(
     vitrine = _connect(ctx)
     if as_json or as_csv:
         answer = vitrine.results(job, limit)
-        (_write_json if as_json else _write_csv)(answer)
+        if as_json:
+            _write_json(answer, vitrine.tables.config)
+        else:
+            _write_csv(answer)
     elif html is not None:
         from services.client.report import render
 
@@ -475,7 +419,7 @@ def _asked(vitrine: "Vitrine", job: str, timeout: float | None) -> None:
 
 def _watch(vitrine: "Vitrine", job: str, timeout: float) -> None:
     status: Status | None = None
-    with _progress() as progress:
+    with catalogue.progress() as progress:
         bars: dict[str, Any] = {}
         for status in vitrine.watch(job, timeout=timeout):
             for stage in status.stages:
@@ -540,8 +484,10 @@ def _print_results(answer: "JobResults") -> None:
         out.print(f"{shown} of {total} rows; more with --limit, all with --json or --csv", soft_wrap=True)
 
 
-def _write_json(answer: "JobResults") -> None:
+def _write_json(answer: "JobResults", config: "CatalogueConfig") -> None:
     """One document, written row by row: a job may have more rows than memory."""
+    from services.shared.catalogue import described
+
     head = {
         "job": answer.manifest.model_dump(mode="json", exclude_defaults=True),
         "completed": answer.completed is not None,
@@ -556,7 +502,7 @@ def _write_json(answer: "JobResults") -> None:
                 result.prediction.model_dump(mode="json")
                 | {
                     # What the catalogue says today; `declared_labels`: what it said when this was classified.
-                    "declared": result.declared.model_dump(mode="json") if result.declared else None,
+                    "declared": described(result.declared, config) if result.declared else None,
                     "declared_labels": [each.model_dump() for each in result.prediction.declared],
                     "disagreements": result.disagreements,
                 }
@@ -714,17 +660,6 @@ def _json(option: str, given: str) -> Any:
         return json.loads(given)
     except ValueError as error:
         raise ClientError(f"{option}: not JSON: {error}") from error
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description:>10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
-        TimeElapsedColumn(),
-        console=err,
-    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from services.client.ports import (
 from services.client.review import HumanLabel, Verdict, judgement
 from services.client.target import Target
 from services.model.registry import Registry
-from services.shared.catalogue import unknown_values
+from services.shared.catalogue import invalid_filters
 from services.shared.errors import NotAllowedError, ObjectNotFoundError, Reject, UnsuitableJobError
 from services.shared.events import (
     CancellationRequested,
@@ -224,7 +224,7 @@ class Vitrine:
         return cls(
             CloudObjects(target.project),
             CloudTopics(target.project),
-            BigQueryTables(target.project, target.dataset),
+            BigQueryTables(target.project, target.dataset, target.catalogue),
             target.bucket,
             target.upload_bucket,
         )
@@ -247,21 +247,21 @@ class Vitrine:
         return self.publish(request)
 
     def check_values(self, filters: Filters) -> None:
-        """Checks that the catalogue has the values that a request filters by.
+        """Checks that the catalogue has the attributes and values that a request filters by.
 
         Raises:
-            InvalidRequestError: it has not; names the column of the first and the nearest value of each.
+            InvalidRequestError: it has not; names the field of the first and the nearest name of each.
             NotAllowedError: the caller may not read the catalogue.
 
         """
 
-        def values(_columns: Sequence[str]) -> Mapping[str, Set[str]]:
-            return {column: {value for value, _ in pairs} for column, pairs in self.tables.values().items()}
+        def values(_attributes: Sequence[str]) -> Mapping[str, Set[str]]:
+            return {name: {value for value, _ in pairs} for name, pairs in self.tables.values().items()}
 
-        if unknown := unknown_values(filters, values):
-            others = "".join(f"; {each}" for each in unknown[1:])
-            first = unknown[0]
-            raise InvalidRequestError(first.expected + others, field=first.column, got=first.value)
+        if invalid := invalid_filters(filters, self.tables.config, values):
+            others = "".join(f"; {each}" for each in invalid[1:])
+            first = invalid[0]
+            raise InvalidRequestError(first.expected + others, field=first.field, got=first.got)
 
     def reserve(self, request: ClassificationRequested) -> None:
         """Takes a request's job_id, if it names one, before it is published.

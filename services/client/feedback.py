@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     # At run time they are imported where they are used: `--help` should not wait for Google's clients.
     from services.client.ports import Disagreement
     from services.client.review import Quality
+    from services.shared.catalogue_config import CatalogueConfig
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -62,7 +63,7 @@ def disagreements(
         vitrine.check_job(job, head)
     found = vitrine.tables.disagreements(job, head=head, unsure=unsure, limit=limit)
     if as_json:
-        print(json.dumps([_row(doubt) for doubt in found], indent=2))
+        print(json.dumps([_row(doubt, vitrine.tables.config) for doubt in found], indent=2))
         return
     if not found:
         err.print("no unreviewed disagreements")
@@ -221,7 +222,9 @@ def _judge(
     out.print(f"{product} {head} {verdict}{truth}, by {escape(judged.judged_by)}", soft_wrap=True)
 
 
-def _row(doubt: "Disagreement") -> dict[str, object]:
+def _row(doubt: "Disagreement", config: "CatalogueConfig") -> dict[str, object]:
+    from services.shared.catalogue import described
+
     prediction = doubt.prediction
     return {
         "job_id": prediction.job_id,
@@ -236,7 +239,7 @@ def _row(doubt: "Disagreement") -> dict[str, object]:
         "declared_probability": doubt.declared_probability,
         "unsure": doubt.unsure,
         "learnt": doubt.learnt,
-        "product": doubt.declared.model_dump(mode="json"),
+        "product": described(doubt.declared, config),
     }
 
 

@@ -1,5 +1,6 @@
 """Cloud Storage, Pub/Sub and BigQuery behind the client's ports, by Google's own clients."""
 
+import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,10 +15,12 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from services.client import corrections_sql, queries
 from services.client.corrections import Correction, Status
+from services.client.errors import ClientError
 from services.client.ports import (
     EVERYTHING,
     Audited,
     Disagreement,
+    IdCounts,
     Matching,
     ObjectFacts,
     Rejection,
@@ -28,16 +31,17 @@ from services.client.ports import (
 from services.client.review import Against, Cell, HumanLabel, Quality, assess
 from services.shared import google_cloud
 from services.shared.audits import AuditedLabel
-from services.shared.catalogue import query
+from services.shared.catalogue import ColumnError, ProductTable, product_of, product_row, query
+from services.shared.catalogue_config import CatalogueConfig, bundled_config
 from services.shared.errors import NotAllowedError
 from services.shared.events import Declared, Filters, Label, Prediction, Product
 from services.shared.google_bigquery import (
     BigQueryWarehouse,
     bigquery_client,
+    open_products,
     query_parameters,
     table_schema_path,
 )
-from services.shared.jobs import ndjson
 
 PUBLISH_TIMEOUT = 60.0  # seconds
 PAGE_ROWS = 1_000  # that an answer has in memory at once
@@ -98,15 +102,28 @@ class CloudTopics:
 
 
 class BigQueryTables:
-    """A dataset."""
+    """A dataset, and a catalogue: by default its table `products`."""
 
-    def __init__(self, project: str, dataset: str) -> None:
+    def __init__(self, project: str, dataset: str, config: CatalogueConfig | None = None) -> None:
+        self.config = config or bundled_config()
         self._names = (project, dataset)
         self._dataset = f"{project}.{dataset}"
         self._client = bigquery_client(project, dataset)
 
+    @cached_property
+    def _products(self) -> ProductTable:
+        try:
+            return open_products(self._client, self.config, self._dataset)
+        except (ColumnError, NotFound) as error:
+            raise ClientError(f"catalogue.yaml: {error}") from error
+
     def merge_products(self, products: Sequence[Product]) -> None:
         """One load job into a table of its own, then one statement: readers see all of it or nothing."""
+        if self.config.table is not None:
+            raise ClientError(
+                f"catalogue.yaml: the products are in {self.config.table}, which is only read; to import "
+                "products, leave `table` out"
+            )
         name = f"{self._dataset}.products_import_{uuid.uuid4().hex}"
         table = bigquery.Table(name, self._client.schema_from_json(table_schema_path("products")))
         table.expires = datetime.now(UTC) + IMPORT_KEPT
@@ -118,9 +135,9 @@ class BigQueryTables:
                 write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
             )
             self._client.load_table_from_file(
-                BytesIO(ndjson(products)), table.reference, job_config=config
+                BytesIO(self._rows(products)), table.reference, job_config=config
             ).result()
-            columns = list(Product.model_fields)
+            columns = [column.name for column in table.schema]
             updates = ", ".join(f"{column} = imported.{column}" for column in columns)
             self._client.query_and_wait(
                 f"MERGE `{self._dataset}.products` AS product USING `{name}` AS imported "
@@ -132,9 +149,27 @@ class BigQueryTables:
         finally:
             self._client.delete_table(table, not_found_ok=True)
 
+    def _rows(self, products: Sequence[Product]) -> bytes:
+        rows = (product_row(product, self.config) for product in products)
+        return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+    def count_ids(self) -> IdCounts:  # noqa: D102
+        (row,) = self._query(queries.ids(self._products))
+        return IdCounts(
+            rows=row["total"],
+            without=row["without"],
+            unusable=row["unusable"],
+            unusable_ids=tuple(row["unusable_ids"] or ()),
+            duplicates=row["duplicates"],
+            duplicate_ids=tuple(row["duplicate_ids"] or ()),
+        )
+
+    def catalogue(self) -> Iterator[Product]:  # noqa: D102
+        return map(product_of, map(dict, self._query(query(Filters(), self._products)[0])))
+
     def matching(self, filters: Filters) -> Matching:
         """Counts them, which reads less than to select them; what that would read, a dry run says."""
-        sql, values = query(filters, self._dataset)
+        sql, values = query(filters, self._products)
         parameters = query_parameters(values)
         rows = self._client.query_and_wait(
             f"SELECT COUNT(*) AS images FROM (\n{sql}\n)",
@@ -147,7 +182,7 @@ class BigQueryTables:
         )
 
     def tally(self, job_id: str) -> Tally:  # noqa: D102
-        (counts,) = self._query(queries.tally(self._dataset), job_id=job_id)
+        (counts,) = self._query(queries.tally(self._products), job_id=job_id)
         errors = self._query(queries.errors(self._dataset), job_id=job_id)
         return Tally(
             photos=counts["photos"],
@@ -161,12 +196,12 @@ class BigQueryTables:
     def results(  # noqa: D102
         self, job_id: str, limit: int | None, *, where: ResultFilter = EVERYTHING, offset: int = 0
     ) -> Iterator[Result]:
-        sql, parameters = queries.results(self._dataset, where, limit, offset)
+        sql, parameters = queries.results(self._products, where, limit, offset)
         for row in self._query(sql, job_id=job_id, **parameters):
             yield Result(_prediction(row), _product(row), tuple(row["disagreements"]))
 
     def count(self, job_id: str, where: ResultFilter) -> int:  # noqa: D102
-        sql, parameters = queries.count(self._dataset, where)
+        sql, parameters = queries.count(self._products, where)
         (row,) = self._query(sql, job_id=job_id, **parameters)
         return int(row["results"])
 
@@ -180,12 +215,12 @@ class BigQueryTables:
         offset: int = 0,
     ) -> list[Disagreement]:
         sql = queries.disagreements(
-            self._dataset, of_a_job=job_id is not None, unsure=unsure, limit=limit, offset=offset
+            self._products, of_a_job=job_id is not None, unsure=unsure, limit=limit, offset=offset
         )
         return [
             Disagreement(
                 prediction=_prediction(row),
-                declared=Product(**row["product"]),
+                declared=product_of(row["product"]),
                 head=row["doubted"],
                 label=row["label"],
                 declared_label=row["declared_label"],
@@ -197,7 +232,7 @@ class BigQueryTables:
 
     def quality(self, job_id: str, head: str, against: Against) -> Quality:  # noqa: D102
         cells, left_out = [], 0
-        for row in self._query(queries.quality(self._dataset, against), job_id=job_id, head=head):
+        for row in self._query(queries.quality(self._products, against), job_id=job_id, head=head):
             if row["truth"] is None:
                 left_out += row["photos"]
             else:
@@ -227,7 +262,7 @@ class BigQueryTables:
         return {row["status"]: row["corrections"] for row in rows}
 
     def audited(self, audit_id: str, *, head: str | None = None, limit: int | None) -> Iterator[Audited]:  # noqa: D102
-        sql = queries.audited(self._dataset, limit)
+        sql = queries.audited(self._products, limit)
         for row in self._query(sql, audit_id=audit_id, head=head):
             columns = {name: row[name] for name in AuditedLabel.model_fields}
             yield Audited(AuditedLabel(**columns), _product(row))
@@ -261,9 +296,9 @@ class BigQueryTables:
         return [Rejection(**row) for row in rows]
 
     def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:  # noqa: D102
-        found: dict[str, list[tuple[str, int]]] = {name: [] for name in (*Filters.COLUMNS, "year")}
+        found: dict[str, list[tuple[str, int]]] = {name: [] for name in self.config.attributes}
         try:
-            for row in self._query(queries.values(self._dataset)):
+            for row in self._query(queries.values(self._products)):
                 found[row["name"]].append((row["value"], row["products"]))
         except Forbidden as error:
             raise NotAllowedError(str(error)) from error
@@ -307,4 +342,4 @@ def _prediction(row: Mapping[str, Any]) -> Prediction:
 
 def _product(row: Mapping[str, Any]) -> Product | None:
     product = row["product"]
-    return Product(**product) if product and product["product_id"] is not None else None
+    return product_of(product) if product and product["product_id"] is not None else None

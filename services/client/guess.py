@@ -4,14 +4,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from functools import cached_property
 
 import yaml
 
+from services.shared.catalogue import PHOTO_SUFFIXES, decimal, is_date
 from services.shared.catalogue_config import Attribute, CatalogueConfig, Photos
+from services.shared.catalogue_files import known
 from services.shared.events import MAX_PRODUCT_ID
-from services.shared.styles import PHOTO_SUFFIXES, known
 from services.shared.table_files import TableFile, Value
 
 MOST_LABELS = 1_000  # of an attribute; with more, a column is text
@@ -220,7 +220,7 @@ def _display_name(columns: Sequence[_Column]) -> _Column | None:
         and each.texts
         and (each.rank(_DISPLAY_NAMES) < len(_DISPLAY_NAMES) or _words(each) > 2)
         and len(each.counts) > each.counts.total() / LEAST_REPEATS
-        and each.share(_number) < 0.5
+        and each.share(decimal) < 0.5
     ]
     return min(able, key=lambda each: each.rank(_DISPLAY_NAMES), default=None)
 
@@ -231,10 +231,10 @@ def _attribute(column: _Column) -> Attribute | None:
         return Attribute(type="values")
     if not column.counts:
         return None
-    if column.share(_number) >= CERTAIN:
+    if column.share(decimal) >= CERTAIN:
         # Whole numbers in a column such as brand_id name something.
         return None if column.key.endswith("id") else Attribute(type="number")
-    if column.share(_date) >= CERTAIN:
+    if column.share(is_date) >= CERTAIN:
         return Attribute(type="date")
     if not _repeats(column.counts):
         return None
@@ -300,7 +300,10 @@ def _time(attributes: Mapping[str, Attribute], columns: Mapping[str, _Column], d
         name
         for name, each in attributes.items()
         if each.type == "date"
-        or (each.type == "number" and columns[name].share(lambda text: 1900 <= float(text) <= 2100) == 1)
+        or (
+            each.type == "number"
+            and columns[name].share(lambda text: 1900 <= float(decimal(text) or 0) <= 2100) == 1
+        )
     ]
     named = [name for name in able if any(part in columns[name].key for part in _TIME_NAMES)]
     chosen = next(iter([*named, *able]), None)
@@ -328,15 +331,3 @@ def _words(column: _Column) -> float:
     return sum(len(text.split()) * count for text, count in column.counts.items()) / max(
         1, column.counts.total()
     )
-
-
-def _number(text: str) -> bool:
-    return re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", text) is not None
-
-
-def _date(text: str) -> bool:
-    try:
-        date.fromisoformat(text[:10])
-    except ValueError:
-        return False
-    return True

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Literal
 
 from services.client.ports import ObjectFacts, Objects, Tables
-from services.shared import clothing_dataset, styles
+from services.shared import catalogue_files, clothing_dataset
+from services.shared.catalogue_config import CatalogueConfig, bundled_config
+from services.shared.catalogue_files import Catalogue
 from services.shared.clothing_dataset import label_map
 from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import Product
-from services.shared.folders import FolderError, open_folder
+from services.shared.folders import Folder, FolderError, open_folder
 from services.shared.images import MAX_BYTES
 from services.shared.layout import photo_uri
-from services.shared.styles import Catalogue
-from services.shared.table_files import BadRow
+from services.shared.table_files import SUFFIXES, BadRow
 
 UPLOADS_AT_ONCE = 16
 
@@ -35,25 +36,35 @@ class Transfers:
     unusable: Mapping[str, str] = field(default_factory=dict)  # products whose photo cannot be read -> why
 
 
-def read(path: Path) -> Catalogue:
-    """Read a catalogue, in the layout that its index file tells: styles.csv or images.csv.
+def read(path: Path, config: CatalogueConfig | None = None) -> Catalogue:
+    """Read a catalogue.
 
     Args:
-        path: the folder, or the zip as it was downloaded.
+        path: the folder, or the zip as it was downloaded; or a table file beside its photos.
+        config: what its columns mean. Default: the layout that its index file tells, styles.csv or
+            images.csv.
 
     Raises:
-        FolderError: there is neither, it cannot be read, or has no product; the message names the file.
+        FolderError: there is no table, it cannot be read, or has no product; the message names the file.
 
     """
-    folder = open_folder(path, (styles.STYLES, clothing_dataset.IMAGES))
-    if folder.index == styles.STYLES:
-        catalogue = styles.catalogue_of(folder)
+    if config is not None and config != bundled_config():
+        folder = catalogue_files.open_table(path)
+        catalogue = catalogue_files.catalogue_of(folder, config)
+    elif (folder := _bundled_layout(path)).index != clothing_dataset.IMAGES:
+        catalogue = catalogue_files.catalogue_of(folder, bundled_config())
     else:
         catalogue = clothing_dataset.catalogue_of(folder, label_map("clothing-dataset"))
     if not catalogue.products:
         reason = _skipped(catalogue.bad_rows) if catalogue.bad_rows else "it has no lines below the header"
         raise FolderError(f"{folder.where}: {folder.index} has no products: {reason}")
     return catalogue
+
+
+def _bundled_layout(path: Path) -> Folder:
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        return catalogue_files.open_table(path)
+    return open_folder(path, (catalogue_files.STYLES, clothing_dataset.IMAGES))
 
 
 def _skipped(rows: tuple[BadRow, ...]) -> str:
@@ -110,6 +121,8 @@ def _transfer(
     catalogue: Catalogue, product: Product, uri: str, standing: Mapping[str, ObjectFacts], objects: Objects
 ) -> tuple[Transfer, str]:
     """What became of a photo, and why it was not uploaded if it should have been."""
+    if product.photos:
+        return "present", ""  # in a bucket of the team's
     try:
         data = catalogue.photo(product, MAX_BYTES)
     except ObjectNotFoundError as error:

@@ -268,8 +268,12 @@ def confusion_frame(quality: Quality) -> "DataFrame":
 
 def _described(product: Product) -> str:
     """What the catalogue says of a product, a line a column."""
-    known = product.model_dump(exclude_none=True)
-    return "\n".join(f"{words(column)}: {value}" for column, value in known.items())
+    known = [
+        ("product id", product.product_id),
+        *((words(each.name), ", ".join(each.values)) for each in product.attributes),
+        ("display name", product.display_name),
+    ]
+    return "\n".join(f"{name}: {value}" for name, value in known if value is not None)
 
 
 def _flat(row: Result, heads: Sequence[str]) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from services.client.corrections import Correction, Status
 from services.client.review import Against, HumanLabel, Quality
 from services.shared import ports
 from services.shared.audits import AuditedLabel
+from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Filters, Label, Prediction, Product
 
 
@@ -66,8 +67,7 @@ class Result:
 
     def declared_label(self, head: str) -> str | None:
         """What the catalogue says of the attribute that a head predicts."""
-        value = getattr(self.declared, head, None)
-        return None if value is None else str(value)
+        return None if self.declared is None else self.declared.value(head)
 
     def declared_probability(self, head: str) -> float | None:
         """How likely the model finds what the catalogue says; None where it was not asked that, or has no
@@ -165,6 +165,18 @@ class Matching:
 
 
 @dataclass(frozen=True)
+class IdCounts:
+    """The ids of a catalogue's table, counted, with a few of those that are wrong."""
+
+    rows: int
+    without: int  # rows that have none
+    unusable: int  # rows whose id cannot be a product's
+    unusable_ids: tuple[str, ...]
+    duplicates: int  # ids that more than one row has
+    duplicate_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Rejection:
     """A row of `rejected`: a message that a service refused, or that was given up after its attempts."""
 
@@ -185,8 +197,26 @@ class Rejection:
 class Tables(Protocol):
     """BigQuery."""
 
+    @property
+    def config(self) -> CatalogueConfig:
+        """What the catalogue's columns mean."""
+        ...
+
     def merge_products(self, products: Sequence[Product]) -> None:
-        """Puts products into the catalogue: each replaces the one of its id, all others stay."""
+        """Puts products into the table `products`: each replaces the one of its id, all others stay.
+
+        Raises:
+            ClientError: the catalogue is a team's own table, which is only read.
+
+        """
+        ...
+
+    def count_ids(self) -> IdCounts:
+        """Counts the rows of the catalogue's table, also those that are left out everywhere else."""
+        ...
+
+    def catalogue(self) -> Iterator[Product]:
+        """All products, each once, in no order."""
         ...
 
     def matching(self, filters: Filters) -> Matching:
@@ -311,8 +341,8 @@ class Tables(Protocol):
         ...
 
     def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:
-        """What a request may filter by: values of each column and of `year`, and how many products have each.
+        """The values of each attribute, and how many products have each: the most frequent ones first.
 
-        The most frequent ones first; years in order.
+        Of numbers and dates only the time has values, if it is a number; they are in order.
         """
         ...

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 from services.client.ports import ResultFilter
 from services.client.review import BINS, Against
-from services.shared.events import Filters
+from services.shared.catalogue import ProductTable, value_counts_query
 from services.shared.wiring import SCHEMAS
 
 MAX_ROWS = 2**62
+EXAMPLES = 3  # ids that are wrong
 RECENT_DAYS = 30  # where no job is named, older predictions are not looked at
 
 type Parameters = Mapping[str, str | int | float | bool | None]
@@ -22,8 +23,6 @@ _NEWEST = f"""
   QUALIFY ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY predicted_at DESC, prediction_id) = 1
 """
 
-_DECLARED_LABEL = "CASE {head} " + " ".join(f"WHEN '{c}' THEN product.{c}" for c in Filters.COLUMNS) + " END"
-
 # What a result is. A catalogue may list a product twice: one of the rows counts.
 #
 # `compared` has, of each head, the label of the model that the catalogue declares (`known_label`) and its
@@ -37,7 +36,7 @@ _DECLARED_LABEL = "CASE {head} " + " ".join(f"WHEN '{c}' THEN product.{c}" for c
 _RESULT = """
 WITH rated AS ({rated}),
 catalogue AS (
-  SELECT * FROM `{dataset}.products` WHERE TRUE
+  SELECT * FROM ({products}) WHERE TRUE
   QUALIFY ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY display_name) = 1
 ),
 given AS (
@@ -112,9 +111,9 @@ LEFT JOIN doubtful ON doubtful.prediction_id = rated.prediction_id
 """
 
 
-def tally(dataset: str) -> str:
+def tally(products: ProductTable) -> str:
     """One row: how many photos, predictions and disagreements a job has, and which heads."""
-    return f"""{_result(dataset, _OF_A_JOB)}
+    return f"""{_result(products, _OF_A_JOB)}
 SELECT
   COUNT(DISTINCT product_id) AS photos,
   COUNTIF(error IS NULL) AS predictions,
@@ -133,16 +132,18 @@ GROUP BY error ORDER BY failed DESC, error
 """
 
 
-def results(dataset: str, where: ResultFilter, limit: int | None, offset: int) -> tuple[str, Parameters]:
+def results(
+    products: ProductTable, where: ResultFilter, limit: int | None, offset: int
+) -> tuple[str, Parameters]:
     """The columns of `predictions`, with `product` and `disagreements`."""
-    condition, parameters = _condition(where)
+    condition, parameters = _condition(where, products)
     # BigQuery takes no offset without a limit.
     page = f"""ORDER BY
   doubtful.lowest ASC NULLS LAST, doubtful.surest DESC NULLS LAST,
   error IS NULL, rated.product_id, variant, rated.prediction_id
 LIMIT {MAX_ROWS if limit is None else limit:d} OFFSET {offset:d}"""
     return (
-        f"""{_result(dataset, _OF_A_JOB)}
+        f"""{_result(products, _OF_A_JOB)}
 SELECT rated.*, product, doubtful.heads AS disagreements
 {_JOINED} {condition}
 {"" if limit is None and not offset else page}
@@ -151,16 +152,18 @@ SELECT rated.*, product, doubtful.heads AS disagreements
     )
 
 
-def count(dataset: str, where: ResultFilter) -> tuple[str, Parameters]:
+def count(products: ProductTable, where: ResultFilter) -> tuple[str, Parameters]:
     """One row: how many `results` has."""
-    condition, parameters = _condition(where)
-    return f"{_result(dataset, _OF_A_JOB)} SELECT COUNT(*) AS results {_JOINED} {condition}", parameters
+    condition, parameters = _condition(where, products)
+    return f"{_result(products, _OF_A_JOB)} SELECT COUNT(*) AS results {_JOINED} {condition}", parameters
 
 
-def disagreements(dataset: str, *, of_a_job: bool, unsure: bool | None, limit: int, offset: int) -> str:
+def disagreements(
+    products: ProductTable, *, of_a_job: bool, unsure: bool | None, limit: int, offset: int
+) -> str:
     """The columns of `predictions`, with `product` and those of a doubt; takes @head."""
     chosen = "" if unsure is None else f"AND doubts.unsure = {unsure}"
-    return f"""{_result(dataset, _OF_A_JOB if of_a_job else _NEWEST)}
+    return f"""{_result(products, _OF_A_JOB if of_a_job else _NEWEST)}
 SELECT
   rated.*, product,
   doubts.head AS doubted, doubts.label, doubts.probability,
@@ -168,7 +171,7 @@ SELECT
 FROM doubts
 JOIN rated ON rated.prediction_id = doubts.prediction_id
 JOIN catalogue AS product ON product.product_id = rated.product_id
-LEFT JOIN ({_latest_labels(dataset)}) AS judged
+LEFT JOIN ({_latest_labels(products.dataset)}) AS judged
   ON judged.product_id = rated.product_id AND judged.head = doubts.head
 WHERE judged.label_id IS NULL AND (@head IS NULL OR doubts.head = @head) {chosen}
 ORDER BY
@@ -177,7 +180,7 @@ LIMIT {limit:d} OFFSET {offset:d}
 """
 
 
-def quality(dataset: str, against: Against) -> str:
+def quality(products: ProductTable, against: Against) -> str:
     """A row a `review.Cell` of a job and @head; those without a truth to compare with have NULL for it."""
     if against == "catalogue":
         measured = """
@@ -190,11 +193,11 @@ def quality(dataset: str, against: Against) -> str:
   SELECT best.*, judged.label AS truth
   FROM best
   JOIN rated ON rated.prediction_id = best.prediction_id
-  JOIN ({_latest_labels(dataset)}) AS judged
+  JOIN ({_latest_labels(products.dataset)}) AS judged
     ON judged.product_id = rated.product_id AND judged.head = best.head
   WHERE best.head = @head
 """
-    return f"""{_result(dataset, _OF_A_JOB)},
+    return f"""{_result(products, _OF_A_JOB)},
 measured AS ({measured})
 SELECT
   truth,
@@ -215,7 +218,7 @@ ORDER BY judged_at DESC, label_id LIMIT {MAX_ROWS if limit is None else limit:d}
 """
 
 
-def audited(dataset: str, limit: int | None) -> str:
+def audited(products: ProductTable, limit: int | None) -> str:
     """Rows of `audited_labels` of @audit_id, and of @head if given, with `product`; see `Tables.audited`."""
     suspects = f"""
   AND audited.probability IS NOT NULL AND judged.label_id IS NULL
@@ -223,37 +226,60 @@ ORDER BY audited.probability, audited.best_probability DESC, audited.product_id,
 LIMIT {limit or 0:d}"""
     return f"""
 SELECT audited.*, product
-FROM `{dataset}.audited_labels` AS audited
+FROM `{products.dataset}.audited_labels` AS audited
 LEFT JOIN (
-  SELECT * FROM `{dataset}.products` WHERE TRUE
+  SELECT * FROM ({products.sql}) WHERE TRUE
   QUALIFY ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY display_name) = 1
 ) AS product ON product.product_id = audited.product_id
-LEFT JOIN ({_latest_labels(dataset)}) AS judged
+LEFT JOIN ({_latest_labels(products.dataset)}) AS judged
   ON judged.product_id = audited.product_id AND judged.head = audited.head
 WHERE audited.audit_id = @audit_id AND (@head IS NULL OR audited.head = @head)
 {"" if limit is None else suspects}
 """
 
 
-def values(dataset: str) -> str:
-    """A row a value of each column that a request can filter by, and of `year`: how many products have it."""
-    columns = ", ".join(f"STRUCT('{column}' AS name, {column} AS value)" for column in Filters.COLUMNS)
+def ids(products: ProductTable) -> str:
+    """One row: how many rows the catalogue's table has, and which of their ids are wrong."""
     return f"""
-SELECT pair.name, pair.value, COUNT(*) AS products
-FROM `{dataset}.products`
-CROSS JOIN UNNEST([{columns}, STRUCT('year' AS name, CAST(year AS STRING) AS value)]) AS pair
-WHERE pair.value IS NOT NULL
-GROUP BY 1, 2
-ORDER BY 1, IF(pair.name = 'year', pair.value, NULL), 3 DESC, 2
+WITH ids AS (
+  SELECT product_id, COUNT(*) AS found FROM ({products.ids_sql}) GROUP BY product_id
+),
+judged AS (
+  SELECT
+    product_id, found, product_id IS NOT NULL AND NOT ({products.usable("product_id")}) AS unusable
+  FROM ids
+)
+SELECT
+  IFNULL(SUM(found), 0) AS total,
+  IFNULL(SUM(IF(product_id IS NULL, found, 0)), 0) AS without,
+  IFNULL(SUM(IF(unusable, found, 0)), 0) AS unusable,
+  ARRAY(SELECT product_id FROM judged WHERE unusable ORDER BY 1 LIMIT {EXAMPLES}) AS unusable_ids,
+  COUNTIF(found > 1 AND product_id IS NOT NULL) AS duplicates,
+  ARRAY(
+    SELECT product_id FROM judged WHERE found > 1 AND product_id IS NOT NULL ORDER BY 1 LIMIT {EXAMPLES}
+  ) AS duplicate_ids
+FROM judged
 """
 
 
-def _result(dataset: str, rated: str) -> str:
+def values(products: ProductTable) -> str:
+    """See `services.shared.catalogue.value_counts_query`."""
+    return value_counts_query(products)
+
+
+def _result(products: ProductTable, rated: str) -> str:
     return _RESULT.format(
-        dataset=dataset,
-        rated=rated.format(dataset=dataset),
-        declared_label=_DECLARED_LABEL.format(head="label.head"),
+        dataset=products.dataset,
+        products=products.sql,
+        rated=rated.format(dataset=products.dataset),
+        declared_label=_declared_label("label.head", products),
     )
+
+
+def _declared_label(head: str, products: ProductTable) -> str:
+    names = products.config.named("value")
+    cases = " ".join(f"WHEN '{name}' THEN product.`{name}`" for name in names)
+    return f"CASE {head} {cases} END" if names else "CAST(NULL AS STRING)"
 
 
 def _latest_labels(dataset: str) -> str:
@@ -262,7 +288,7 @@ def _latest_labels(dataset: str) -> str:
     return f"\n{_LATEST_LABELS.format(project=project, dataset=name)}\n"
 
 
-def _condition(where: ResultFilter) -> tuple[str, Parameters]:
+def _condition(where: ResultFilter, products: ProductTable) -> tuple[str, Parameters]:
     """What a filter asks of `rated`, `product` and `doubtful`, and its values."""
     of_a_row = {
         "product_id": "rated.product_id = @product_id",
@@ -272,7 +298,7 @@ def _condition(where: ResultFilter) -> tuple[str, Parameters]:
     of_a_head = {
         "head": "best.head = @head",
         "label": "best.label = @label",
-        "declared": f"{_DECLARED_LABEL.format(head='best.head')} = @declared",
+        "declared": f"{_declared_label('best.head', products)} = @declared",
         "min_confidence": "best.probability >= @min_confidence",
         "abstained": "(best.head IN UNNEST(rated.abstained)) = @abstained",
     }

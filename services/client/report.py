@@ -16,7 +16,7 @@ from PIL.Image import Image
 from services.client.client import JobResults
 from services.client.ports import Objects, Result
 from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
-from services.shared.events import ClassificationRequested, Filters
+from services.shared.events import ClassificationRequested
 from services.shared.images import MAX_BYTES, decode
 from services.shared.parallel import in_parallel
 
@@ -134,12 +134,9 @@ def render(results: JobResults, objects: Objects) -> str:
 def asked_for(request: ClassificationRequested) -> list[tuple[str, str]]:
     """What a job was asked for, as (what, value) pairs."""
     asked = [
-        (words(column), ", ".join(values))
-        for column in Filters.COLUMNS
-        if (values := getattr(request, column))
+        (f"{words(name)}s" if condition.ranged and name == request.YEAR else words(name), str(condition))
+        for name, condition in request.conditions.items()
     ]
-    if request.start_year or request.end_year:
-        asked.append(("years", f"{request.start_year or ''}\N{EN DASH}{request.end_year or ''}"))
     if request.limit:
         asked.append(("at most", f"{request.limit:,} photos"))
     if request.retry_of:

@@ -62,8 +62,8 @@ def train(
     if seed is not None:
         config = config.model_copy(update={"seed": seed})
     try:
+        from services.shared.catalogue_files import CatalogueFileError
         from services.shared.clothing_dataset import ClothingError
-        from services.shared.styles import StylesError
         from services.training.catalogue import DatasetError
         from services.training.folder import FolderObjects
         from services.training.mixture import MixtureError
@@ -87,7 +87,13 @@ def train(
         try:
             counted = _source(config, options, name, data)
             config.check_heads(counted.heads)
-        except (configurations.ConfigError, StylesError, ClothingError, MixtureError, DatasetError) as error:
+        except (
+            configurations.ConfigError,
+            CatalogueFileError,
+            ClothingError,
+            MixtureError,
+            DatasetError,
+        ) as error:
             raise ClientError(str(error)) from error
     try:
         from services.model.hierarchy import HierarchyError
@@ -110,7 +116,7 @@ def train(
         )
     except (
         configurations.ConfigError,
-        StylesError,
+        CatalogueFileError,
         ClothingError,
         MixtureError,
         FormatError,
@@ -133,7 +139,8 @@ def _source(config: "Config", options: Options, run: str, folder: Path) -> "Sour
     """The data that the configuration names; a catalogue's labels are counted already.
 
     Raises:
-        StylesError, ClothingError, MixtureError, FormatError, DatasetError: nothing can be learnt from it.
+        CatalogueFileError, ClothingError, MixtureError, FormatError, DatasetError: nothing can be learnt from
+            it.
 
     """
     from services.training.config import CatalogueData, DeepFashionData, DemoData
@@ -204,7 +211,7 @@ def _catalogue_source(
 
     target, vitrine = options.target(), options.connect()
     return CatalogueSource(
-        BigQueryCatalogue(target.project, target.dataset),
+        BigQueryCatalogue(target.project, target.dataset, target.catalogue),
         vitrine.objects,
         target.bucket,
         data.filters,
@@ -212,7 +219,10 @@ def _catalogue_source(
         minimum_photos=data.minimum_photos,
         validate_share=data.validate_share,
         test=test,
-        read_from={"table": f"{target.project}.{target.dataset}.products", "bucket": target.bucket},
+        read_from={
+            "table": target.catalogue.table or f"{target.project}.{target.dataset}.products",
+            "bucket": target.bucket,
+        },
         # What people said is nearer to the truth than what sellers typed.
         judged=truths(vitrine.tables.labels(None, None)),
         origin=data.origin,

@@ -45,7 +45,14 @@ def main() -> None:
 def _ports(settings: Settings) -> Ports:
     emulators = {name: os.environ[name] for name in EMULATOR_VARIABLES if os.environ.get(name)}
     vitrine = Vitrine.connect(
-        Target(settings.project, settings.bucket, settings.upload_bucket, settings.dataset, emulators)
+        Target(
+            settings.project,
+            settings.bucket,
+            settings.upload_bucket,
+            settings.dataset,
+            emulators,
+            settings.catalogue,
+        )
     )
     return Ports(
         vitrine=vitrine,

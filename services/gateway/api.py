@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import MINYEAR, UTC, date, datetime
 from itertools import batched, chain, islice
@@ -41,6 +41,8 @@ from services.gateway.progress import Board, Progress
 from services.gateway.rendering import photo_of
 from services.model.manifest import Manifest, ModelError
 from services.model.registry import Pointer, UnknownVersionError
+from services.shared.catalogue import described
+from services.shared.catalogue_config import CatalogueConfig
 from services.shared.errors import ImageError, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import (
     MAX_COPIES,
@@ -50,7 +52,6 @@ from services.shared.events import (
     Classified,
     Declared,
     Prediction,
-    Product,
     ProductId,
     given,
 )
@@ -263,8 +264,14 @@ class ResultRow(Prediction):
 
     # This name was the catalogue's before the rows had one of their own.
     declared: Annotated[  # type: ignore[assignment]
-        Product | None,
-        Field(description="What the catalogue declares today; null where it has no such product."),
+        Mapping[str, str | int | float | tuple[str, ...] | None] | None,
+        Field(
+            description="What the catalogue declares today: `product_id`, `display_name`, `photos` and "
+            "each attribute by its name; null where it has no such product.",
+            examples=[
+                {"product_id": "15970", "article_type": "Shirts", "year": 2011, "display_name": "Shirt"}
+            ],
+        ),
     ]
     declared_labels: Annotated[
         tuple[Declared, ...],
@@ -678,11 +685,15 @@ def list_results(
     actions.find_job(ports, job_id)
     tables = ports.vitrine.tables
     if NDJSON in accept:
-        rows = (_row(result) for result in tables.results(job_id, None, where=where))
+        rows = (_row(result, tables.config) for result in tables.results(job_id, None, where=where))
         # The first one now: what fails must do so before the answer has begun.
         return StreamingResponse(_lines(chain(list(islice(rows, 1)), rows)), media_type=NDJSON)
     page = _Page(after, limit, job_id, where)
-    found = [_row(each) for each in tables.results(job_id, limit + 1, where=where, offset=page.offset)]
+    rows = (
+        _row(each, tables.config)
+        for each in tables.results(job_id, limit + 1, where=where, offset=page.offset)
+    )
+    found = [*rows]
     answer = ResultPage(results=found[:limit], next=page.next(len(found)))
     return Response(answer.model_dump_json(), media_type="application/json")
 
@@ -692,11 +703,12 @@ def _lines(rows: Iterator[ResultRow]) -> Iterator[str]:
         yield "".join(row.model_dump_json() + "\n" for row in some)
 
 
-def _row(result: Result) -> ResultRow:
+def _row(result: Result, config: CatalogueConfig) -> ResultRow:
     prediction = result.prediction
+    declared = described(result.declared, config) if result.declared else None
     return ResultRow(
         **{name: getattr(prediction, name) for name in Prediction.model_fields if name != "declared"},
-        declared=result.declared,
+        declared=declared,
         declared_labels=prediction.declared,
         disagreements=result.disagreements,
         photo=_photo_path(prediction),

@@ -21,6 +21,7 @@ from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.datastructures import UploadFile
 
 from services.client.client import Job
+from services.client.errors import InvalidRequestError
 from services.client.ports import Result, ResultFilter
 from services.client.report import MEANINGS, asked_for, data_uri, percent
 from services.client.review import MAX_LABEL, Against, Quality, Verdict
@@ -49,7 +50,7 @@ from services.gateway.dependencies import (
 )
 from services.gateway.identity import Identity
 from services.gateway.ports import Ports
-from services.gateway.problems import Problem
+from services.gateway.problems import Problem, problem_of
 from services.gateway.progress import Board, Progress
 from services.gateway.rendering import duration, name_of, page, photo_of
 from services.gateway.settings import Settings
@@ -249,8 +250,9 @@ def _job_form(
         request,
         "new_job",
         status=422 if errors else 200,
-        catalogue={column: values[column] for column in Filters.COLUMNS},
-        years=[year for year, _ in values["year"]],
+        catalogue={choice: values[choice.attribute] for choice in forms.choices(ports.vitrine.tables.config)},
+        ranges=forms.ranges(ports.vitrine.tables.config),
+        years=[year for year, _ in values.get(Filters.YEAR, ())],
         versions=actions.served(ports, settings),
         varied=any(form.get(name) for name in forms.AUGMENTATION),
         form=form,
@@ -270,23 +272,24 @@ def create_job(
     form: Written,
 ) -> Response:
     """Starts a job, or says what is wrong with what was written; `do=estimate` only says what it takes."""
-    asked, errors = forms.request_of(form)
+    asked, errors = forms.request_of(form, ports.vitrine.tables.config)
     if asked is None:
         return _job_form(request, ports, settings, form, errors)
-    if form.get("do") == "estimate":
-        changes_nothing(request)
-        return _job_form(request, ports, settings, form, estimate=actions.estimate(ports, settings, asked))
     try:
+        if form.get("do") == "estimate":
+            changes_nothing(request)
+            estimate = actions.estimate(ports, settings, asked)
+            return _job_form(request, ports, settings, form, estimate=estimate)
         # Sent twice it is one job; with something else written into it, another.
         key = digest(form["key"], asked.model_dump_json()) if form.get("key") else None
         confirmed = bool(form.get("confirm"))
         job_id = actions.create_job(ports, settings, identity, asked, key=key, confirm_cost=confirmed)
-    except Problem as problem:
-        errors = forms.errors_of(problem) or {}
+    except (Problem, InvalidRequestError) as refused:
+        errors = forms.errors_of(problem_of(refused)) or {}
         if not errors:
             raise
-        estimate = actions.estimate(ports, settings, asked) if "confirm" in errors else None
-        return _job_form(request, ports, settings, form, errors, estimate)
+        dear = actions.estimate(ports, settings, asked) if "confirm" in errors else None
+        return _job_form(request, ports, settings, form, errors, dear)
     return _to_job(request, board, job_id)
 
 
@@ -302,8 +305,12 @@ def estimate_job(
     request: Request, identity: Operator, ports: PortsOf, settings: SettingsOf, form: Written
 ) -> Response:
     """What the form's job would take, while it is written."""
-    asked, errors = forms.request_of(form)
-    estimate = actions.estimate(ports, settings, asked) if asked else None
+    asked, errors = forms.request_of(form, ports.vitrine.tables.config)
+    estimate = None
+    try:
+        estimate = actions.estimate(ports, settings, asked) if asked else None
+    except InvalidRequestError as refused:
+        errors = forms.errors_of(problem_of(refused)) or {}
     return page(request, "estimate", form=form, errors=errors, estimate=estimate)
 
 

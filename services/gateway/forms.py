@@ -1,12 +1,15 @@
 """The form of a new job: what was written into it becomes a request, or words beside each wrong field."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi.datastructures import FormData
 from pydantic import ValidationError
 
 from services.gateway.problems import Problem
+from services.shared.catalogue import decimal, is_date
+from services.shared.catalogue_config import AttributeType, CatalogueConfig
 from services.shared.events import MAX_COPIES, MAX_SIDE, ClassificationRequested, Filters
 
 type Errors = dict[str, str]  # field of the form -> what is wrong with it
@@ -38,17 +41,67 @@ _RULES: Mapping[str, tuple[str, str]] = {
 }
 
 
-def request_of(form: FormData) -> tuple[ClassificationRequested | None, Errors]:
-    """What the form asks for; None where something is wrong with it."""
+@dataclass(frozen=True)
+class Choice:
+    """An attribute whose values can be chosen."""
+
+    field: str  # of the form
+    attribute: str
+
+
+@dataclass(frozen=True)
+class Range:
+    """An attribute with a number or a date, of which the ends can be written."""
+
+    first: str  # fields of the form
+    last: str
+    attribute: str
+    type: AttributeType
+
+
+def choices(config: CatalogueConfig) -> Sequence[Choice]:
+    """The attributes whose values can be chosen; a request's own fields keep their names."""
+    names = config.named("value", "values")
+    return [Choice(name if name in Filters.COLUMNS else f"filters.{name}", name) for name in names]
+
+
+def ranges(config: CatalogueConfig) -> Sequence[Range]:
+    """The attributes of which the ends of a range can be written."""
+    return [
+        Range("start_year", "end_year", name, "number")
+        if _is_year(name, config)
+        else Range(f"filters.{name}.from", f"filters.{name}.to", name, config.attributes[name].type)
+        for name in config.named("number", "date")
+    ]
+
+
+def _is_year(name: str, config: CatalogueConfig) -> bool:
+    return name == Filters.YEAR and config.attributes[name].type == "number"
+
+
+def request_of(form: FormData, config: CatalogueConfig) -> tuple[ClassificationRequested | None, Errors]:
+    """What the form asks for; None where something is wrong with it.
+
+    Args:
+        form: what was written into it.
+        config: of the catalogue, whose attributes the form has.
+
+    """
     reader = _Reader(form)
-    document: dict[str, Any] = {
-        column: values
-        for column in Filters.COLUMNS
-        if (values := tuple(str(value) for value in form.getlist(column) if value))
-    }
+    document: dict[str, Any] = {}
+    filters: dict[str, Any] = {}
+    for choice in choices(config):
+        if values := tuple(str(value) for value in form.getlist(choice.field) if value):
+            (document if choice.field == choice.attribute else filters)[choice.attribute] = values
+    for each in ranges(config):
+        if _is_year(each.attribute, config):
+            document |= {name: reader.whole(name, 1900, 2100) for name in (each.first, each.last)}
+            continue
+        bounds = {"from": reader.bound(each.first, each.type), "to": reader.bound(each.last, each.type)}
+        if found := {name: value for name, value in bounds.items() if value is not None}:
+            filters[each.attribute] = found
     document |= {
-        "start_year": reader.whole("start_year", 1900, 2100),
-        "end_year": reader.whole("end_year", 1900, 2100),
+        "filters": filters or None,
         "limit": reader.whole("limit", 1, 1_000_000_000),
         "classify": reader.text("classify") or "originals",
         "model": reader.text("model"),
@@ -105,6 +158,18 @@ class _Reader:
                 self.errors[name] = f"Write a year from {least} to {most}."
             return None
         return number
+
+    def bound(self, name: str, type_: AttributeType) -> str | None:
+        """A number or a date as text, if one is given."""
+        text = self.text(name)
+        if text is None:
+            return None
+        if type_ == "number" and (number := decimal(text)):
+            return number
+        if type_ == "date" and is_date(text):
+            return text
+        self.errors[name] = "Write a number." if type_ == "number" else "Write a date such as 2026-03-31."
+        return None
 
     def number(self, name: str, most: float, *, divisor: float = 1) -> float | None:
         """A number above 0, if one is given; 0 is as good as none."""
@@ -163,9 +228,9 @@ def _in_words(error: ValidationError) -> Errors:
             field, _, said = said.removeprefix("Value error, ").partition(": ")
             path.append(field)
         name = ".".join(path)
-        column = path[0]
+        column = ".".join(path[:2]) if path[0] == "filters" else path[0]
         field, words = _RULES.get(name, (column, _sentence(said)))
-        if column in Filters.COLUMNS:
+        if column in Filters.COLUMNS or column.startswith("filters."):
             words = "Choose at most 200 values, of at most 200 characters each."
         errors.setdefault(field, words)
     return errors

@@ -8,8 +8,9 @@ from pydantic_settings import NoDecode
 
 from services.gateway.cost import Prices
 from services.shared import settings
+from services.shared.catalogue_config import bundled_config
 from services.shared.keys import Role
-from services.shared.settings import BucketName, DatasetName
+from services.shared.settings import BucketName, Catalogue, DatasetName
 
 GOOGLE_CERTS = "https://www.googleapis.com/oauth2/v1/certs"
 CLOUD_IDENTITY = "https://cloudidentity.googleapis.com"
@@ -38,6 +39,7 @@ class Settings(settings.Settings):
 
     upload_bucket: Annotated[BucketName, Field(alias="VITRINE_UPLOAD_BUCKET")]
     dataset: Annotated[DatasetName, Field(alias="VITRINE_DATASET")]
+    catalogue: Annotated[Catalogue, Field(alias="VITRINE_CATALOGUE")] = bundled_config()
     model: Annotated[str, Field(alias="VITRINE_MODEL", min_length=1)]
     model_version: Annotated[str, Field(alias="VITRINE_MODEL_VERSION", min_length=1)]
     # Its own public address, without a path.

@@ -27,7 +27,6 @@ from services.shared.events import (
     BatchStaged,
     Declared,
     Event,
-    Filters,
     Handlers,
     Image,
     ImageClassified,
@@ -291,11 +290,10 @@ def _declared(
     product: Product | None, probabilities: Mapping[str, NDArray[np.float32]], model: Model
 ) -> tuple[Declared, ...]:
     """What the catalogue declares of each head, and how likely the model finds it."""
-    values = {} if product is None else product.model_dump(include=set(Filters.COLUMNS))
     return tuple(
         _found(head, label, probabilities[head], model)
         for head in probabilities
-        if (label := values.get(head)) is not None
+        if product is not None and (label := product.value(head)) is not None
     )
 
 

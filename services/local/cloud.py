@@ -31,6 +31,7 @@ import psutil
 from services.local.processes import LocalCloudError, Process, port_holder, tail
 from services.local.provision import provision_buckets, provision_dataset, provision_pubsub
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
+from services.shared.catalogue_config import ConfigError, read_config
 from services.shared.keys import make_key, read_keys, write_keys
 from services.shared.wiring import SCHEMAS, load_wiring
 
@@ -71,8 +72,11 @@ class LocalCloud:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What any program needs to know to use it with Google's own clients."""
-        return {
+        """What any program needs to know to use it with Google's own clients, and the catalogue."""
+        catalogue = (
+            {"VITRINE_CATALOGUE": self.catalogue_file.read_text()} if self.catalogue_file.exists() else {}
+        )
+        return catalogue | {
             "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{self.port('pubsub')}",
             "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self.port('storage')}",
             "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{self.port('bigquery')}",
@@ -94,6 +98,25 @@ class LocalCloud:
     def state_file(self) -> Path:
         """Who runs it, where, and whether it is ready."""
         return self.home / "cloud.json"
+
+    @property
+    def catalogue_file(self) -> Path:
+        """What the catalogue's columns mean; without it, it is the bundled catalogue."""
+        return self.home / "catalogue.yaml"
+
+    def use_catalogue(self, file: Path) -> None:
+        """Takes another catalogue.yaml, which counts from the next start on.
+
+        Raises:
+            LocalCloudError: it is not valid.
+
+        """
+        try:
+            read_config(file)
+        except ConfigError as error:
+            raise LocalCloudError(str(error)) from error
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.catalogue_file.write_bytes(file.read_bytes())
 
     @property
     def key_file(self) -> Path:

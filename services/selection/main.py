@@ -8,6 +8,7 @@ from pydantic import Field
 
 from services.selection.stage import HANDLERS, Ports
 from services.shared import endpoint, settings
+from services.shared.catalogue_config import bundled_config
 from services.shared.google_bigquery import BigQueryCatalogue
 from services.shared.google_cloud import CloudObjects, CloudPublisher
 
@@ -17,6 +18,7 @@ class Settings(settings.Settings):
 
     service = "selection"
     dataset: Annotated[settings.DatasetName, Field(alias="VITRINE_DATASET")]
+    catalogue: Annotated[settings.Catalogue, Field(alias="VITRINE_CATALOGUE")] = bundled_config()
     model: Annotated[str, Field(alias="VITRINE_MODEL", min_length=1)]
     model_version: Annotated[str, Field(alias="VITRINE_MODEL_VERSION", min_length=1)]
 
@@ -29,7 +31,7 @@ def ports() -> Ports:
     """Made on the first push, after gunicorn's fork."""
     return Ports(
         objects=CloudObjects(SETTINGS.project),
-        catalogue=BigQueryCatalogue(SETTINGS.project, SETTINGS.dataset),
+        catalogue=BigQueryCatalogue(SETTINGS.project, SETTINGS.dataset, SETTINGS.catalogue),
         clock=lambda: datetime.now(UTC),
         bucket=SETTINGS.bucket,
         model=SETTINGS.model,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from services.model.registry import Registry
 from services.shared import telemetry
-from services.shared.catalogue import unknown_values
+from services.shared.catalogue import invalid_filters
 from services.shared.errors import Reject, UnsuitableJobError
 from services.shared.events import (
     BATCH_IMAGES,
@@ -159,8 +159,8 @@ def _check_origin(request: ClassificationRequested, ports: Ports) -> None:
 
 
 def _check_values(request: ClassificationRequested, ports: Ports) -> None:
-    if unknown := unknown_values(request, ports.catalogue.values):
-        raise Reject("; ".join(map(str, unknown)))
+    if invalid := invalid_filters(request, ports.catalogue.config, ports.catalogue.values):
+        raise Reject("; ".join(map(str, invalid)))
 
 
 def _source(request: ClassificationRequested, ports: Ports) -> Source:
@@ -173,12 +173,13 @@ def _source(request: ClassificationRequested, ports: Ports) -> Source:
 
 def _select(request: ClassificationRequested, ports: Ports) -> Selection:
     filters = request.model_dump(include=set(Filters.model_fields))
-    if request.retry_of is None:
-        # As before there was this filter: a job that began then goes on with its own selection.
-        del filters["retry_of"]
+    for later in ("retry_of", "filters"):
+        if filters[later] is None:
+            # As before there was this filter: a job that began then goes on with its own selection.
+            del filters[later]
     # The id names the request too: two requests that race for one job_id must not share a selection.
     name = f"vitrine-select-{request.job_id}-{digest(sorted(filters.items()))}"
-    return ports.catalogue.select(name, Filters(**filters))
+    return ports.catalogue.select(name, Filters.model_validate(filters))
 
 
 def _open(

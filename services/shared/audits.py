@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from services.shared.catalogue_config import CatalogueConfig
 from services.shared.errors import ImageErrorCode, ObjectNotFoundError
 from services.shared.events import Filters, JobId, ProductId
 from services.shared.layout import AuditLayout
@@ -20,10 +21,6 @@ Unjudged = Literal[
 ]
 
 
-def _in_order(attributes: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted({*attributes}, key=[*Filters.COLUMNS, *sorted(attributes)].index))
-
-
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,17 +30,23 @@ class AuditRequest(_Strict):
 
     audit_id: JobId
     filters: Filters = Filters()
-    # In the catalogue's order, so that the order of the options makes no other request.
-    attributes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_in_order)] = Filters.COLUMNS
+    attributes: tuple[str, ...] = ()  # all that have one value
     folds: Annotated[int, Field(ge=MIN_FOLDS, le=MAX_FOLDS)] = 5
 
-    @model_validator(mode="after")
-    def _attributes_are_columns(self) -> Self:
+    def of_catalogue(self, config: CatalogueConfig) -> Self:
+        """The same request with each attribute named, in the catalogue's order.
+
+        Raises:
+            ValueError: the catalogue has no such attribute; names the nearest one.
+
+        """
+        known = config.named("value")
         for attribute in self.attributes:
-            if attribute not in Filters.COLUMNS:
-                hint = did_you_mean(attribute, Filters.COLUMNS)
+            if attribute not in known:
+                hint = did_you_mean(attribute, known)
                 raise ValueError(f"attributes: there is no attribute {attribute!r}{hint}")
-        return self
+        chosen = tuple(name for name in known if name in (self.attributes or known))
+        return self.model_copy(update={"attributes": chosen})
 
 
 class AuditManifest(_Strict):

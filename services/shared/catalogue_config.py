@@ -1,23 +1,27 @@
 """catalogue.yaml: what a catalogue's columns mean."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from services.shared.events import describe
+from services.shared.events import AttributeName, describe
 from services.shared.nearest import did_you_mean
 
-# As BigQuery names columns; an attribute of a model and of a request has the same name.
-AttributeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 Column = Annotated[str, Field(min_length=1, max_length=300)]
+
+# project.dataset.table; only old projects have a dot and a colon in their id.
+TABLE = r"^[a-z0-9:.-]+\.[A-Za-z0-9_]+\.[^.\s`\\\x00-\x1f\x7f]+$"
 
 type AttributeType = Literal["value", "values", "number", "date"]
 
 ID = "{id}"
+BUNDLED = Path(__file__).with_name("catalogue.yaml")
+# Columns of every catalogue beside those of its attributes.
+RESERVED = ("product_id", "display_name", "photos")
 
 
 class ConfigError(Exception):
@@ -79,7 +83,7 @@ class CatalogueConfig(_Strict):
 
     """
 
-    table: Annotated[str, Field(pattern=r"^[^.\s`]+\.[^.\s`]+\.[^.\s`]+$")] | None = None
+    table: Annotated[str, Field(pattern=TABLE)] | None = None
     id: Column
     display_name: Column | None = None
     photos: Photos = Photos(pattern=f"images/{ID}")
@@ -98,6 +102,24 @@ class CatalogueConfig(_Strict):
                     raise ValueError(f"{field}: {name} and {attribute.parent} must both be of type value")
                 if name in self.ancestors(name):
                     raise ValueError(f"{field}: {name} is its own ancestor")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_told_apart(self) -> Self:
+        # BigQuery does not tell columns apart by their case.
+        used: dict[str, str] = {}
+        for name in self.attributes:
+            if name.lower() in RESERVED:
+                raise ValueError(f"attributes.{name}: every product has a {name.lower()}; use another name")
+            if (other := used.setdefault(name.lower(), name)) != name:
+                raise ValueError(f"attributes.{name}: differs from {other} in case only; use another name")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_can_be_quoted(self) -> Self:
+        for field, column in self.columns.items() if self.table else ():
+            if not column.isprintable() or "`" in column or "\\" in column:
+                raise ValueError(f"{field}: BigQuery has no column of the name {column!r}")
         return self
 
     @model_validator(mode="after")
@@ -124,6 +146,10 @@ class CatalogueConfig(_Strict):
             parent = self.attributes[parent].parent if parent in self.attributes else None
         return found
 
+    def named(self, *types: AttributeType) -> tuple[str, ...]:
+        """The names of the attributes of these types, in order."""
+        return tuple(name for name, each in self.attributes.items() if each.type in types)
+
     @cached_property
     def columns(self) -> Mapping[str, str]:
         """Field -> its column in the source."""
@@ -135,6 +161,12 @@ class CatalogueConfig(_Strict):
         for name, attribute in self.attributes.items():
             columns[f"attributes.{name}"] = attribute.column or name
         return columns
+
+
+@cache
+def bundled_config() -> CatalogueConfig:
+    """The bundled catalogue, which is the predecessor's."""
+    return read_config(BUNDLED)
 
 
 def read_config(path: Path) -> CatalogueConfig:

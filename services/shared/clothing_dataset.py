@@ -10,11 +10,12 @@ from pathlib import Path
 
 import yaml
 
-from services.shared.events import MAX_PRODUCT_ID, Filters, Product
+from services.shared.catalogue_config import bundled_config
+from services.shared.catalogue_files import Catalogue
+from services.shared.events import MAX_PRODUCT_ID, Product
 from services.shared.folders import Folder, FolderError, open_folder, read_index
 from services.shared.labels import Vocabulary
 from services.shared.nearest import did_you_mean, nearest
-from services.shared.styles import Catalogue
 from services.shared.table_files import TableError, find_column, read_table
 
 IMAGES = "images.csv"
@@ -76,9 +77,8 @@ def catalogue_of(folder: Folder, labels: LabelMap) -> Catalogue:
 
 
 def _product(photo: SentPhoto, meaning: Mapping[str, str]) -> Product:
-    columns = {column: value for column, value in meaning.items() if column in Filters.COLUMNS}
-    own = {"product_id": photo.image, "display_name": f"{photo.label} {photo.image}"}
-    return Product.model_validate(columns | own)
+    known = {name: value for name, value in meaning.items() if name in bundled_config().attributes}
+    return Product.of(photo.image, f"{photo.label} {photo.image}", **known)
 
 
 def photos_of(folder: Folder, labels: LabelMap) -> Sequence[SentPhoto]:
@@ -165,7 +165,8 @@ def read_label_map(path: Path) -> LabelMap:
             if not isinstance(column, str) or not isinstance(value, str) or not value:
                 raise ClothingError(f"{path}: {label}: {column}: expected a text, not {value!r}")
             # A set may tell attributes of its own; one that nearly has a column's name is misspelt.
-            if column not in Filters.COLUMNS and nearest(column, Filters.COLUMNS):
-                hint = did_you_mean(column, Filters.COLUMNS)
+            columns = bundled_config().named("value")
+            if column not in columns and nearest(column, columns):
+                hint = did_you_mean(column, columns)
                 raise ClothingError(f"{path}: {label}: the catalogue has no column {column!r}{hint}")
     return content

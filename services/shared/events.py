@@ -143,9 +143,9 @@ def describe(error: ValidationError, model: type[BaseModel] | None = None) -> st
 
 def _complaint(detail: ErrorDetails, model: type[BaseModel] | None) -> str:
     place, models = _walk(detail["loc"], model)
-    field = ".".join(map(str, place))
+    field = ".".join(str(name) for name in place if name != "[key]")
     if detail["type"] == "extra_forbidden":
-        known = {name: None for each in models for name in each.model_fields}
+        known = {each.alias or name: None for model in models for name, each in model.model_fields.items()}
         return f"{field}: no such field{did_you_mean(str(detail['loc'][-1]), known)}"
     if detail["type"] == "union_tag_invalid":
         tags = [tag for each in models if (tag := _tag(each))]
@@ -189,6 +189,8 @@ JobId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")]
 PRODUCT_ID = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
 MAX_PRODUCT_ID = 200  # characters
 ProductId = Annotated[str, Field(max_length=MAX_PRODUCT_ID, pattern=PRODUCT_ID)]
+# As BigQuery names columns; an attribute of a model, of a catalogue and of a request has the same name.
+AttributeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 
 
 class HeightRange(_Strict):
@@ -275,8 +277,87 @@ class Augmentation(_Strict):
         return self
 
 
+def _as_text(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    return str(int(value)) if isinstance(value, int) or value.is_integer() else str(value)
+
+
+def _as_texts(value: Any) -> Any:
+    return tuple(map(_as_text, _as_tuple(value)))
+
+
+def _condition_schema(schema: JsonDict) -> None:
+    """JSON Schema of a condition in each of its forms."""
+    scalar: JsonDict = {"type": ["string", "number"], "minLength": 1, "maxLength": 200}
+    several: JsonDict = {"type": "array", "items": scalar, "minItems": 1, "maxItems": 200}
+    described = {"title": schema["title"], "description": schema["description"]}
+    schema.clear()
+    schema |= described | {
+        "anyOf": [
+            {"title": "A value", **scalar},
+            {"title": "One of several values", **several},
+            {
+                "title": "One of several values, as events have it",
+                **_object({"values": several}, "values"),
+            },
+            {"title": "A range", **_object({"from": scalar, "to": scalar}), "minProperties": 1},
+        ]
+    }
+
+
+def _object(properties: JsonDict, *required: str) -> JsonDict:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*required],
+        "additionalProperties": False,
+    }
+
+
+class Condition(_Strict):
+    """What is asked of one attribute: one of several values, or a range with both ends included.
+
+    Args:
+        values: one of these.
+        from_: the least number, or the first date, such as 2026-03-31; kept as text.
+        to: the largest number, or the last date.
+
+    """
+
+    values: Annotated[SeveralValues, BeforeValidator(_as_texts)] = ()
+    from_: Annotated[Value, BeforeValidator(_as_text)] | None = Field(default=None, alias="from")
+    to: Annotated[Value, BeforeValidator(_as_text)] | None = None
+
+    model_config = ConfigDict(
+        validate_by_name=True, serialize_by_alias=True, json_schema_extra=_condition_schema
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return value if isinstance(value, (dict, cls)) else {"values": value}
+
+    @model_validator(mode="after")
+    def _values_or_range(self) -> Self:
+        if bool(self.values) == self.ranged:
+            raise ValueError("from: expected `from`, `to` or both, else a value or a list of values")
+        return self
+
+    @property
+    def ranged(self) -> bool:
+        """Whether it asks for a range."""
+        return self.from_ is not None or self.to is not None
+
+    def __str__(self) -> str:
+        return f"{self.from_ or ''}\N{EN DASH}{self.to or ''}" if self.ranged else ", ".join(self.values)
+
+
 class Filters(_Strict):
-    """Which products of the catalogue are meant. A column without values is not filtered by."""
+    """Which products of the catalogue are meant. An attribute without a condition is not filtered by.
+
+    The bundled catalogue's attributes have fields of their own, which mean the same as `filters`.
+    """
 
     gender: Values = ()
     master_category: Values = ()
@@ -289,7 +370,9 @@ class Filters(_Strict):
     end_year: Year | None = None
     limit: Annotated[int, Field(ge=1, le=1_000_000_000), WHOLE] | None = None
     retry_of: JobId | None = None  # products that have a row with an error in that job
+    filters: Annotated[Mapping[AttributeName, Condition], Field(max_length=100)] | None = None
 
+    # The fields that are conditions on an attribute of their name.
     COLUMNS: ClassVar[tuple[str, ...]] = (
         "gender",
         "master_category",
@@ -299,12 +382,42 @@ class Filters(_Strict):
         "season",
         "usage",
     )
+    YEAR: ClassVar[str] = "year"  # the attribute that start_year and end_year are about
 
     @model_validator(mode="after")
     def _years_ordered(self) -> Self:
         if self.start_year is not None and self.end_year is not None and self.end_year < self.start_year:
             raise ValueError(f"end_year: must not be before start_year, which is {self.start_year}")
         return self
+
+    @model_validator(mode="after")
+    def _once_an_attribute(self) -> Self:
+        for name in self.filters or ():
+            if name in self._own_conditions:
+                raise ValueError(f"filters.{name}: {self._own_field(name)} says it, too; give it once")
+        return self
+
+    @property
+    def conditions(self) -> Mapping[str, Condition]:
+        """What is asked of each attribute, by its name."""
+        return {**self._own_conditions, **(self.filters or {})}
+
+    @property
+    def _own_conditions(self) -> Mapping[str, Condition]:
+        found = {name: Condition(values=values) for name in self.COLUMNS if (values := getattr(self, name))}
+        if self.start_year is not None or self.end_year is not None:
+            first, last = (None if year is None else str(year) for year in (self.start_year, self.end_year))
+            found[self.YEAR] = Condition.model_validate({"from": first, "to": last})
+        return found
+
+    def field_of(self, attribute: str) -> str:
+        """The field of the request that has the condition on an attribute."""
+        return f"filters.{attribute}" if attribute in (self.filters or {}) else self._own_field(attribute)
+
+    def _own_field(self, attribute: str) -> str:
+        if attribute == self.YEAR:
+            return "end_year" if self.start_year is None else "start_year"
+        return attribute
 
 
 Classified = Literal["originals", "augmented", "both"]
@@ -391,19 +504,80 @@ class ClassificationRequested(Filters, Event):
 # ------------------------------------------------------------------------------------- batches
 
 
+def _listed(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+type AttributeValue = str | int | float | Sequence[str] | None
+
+
+class Attribute(_Strict):
+    """What the catalogue says of one attribute of a product; numbers and dates are text, too."""
+
+    name: AttributeName
+    values: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_listed)]
+
+
 class Product(_Strict):
-    """A row of the catalogue's table `products`."""
+    """A product of the catalogue, with the attributes that it has."""
 
     product_id: ProductId
-    gender: str | None = None
-    master_category: str | None = None
-    sub_category: str | None = None
-    article_type: str | None = None
-    base_colour: str | None = None
-    season: str | None = None
-    year: int | None = None
-    usage: str | None = None
+    attributes: Annotated[tuple[Attribute, ...], BeforeValidator(_listed)] = ()
     display_name: str | None = None
+    # gs:// URIs, or names in the bucket. Empty: the photo is where `services.shared.layout.photo_uri` says.
+    photos: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+
+    @classmethod
+    def of(
+        cls,
+        product_id: str,
+        display_name: str | None = None,
+        photos: Sequence[str] = (),
+        **attributes: AttributeValue,
+    ) -> Self:
+        """A product of plain values; None and "" are no values."""
+        return cls(
+            product_id=product_id,
+            attributes=_attributes(attributes),
+            display_name=display_name,
+            photos=tuple(photos),
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_attributes(cls, value: Any) -> Any:
+        """Files and messages of release 0.1 have a field for each attribute."""
+        if not isinstance(value, dict) or not (old := value.keys() & {*Filters.COLUMNS, Filters.YEAR}):
+            return value
+        found = {name: value[name] for name in (*Filters.COLUMNS, Filters.YEAR) if name in old}
+        return {name: each for name, each in value.items() if name not in old} | {
+            "attributes": _attributes(found)
+        }
+
+    @model_validator(mode="after")
+    def _each_attribute_once(self) -> Self:
+        names = [each.name for each in self.attributes]
+        if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+            raise ValueError(f"attributes: {twice!r} is given twice")
+        return self
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """The values of an attribute; empty where the catalogue says nothing of it."""
+        return next((each.values for each in self.attributes if each.name == name), ())
+
+    def value(self, name: str) -> str | None:
+        """The value of an attribute that has one; None where the catalogue says nothing of it."""
+        return next(iter(self.values(name)), None)
+
+    def with_values(self, values: Mapping[str, AttributeValue]) -> Self:
+        """The same product with other values of some attributes."""
+        kept: dict[str, AttributeValue] = {each.name: each.values for each in self.attributes}
+        return self.model_copy(update={"attributes": _attributes({**kept, **values})})
+
+
+def _attributes(values: Mapping[str, AttributeValue]) -> tuple[Attribute, ...]:
+    texts = {name: tuple(map(str, _as_texts(value))) for name, value in values.items() if value is not None}
+    return tuple(Attribute(name=name, values=given) for name, given in texts.items() if any(given))
 
 
 class Image(_Strict):

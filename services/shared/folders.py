@@ -121,6 +121,37 @@ def _not_a_zip(path: Path) -> str:
     return "is neither a folder nor a zip file"
 
 
+def table_names(path: Path, suffixes: Sequence[str]) -> Sequence[str]:
+    """The names of the files with one of these suffixes, at the level where the first ones are.
+
+    Args:
+        path: a folder or a zip file, as `open_folder` takes it.
+        suffixes: in lower case, with their dots.
+
+    Raises:
+        FolderError: there is no such path, or the zip is damaged.
+
+    """
+    if path.is_dir():
+        names = [
+            each.relative_to(path).as_posix()
+            for depth in range(MAX_DEPTH + 1)
+            for each in path.glob("*/" * depth + "*")
+            if each.suffix.lower() in suffixes and each.is_file()
+        ]
+    else:
+        try:
+            with ZipFile(path) as archive:
+                names = [name.replace("\\", "/") for name in archive.namelist()]
+        except FileNotFoundError as error:
+            raise FolderError(f"{path} does not exist") from error
+        except _DAMAGE as error:
+            raise FolderError(f"{path} {_not_a_zip(path)}: {_line(error)}") from error
+    tables = [name for name in names if name.lower().endswith(tuple(suffixes)) and not _is_shadow(name)]
+    first = min((name.count("/") for name in tables), default=0)
+    return sorted({basename(name) for name in tables if name.count("/") == first <= MAX_DEPTH})
+
+
 def read_index(folder: Folder) -> bytes:
     """The content of the folder's index file.
 
@@ -238,7 +269,7 @@ class _Zip:
         return self._index
 
     def names(self, under: str) -> Sequence[str]:
-        return sorted(name for name in self._infos if name.startswith(f"{under}/"))
+        return sorted(name for name in self._infos if not under or name.startswith(f"{under}/"))
 
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
         info = self._infos.get(name)

@@ -19,7 +19,15 @@ from google.cloud import bigquery
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 
-from services.shared.catalogue import Parameters, query, values_query
+from services.shared.catalogue import (
+    Parameters,
+    ProductTable,
+    product_of,
+    query,
+    team_table,
+    values_query,
+)
+from services.shared.catalogue_config import CatalogueConfig, bundled_config
 from services.shared.events import Filters, Product
 from services.shared.wiring import SCHEMAS
 
@@ -64,12 +72,35 @@ def run_once[J: (bigquery.QueryJob, bigquery.LoadJob)](
     raise RuntimeError(f"{name} failed {JOB_ATTEMPTS} times")
 
 
+def open_products(client: bigquery.Client, config: CatalogueConfig, dataset: str) -> ProductTable:
+    """Where a catalogue's products are read from.
+
+    Args:
+        client: looks a team's own table up.
+        config: of the catalogue.
+        dataset: `project.dataset` of the pipeline's own tables.
+
+    Raises:
+        services.shared.catalogue.ColumnError: a team's table has not the columns that the catalogue names.
+        google.api_core.exceptions.GoogleAPICallError: there is no such table, or it may not be read.
+
+    """
+    if config.table is None:
+        return ProductTable(config, dataset)
+    fields = client.get_table(config.table).schema
+    columns = {each.name: (each.field_type, each.mode == "REPEATED") for each in fields}
+    return team_table(config, dataset, columns)
+
+
+_TYPES = {bool: "BOOL", float: "FLOAT64", int: "INT64", str: "STRING"}
+
+
 def query_parameters(parameters: Parameters) -> list[Any]:
     """The parameters of a catalogue's query as BigQuery's client takes them."""
     return [
-        bigquery.ArrayQueryParameter(name, "STRING", list(value))
+        bigquery.ArrayQueryParameter(name, _TYPES[type(value[0])], list(value))
         if isinstance(value, tuple)
-        else bigquery.ScalarQueryParameter(name, "STRING" if isinstance(value, str) else "INT64", value)
+        else bigquery.ScalarQueryParameter(name, _TYPES[type(value)], value)
         for name, value in parameters.items()
     ]
 
@@ -84,18 +115,20 @@ class BigQuerySelection:
 
     def rows(self, start: int, count: int) -> Iterator[Product]:  # noqa: D102
         rows = self._client.list_rows(self._table, start_index=start, max_results=count)
-        return (Product(**row) for row in rows)
+        return (product_of(dict(row)) for row in rows)
 
 
 class BigQueryCatalogue:
-    """The tables `products`, `predictions` and `jobs` of a dataset."""
+    """A catalogue, by default in the table `products`, and the tables `predictions` and `jobs`."""
 
-    def __init__(self, project: str, dataset: str) -> None:
+    def __init__(self, project: str, dataset: str, config: CatalogueConfig | None = None) -> None:
+        self.config = config or bundled_config()
         self._dataset = f"{project}.{dataset}"
         self._client = bigquery_client(project, dataset)
+        self._products = open_products(self._client, self.config, self._dataset)
 
     def select(self, selection_id: str, filters: Filters) -> BigQuerySelection:  # noqa: D102
-        sql, parameters = query(filters, self._dataset)
+        sql, parameters = query(filters, self._products)
         config = bigquery.QueryJobConfig(query_parameters=query_parameters(parameters))
         job = run_once(
             self._client,
@@ -104,9 +137,9 @@ class BigQueryCatalogue:
         )
         return BigQuerySelection(self._client, job)
 
-    def values(self, columns: Sequence[str]) -> Mapping[str, Set[str]]:  # noqa: D102
-        found: dict[str, set[str]] = {column: set() for column in columns}
-        for row in self._client.query_and_wait(values_query(columns, self._dataset)):
+    def values(self, attributes: Sequence[str]) -> Mapping[str, Set[str]]:  # noqa: D102
+        found: dict[str, set[str]] = {name: set() for name in attributes}
+        for row in self._client.query_and_wait(values_query(attributes, self._products)):
             found[row["name"]].add(row["value"])
         return found
 

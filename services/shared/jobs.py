@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.shared.errors import ImageErrorCode, ObjectNotFoundError, UnsuitableJobError
 from services.shared.events import ClassificationRequested, JobCompleted, JobId, Prediction, Product
-from services.shared.layout import JobLayout
+from services.shared.layout import JobLayout, photo_uri, uri_of_photo
 from services.shared.ports import Objects
 
 LOOK_SECONDS = 1.0
@@ -135,6 +135,13 @@ def check_origin(objects: Objects, bucket: str, request: ClassificationRequested
             reason = f'classify: "{request.classify}" needs variants, and job {job_id!r} made none'
         if reason:
             raise UnsuitableJobError(reason, job_id, "unsuitable")
+
+
+def photo_of(bucket: str, product: Product) -> str:
+    """The URI of a product's photo: of several, the first one that is in Cloud Storage."""
+    uris = (uri_of_photo(bucket, photo) for photo in product.photos)
+    own = (uri for uri in uris if uri.startswith("gs://"))
+    return next(own, photo_uri(bucket, product.product_id))
 
 
 def read_products(objects: Objects, layout: JobLayout, batch: int) -> list[Product]:

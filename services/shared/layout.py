@@ -48,6 +48,11 @@ def photo_uri(bucket: str, product_id: str) -> str:
     return f"{photos_prefix(bucket)}{id_to_name(product_id)}.jpg"
 
 
+def uri_of_photo(bucket: str, photo: str) -> str:
+    """The URI of a photo that the catalogue names: a URI, or a name in the bucket."""
+    return photo if "://" in photo else f"gs://{bucket}/{photo}"
+
+
 def photos_prefix(bucket: str) -> str:
     """The prefix of all photos of the catalogue."""
     return f"gs://{bucket}/images/"

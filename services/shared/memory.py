@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+from services.shared.catalogue import matches
+from services.shared.catalogue_config import CatalogueConfig, bundled_config
 from services.shared.content_encoding import plain
 from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import Filters, Product
@@ -116,16 +118,22 @@ class MemorySelection:
 
 
 class MemoryCatalogue:
-    """The table `products`; what came out of jobs is in `warehouse`."""
+    """A catalogue, by default of the bundled attributes; what came out of jobs is in `warehouse`."""
 
-    def __init__(self, products: Iterable[Product] = (), warehouse: "MemoryWarehouse | None" = None) -> None:
+    def __init__(
+        self,
+        products: Iterable[Product] = (),
+        warehouse: "MemoryWarehouse | None" = None,
+        config: CatalogueConfig | None = None,
+    ) -> None:
         self.products = list(products)
+        self.config = config or bundled_config()
         self._warehouse = warehouse
         self.selections: dict[str, MemorySelection] = {}
 
     def select(self, selection_id: str, filters: Filters) -> MemorySelection:  # noqa: D102
         if selection_id not in self.selections:
-            matching = [product for product in self.products if _matches(product, filters)]
+            matching = [product for product in self.products if matches(product, filters, self.config)]
             if filters.retry_of is not None:
                 failed = self._failed(filters.retry_of)
                 matching = [product for product in matching if product.product_id in failed]
@@ -133,10 +141,10 @@ class MemoryCatalogue:
             self.selections[selection_id] = MemorySelection(list(unique.values())[: filters.limit])
         return self.selections[selection_id]
 
-    def values(self, columns: Sequence[str]) -> Mapping[str, Set[str]]:  # noqa: D102
+    def values(self, attributes: Sequence[str]) -> Mapping[str, Set[str]]:  # noqa: D102
         return {
-            column: {value for product in self.products if (value := getattr(product, column)) is not None}
-            for column in columns
+            name: {value for product in self.products for value in product.values(name)}
+            for name in attributes
         }
 
     def has_run(self, job_id: str) -> bool:  # noqa: D102
@@ -188,14 +196,3 @@ class MemoryPublisher:
 
     def publish(self, topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]) -> None:  # noqa: D102
         self.published.extend((topic, data, attributes) for data, attributes in messages)
-
-
-def _matches(product: Product, filters: Filters) -> bool:
-    for column in Filters.COLUMNS:
-        values = getattr(filters, column)
-        if values and getattr(product, column) not in values:
-            return False
-    year = product.year
-    if filters.start_year is not None and (year is None or year < filters.start_year):
-        return False
-    return filters.end_year is None or (year is not None and year <= filters.end_year)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Filters, Product
 
 
@@ -82,7 +83,12 @@ class Selection(Protocol):
 
 
 class Catalogue(Protocol):
-    """The table `products`; for a retry `predictions`, and for a new job `jobs`."""
+    """The products; for a retry `predictions`, and for a new job `jobs`."""
+
+    @property
+    def config(self) -> CatalogueConfig:
+        """Which attributes products have."""
+        ...
 
     def select(self, selection_id: str, filters: Filters) -> Selection:
         """The selection of this name, made at the first call and found again at the next."""
@@ -92,8 +98,8 @@ class Catalogue(Protocol):
         """Whether a job of this name has ended, however long ago."""
         ...
 
-    def values(self, columns: Sequence[str]) -> Mapping[str, Set[str]]:
-        """The values that products have in each of these columns, of which there is at least one."""
+    def values(self, attributes: Sequence[str]) -> Mapping[str, Set[str]]:
+        """The values that products have of each of these attributes, of which there is at least one."""
         ...
 
 

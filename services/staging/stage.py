@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from services.shared import telemetry
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import BatchSelected, BatchStaged, Classify, Event, Handlers, Image, Product
-from services.shared.jobs import Cancellation, ndjson, read_manifest, read_predictions
-from services.shared.layout import JobLayout, photo_uri
+from services.shared.jobs import Cancellation, ndjson, photo_of, read_manifest, read_predictions
+from services.shared.layout import JobLayout
 from services.shared.parallel import in_parallel
 from services.shared.ports import Objects
 
@@ -55,7 +55,7 @@ def _copy(
         if cancelled:
             return None
         try:
-            ports.objects.copy(photo_uri(ports.bucket, product.product_id), layout.image(product.product_id))
+            ports.objects.copy(photo_of(ports.bucket, product), layout.image(product.product_id))
         except ObjectNotFoundError:
             return Image(product_id=product.product_id, error="photo-missing")
         return Image(product_id=product.product_id)

@@ -20,6 +20,7 @@ from services.model.preprocessing import to_array
 from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import Filters, Product
 from services.shared.images import MAX_BYTES, decode
+from services.shared.jobs import photo_of
 from services.shared.layout import digest, photo_uri, photos_prefix
 from services.shared.parallel import in_parallel
 from services.shared.ports import Catalogue, Stored
@@ -138,6 +139,7 @@ class CatalogueSource:
 
         """
         self._photos, self._bucket = photos, bucket
+        self._config = catalogue.config
         self._judged = judged
         self._validate_share = validate_share
         self._origin = origin
@@ -173,7 +175,7 @@ class CatalogueSource:
             "test": f"{self._split.test}{', chosen' if test.by_newest else ''}",
             "validate_share": str(validate_share),
             "minimum_photos": str(minimum_photos),
-            "labels by people": str(sum(len(_columns(truth)) for truth in judged.values())),
+            "labels by people": str(sum(len(self._known(truth)) for truth in judged.values())),
         }
 
     @property
@@ -205,7 +207,12 @@ class CatalogueSource:
                 yield (
                     side,
                     Example(
-                        product.product_id, photo.pixels, labels, self._origin, product.year, photo.digest
+                        product.product_id,
+                        photo.pixels,
+                        labels,
+                        self._origin,
+                        self._year(product),
+                        photo.digest,
                     ),
                 )
         self._found = list(findings.left_out(self.heads, self._minimum_photos))
@@ -216,9 +223,20 @@ class CatalogueSource:
     def _rows(self) -> Iterator[Product]:
         for product in self._selection.rows(0, self._selection.total):
             truth = self._judged.get(product.product_id)
-            yield product.model_copy(update=_columns(truth)) if truth else product
+            yield product.with_values(self._known(truth)) if truth else product
+
+    def _known(self, truth: Mapping[str, str | None]) -> Mapping[str, str | None]:
+        """Of what people say, what the catalogue has an attribute for; a model may have other heads."""
+        return {name: label for name, label in truth.items() if name in self._config.named("value")}
+
+    def _year(self, product: Product) -> int | None:
+        time = self._config.time and product.value(self._config.time)
+        # A date begins with its year.
+        return int(time[:4]) if time and time[:4].isdecimal() else None
 
     def _has_photo(self, product: Product) -> bool:
+        if product.photos:
+            return True  # it may be in another bucket, which is not listed
         photo = np.uint64(_hash(photo_uri(self._bucket, product.product_id)))
         place = np.searchsorted(self._with_photo, photo)
         return bool(place < len(self._with_photo) and self._with_photo[place] == photo)
@@ -227,20 +245,24 @@ class CatalogueSource:
         def drawn(name: str, share: float) -> bool:
             return int(digest(name, product.product_id)[:8], 16) / 2**32 < share
 
-        return product.year, drawn("test", self._test.share or 0), drawn("validate", self._validate_share)
+        return (
+            self._year(product),
+            drawn("test", self._test.share or 0),
+            drawn("validate", self._validate_share),
+        )
 
     def _census(self) -> "_Census":
-        census = _Census()
+        census = _Census(self._config.named("value"))
         for product in self._rows():
             if not self._has_photo(product):
                 census.missing.add(product)
                 continue
-            if product.year is None and self._test.share is None:
+            if self._year(product) is None and self._test.share is None:
                 census.undated.add(product)
             kind = self._kind(product)
             census.kinds[kind] += 1
             for column, labels in census.labels.items():
-                if label := getattr(product, column):
+                if label := product.value(column):
                     labels[label][kind] += 1
         return census
 
@@ -253,7 +275,7 @@ class CatalogueSource:
             if self._split.side(self._kind(product)) != side or not self._has_photo(product):
                 continue
             labels = {
-                head: index.get(label, UNLEARNT) if (label := getattr(product, head)) else UNKNOWN
+                head: index.get(label, UNLEARNT) if (label := product.value(head)) else UNKNOWN
                 for head, index in indices.items()
             }
             # A product that tests counts even so: the model cannot be right.
@@ -276,7 +298,7 @@ class CatalogueSource:
 
     def _photo(self, product: Product, image_size: int) -> "_Photo | ImageErrorCode":
         try:
-            stored = self._photos.read(photo_uri(self._bucket, product.product_id), max_bytes=MAX_BYTES)
+            stored = self._photos.read(photo_of(self._bucket, product), max_bytes=MAX_BYTES)
             image = decode(stored.data, about=image_size)
         except ObjectNotFoundError:
             return "photo-missing"  # it was there when they were listed
@@ -285,11 +307,6 @@ class CatalogueSource:
         except ImageError as unusable:
             return unusable.code
         return _Photo(to_array(image, image_size), signature(image), photo_digest(stored.data))
-
-
-def _columns(truth: Mapping[str, str | None]) -> Mapping[str, str | None]:
-    """Of what people say, what a catalogue has a column for; a model may have other heads."""
-    return {column: label for column, label in truth.items() if column in Filters.COLUMNS}
 
 
 _ORDER: tuple[Side, ...] = ("train", "validate", "test")
@@ -341,16 +358,16 @@ class _Products:
         return [LeftOut(what, self.count, why)] if self.count else []
 
 
-@dataclass(frozen=True)
 class _Census:
     """The products that have a photo, by kind; and those that have none."""
 
-    kinds: Counter[_Kind] = field(default_factory=Counter)
-    labels: Mapping[str, defaultdict[str, Counter[_Kind]]] = field(
-        default_factory=lambda: {column: defaultdict(Counter) for column in Filters.COLUMNS}
-    )
-    missing: _Products = field(default_factory=_Products)
-    undated: _Products = field(default_factory=_Products)
+    def __init__(self, attributes: Sequence[str]) -> None:
+        self.kinds: Counter[_Kind] = Counter()
+        self.labels: Mapping[str, defaultdict[str, Counter[_Kind]]] = {
+            name: defaultdict(Counter) for name in attributes
+        }
+        self.missing = _Products()
+        self.undated = _Products()
 
     @property
     def photos(self) -> int:

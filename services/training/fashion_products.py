@@ -7,12 +7,12 @@ rows are kept in memory, some 2 KB each, the photos are not.
 from collections.abc import Sequence
 from pathlib import Path
 
+from services.shared.catalogue_files import read_catalogue
 from services.shared.errors import ImageError
 from services.shared.events import Filters
 from services.shared.folders import Folder, FolderError
 from services.shared.memory import MemoryCatalogue
 from services.shared.ports import Stored
-from services.shared.styles import read_catalogue
 from services.training.catalogue import CatalogueSource, TestSide
 from services.training.examples import LeftOut
 from services.training.sides import Sides
@@ -34,7 +34,7 @@ def folder_source(
     """The products of a folder or zip; the arguments are those of `CatalogueSource`.
 
     Raises:
-        services.shared.styles.StylesError: there is no styles.csv, or it has another header.
+        services.shared.catalogue_files.CatalogueFileError: there is no styles.csv, or it has another header.
         services.training.catalogue.DatasetError: nothing can be learnt or tested from it.
 
     """

@@ -33,8 +33,8 @@ locals {
       gpu = var.gpu && stage.gpu != null
     })
   }
-  # Every environment variable that a stage may ask for.
-  values = {
+  # Every environment variable that a stage may ask for; without a catalogue, the bundled one counts.
+  values = merge(var.catalogue == null ? {} : { VITRINE_CATALOGUE = var.catalogue }, {
     GOOGLE_CLOUD_PROJECT  = local.project_id
     VITRINE_BUCKET        = module.bucket.name
     VITRINE_DATASET       = module.warehouse.dataset_id
@@ -42,7 +42,9 @@ locals {
     VITRINE_MODEL_VERSION = local.model.version
     VITRINE_REQUIRE_GPU   = tostring(var.gpu)
     VITRINE_UPLOAD_BUCKET = module.uploads.name
-  }
+  })
+
+  job_environment = ["GOOGLE_CLOUD_PROJECT", "VITRINE_BUCKET", "VITRINE_DATASET", "VITRINE_CATALOGUE"]
 
   # ---- topics ---------------------------------------------------------------------------------------------
 
@@ -144,7 +146,7 @@ module "stages" {
   region              = var.region
   image               = var.images[each.value.image]
   args                = [each.key]
-  environment         = { for name in each.value.environment : name => local.values[name] }
+  environment         = { for name in each.value.environment : name => local.values[name] if contains(keys(local.values), name) }
   concurrency         = each.value.concurrency
   cpu                 = each.value.cpu
   memory              = each.value.memory

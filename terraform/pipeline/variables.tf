@@ -27,6 +27,16 @@ variable "budget" {
   default = null
 }
 
+variable "catalogue" {
+  description = "The content of a catalogue.yaml, such as file(\"catalogue.yaml\"); null: the bundled catalogue. Of a table of your own, grant the accounts that read it: README.md."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.catalogue == null || can(keys(yamldecode(var.catalogue).attributes))
+    error_message = "catalogue: write the content of a catalogue.yaml, which `vitrine catalogue init` makes."
+  }
+}
+
 variable "deletion_protection" {
   description = "Whether Terraform refuses to delete services, tables and buckets with what is in them."
   type        = bool

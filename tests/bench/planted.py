@@ -29,12 +29,12 @@ from services.audit.embeddings import PART_PRODUCTS, Part, embed
 from services.audit.folds import folds, pictures
 from services.audit.labels import NONE, classes
 from services.audit.regression import cross_fit, fit, out_of_sample, whitened
+from services.shared.catalogue_files import read_catalogue
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import Product
 from services.shared.folders import FolderError
 from services.shared.layout import photo_uri
 from services.shared.memory import MemoryObjects
-from services.shared.styles import read_catalogue
 
 SEEDS = 5
 FOLDS = 5
@@ -93,7 +93,7 @@ def load(path: Path, embedder: LiteRTEmbedder) -> Catalogue:
     source = read_catalogue(path)
     chosen: list[Product] = []
     parts: list[Part] = []
-    asked = [product for product in source.products if product.article_type]
+    asked = [product for product in source.products if product.value("article_type")]
     for some in track(
         batched(asked, PART_PRODUCTS, strict=False),
         "embedding",
@@ -116,10 +116,10 @@ def load(path: Path, embedder: LiteRTEmbedder) -> Catalogue:
     shown = pictures(photos.signatures())
     cut = folds([product.product_id for product in chosen], shown, FOLDS)
     # Five more than an audit needs: planting takes products away from a label.
-    found = classes([product.article_type for product in chosen], shown, cut, FOLDS + 5)
+    found = classes([product.value("article_type") for product in chosen], shown, cut, FOLDS + 5)
     above: dict[int, str | None] = {}
     for product, target in zip(chosen, found.targets.tolist(), strict=True):
-        above.setdefault(target, product.sub_category)
+        above.setdefault(target, product.value("sub_category"))
     kept = found.targets != NONE
     console.print(
         f"{len(asked)} products with an article type; {len(chosen)} have a usable photo that the version was "

@@ -15,7 +15,7 @@ from services.client.target import EMULATOR_VARIABLES, Target
 from services.local.cloud import ROOT, LocalCloud, down, up
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest, save_manifest
 from services.model.registry import Registry
-from services.shared.styles import read_catalogue
+from services.shared.catalogue_files import read_catalogue
 from tests.browser.chromium import chromium
 from tests.browser.signed_in import sign_in
 from tests.conftest import free_ports

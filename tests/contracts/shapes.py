@@ -1,5 +1,6 @@
 """What a pydantic model says of its fields, in the terms that a proto and a BigQuery table have too."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import NoneType, UnionType
@@ -25,7 +26,10 @@ def shapes(model: type[BaseModel]) -> dict[str, Shape]:
         TypeError: an annotation that neither a proto nor a table can express.
 
     """
-    return {name: _shape(field.annotation, field.is_required()) for name, field in model.model_fields.items()}
+    return {
+        field.alias or name: _shape(field.annotation, field.is_required())
+        for name, field in model.model_fields.items()
+    }
 
 
 def _shape(annotation: Any, required: bool) -> Shape:
@@ -36,9 +40,10 @@ def _shape(annotation: Any, required: bool) -> Shape:
     if len(types) != 1:
         raise TypeError(f"more than one type: {annotation}")
     bare = _bare(types[0])
-    repeated = get_origin(bare) is tuple
+    # A map repeats its entries.
+    repeated = get_origin(bare) in (tuple, Mapping)
     if repeated:
-        bare = _bare(get_args(bare)[0])
+        bare = _bare(get_args(bare)[-1 if get_origin(bare) is Mapping else 0])
     return Shape(_scalar(bare), repeated, nullable=NoneType in members, required=required)
 
 

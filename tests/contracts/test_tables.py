@@ -15,6 +15,8 @@ from services.client.review import HumanLabel
 from services.local.provision import view_query
 from services.recording import stage as recording
 from services.shared.audits import AuditedLabel
+from services.shared.catalogue import product_row
+from services.shared.catalogue_config import bundled_config
 from services.shared.events import Declared, JobCompleted, Label, MessageRejected, Prediction, Product
 from services.shared.memory import MemoryObjects, MemoryWarehouse
 from services.shared.wiring import SCHEMAS
@@ -49,7 +51,6 @@ def without(column: dict[str, Any], *keys: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("table", "model"),
     [
-        ("products", Product),
         ("predictions", Prediction),
         ("jobs", JobCompleted),
         ("labels", HumanLabel),
@@ -60,6 +61,11 @@ def without(column: dict[str, Any], *keys: str) -> dict[str, Any]:
 def test_a_table_has_the_columns_of_its_model(table: str, model: type[BaseModel]) -> None:
     stored = [without(column, "description", "fields") for column in columns(table)]
     assert stored == [column_of(name, shape) for name, shape in shapes(model).items()]
+
+
+def test_products_has_the_columns_of_its_rows() -> None:
+    row = product_row(Product.of("1"), bundled_config())
+    assert sorted(row) == sorted(column["name"] for column in columns("products"))
 
 
 def test_the_records_of_a_prediction_have_the_fields_of_their_models() -> None:
@@ -73,10 +79,12 @@ def test_the_records_of_a_prediction_have_the_fields_of_their_models() -> None:
 
 def test_what_came_to_a_table_later_stands_at_its_end_and_may_be_missing() -> None:
     """Terraform and the local cloud add columns to a table that has rows: BigQuery takes no others."""
-    later = columns("predictions")[-2:]
+    later = [*columns("predictions")[-2:], *columns("products")[-2:]]
     assert [(column["name"], column["mode"]) for column in later] == [
         ("declared", "REPEATED"),
         ("learnt", "NULLABLE"),
+        ("photos", "REPEATED"),
+        ("attributes", "NULLABLE"),
     ]
 
 

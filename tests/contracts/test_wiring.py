@@ -198,7 +198,7 @@ class WatchedPipeline(MemoryPipeline):
 def observed() -> Mapping[str, set[str]]:
     """Topic -> who published to it, while the pipeline did everything that it can do."""
     # One product more than a page of batches holds, so that the selection goes on.
-    pipeline = WatchedPipeline([events.Product(product_id=str(number)) for number in range(16 * 256 + 1)])
+    pipeline = WatchedPipeline([events.Product.of(str(number)) for number in range(16 * 256 + 1)])
     pipeline.objects.put(photo_uri(BUCKET, "0"), jpeg())
     for number, classify in enumerate(("originals", "augmented", "both", "none")):
         request = {

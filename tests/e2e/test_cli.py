@@ -18,12 +18,12 @@ from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
 from services.model.manifest import DEFAULT_DIRECTORY, MODEL_FILE, load_manifest
 from services.model.preprocessing import to_array
 from services.shared.images import decode
-from services.shared.styles import COLUMNS
 from services.training.exports import of_litert
 from tests.e2e.command_line import CommandLine, Shell
 from tests.e2e.plain import Outsider, new_job
 from tests.unit.archives import damaged, zipped
 from tests.unit.photos import jpeg
+from tests.unit.test_catalogue_files import COLUMNS
 
 DEMO = Path(local.__file__).parent / "demo"
 

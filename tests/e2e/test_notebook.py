@@ -18,7 +18,7 @@ from PIL import Image
 from services import client, local
 from services.client.importer import load_products, upload_photos
 from services.client.notebook import connect
-from services.shared.styles import read_catalogue
+from services.shared.catalogue_files import read_catalogue
 from services.shared.wiring import SCHEMAS
 from tests.conftest import running_cloud
 

@@ -114,7 +114,7 @@ class Photos:
 
 
 products = [
-    Product(product_id=str(number), gender=("Men", "Women")[number % 2], year=2010 + 8 * number // PRODUCTS)
+    Product.of(str(number), gender=("Men", "Women")[number % 2], year=2010 + 8 * number // PRODUCTS)
     for number in range(PRODUCTS)
 ]
 source = CatalogueSource(

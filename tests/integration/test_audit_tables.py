@@ -33,9 +33,7 @@ def world(request: pytest.FixtureRequest, cloud: LocalCloud) -> Iterator[World]:
             audited("1", audit_id="spring", probability=0.5, best="Shirts", best_probability=0.5),
         ]
         made.warehouse.append("audited_labels", [row.model_dump() for row in rows])
-        made.tables.merge_products(
-            [Product(product_id=each, display_name=f"Product {each}") for each in "13"]
-        )
+        made.tables.merge_products([Product.of(each, display_name=f"Product {each}") for each in "13"])
         verdict = judgement(
             predicted("5", article_type=[("Shirts", 0.9)]), "article_type", "dismissed", by="ada", at=NOW
         )

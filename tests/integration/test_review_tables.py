@@ -169,12 +169,12 @@ def ids(rows: Sequence[Result] | Iterator[Result]) -> list[str]:
 
 
 SHOP = [
-    Product(product_id="1", article_type="Shirts", base_colour="Red"),
-    Product(product_id="2", article_type="Shirts", base_colour="Blue"),
-    Product(product_id="3", article_type="Tshirts", base_colour="Blue"),
-    Product(product_id="4", article_type="Watches", base_colour="Red"),
-    Product(product_id="5", article_type=" SHIRTS"),
-    Product(product_id="6", article_type="Tshirts"),
+    Product.of("1", article_type="Shirts", base_colour="Red"),
+    Product.of("2", article_type="Shirts", base_colour="Blue"),
+    Product.of("3", article_type="Tshirts", base_colour="Blue"),
+    Product.of("4", article_type="Watches", base_colour="Red"),
+    Product.of("5", article_type=" SHIRTS"),
+    Product.of("6", article_type="Tshirts"),
 ]
 JOB = [
     # Both heads contradict the catalogue; the model was trained on this photo.
@@ -379,7 +379,7 @@ def test_the_answer_on_a_photo_does_not_depend_on_the_other_photos_of_the_job(wo
 
 
 SKIRTS = [
-    Product(product_id=str(number), article_type=declared)
+    Product.of(str(number), article_type=declared)
     for number, declared in enumerate(
         ["Dresses", "Skirts", "dresses", "skirts ", "DRESSES\N{NO-BREAK SPACE}", "Skirt", "SKIRTS", "Skirts"]
     )
@@ -450,7 +450,7 @@ def test_a_value_that_was_changed_since_counts_as_far_as_the_row_tells(world: Wo
     fill(
         world,
         [*(predicted(str(number), **row) for number in range(len(values))), others],  # type: ignore[arg-type]
-        [Product(product_id=str(number), article_type=value) for number, value in enumerate(values)],
+        [Product.of(str(number), article_type=value) for number, value in enumerate(values)],
     )
     doubts = world.tables.disagreements("job", limit=20)
     assert [
@@ -480,9 +480,7 @@ def test_rows_of_an_earlier_release_and_uploads_are_compared_by_their_three_labe
         predicted("5", article_type=[("Shirts", 0.9), ("Tshirts", 0.06), ("Tops", 0.03)]),
     ]
     types = ["Tshirts", "Tshirts", "Tshirts", "Watches", "Shirts"]
-    products = [
-        Product(product_id=str(number), article_type=each) for number, each in enumerate(types, start=1)
-    ]
+    products = [Product.of(str(number), article_type=each) for number, each in enumerate(types, start=1)]
     fill(world, rows, products)
     uploaded = {"job_id": None, "predicted_at": NOW + timedelta(minutes=1)}
     for job_id in ("job", None):

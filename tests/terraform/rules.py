@@ -303,6 +303,7 @@ def environments_are_what_settings_read(plan: Plan) -> Iterator[str]:
         "GOOGLE_CLOUD_PROJECT": project,
         "VITRINE_BUCKET": f"{project}-vitrine",
         "VITRINE_DATASET": "vitrine",
+        "VITRINE_CATALOGUE": plan.variables.get("catalogue"),
         "VITRINE_MODEL": model.name,
         "VITRINE_MODEL_VERSION": model.version,
         "VITRINE_REQUIRE_GPU": "true" if gpu else "false",
@@ -417,6 +418,8 @@ def jobs_are_those_that_were_asked_for(plan: Plan) -> Iterator[str]:
             "VITRINE_BUCKET": f"{project}-vitrine",
             "VITRINE_DATASET": "vitrine",
         }
+        if (catalogue := plan.variables.get("catalogue")) is not None:
+            told["VITRINE_CATALOGUE"] = catalogue
         if {each["name"]: each["value"] for each in runs["env"]} != told:
             yield f"job {name}: its environment is {runs['env']}"
         if f"serviceAccount:{task['service_account']}" != worker(plan, name):

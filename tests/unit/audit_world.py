@@ -60,7 +60,7 @@ class Shop:
         self.warehouse = MemoryWarehouse(self.objects)
 
     def add(self, product_id: str, photo: bytes | None, **columns: str | None) -> None:
-        self.products.append(Product.model_validate({"product_id": product_id, **columns}))
+        self.products.append(Product.of(product_id).with_values(columns))
         if photo is not None:
             self.objects.put(photo_uri(BUCKET, product_id), photo)
 
@@ -75,7 +75,7 @@ class Shop:
     def declare(self, product_id: str, label: str) -> None:
         """Changes what the catalogue says of a product."""
         (place,) = [place for place, each in enumerate(self.products) if each.product_id == product_id]
-        self.products[place] = self.products[place].model_copy(update={"article_type": label})
+        self.products[place] = self.products[place].with_values({"article_type": label})
 
     def ports(self, objects: MemoryObjects | None = None) -> Ports:
         catalogue = MemoryCatalogue(self.products)

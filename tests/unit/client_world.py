@@ -16,6 +16,7 @@ from services.client.ports import (
     EVERYTHING,
     Audited,
     Disagreement,
+    IdCounts,
     Matching,
     ObjectFacts,
     Rejection,
@@ -26,6 +27,7 @@ from services.client.ports import (
 from services.client.queries import RECENT_DAYS
 from services.client.review import BINS, Against, Cell, HumanLabel, Quality, assess
 from services.shared.audits import AuditedLabel
+from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Declared, Filters, Label, Prediction, Product
 from services.shared.layout import digest
 from services.shared.memory import MemoryObjects
@@ -71,11 +73,22 @@ class PipelineTables:
 
     def __init__(self, pipeline: MemoryPipeline, results: Sequence[Result] = ()) -> None:
         self._pipeline = pipeline
+        self.config = pipeline.catalogue.config
         self._given = results
         self.products: dict[str, Product] = {}
 
     def merge_products(self, products: Sequence[Product]) -> None:
         self.products |= {product.product_id: product for product in products}
+
+    def count_ids(self) -> IdCounts:
+        counts = Counter(
+            each.product_id for each in [*self._pipeline.catalogue.products, *self.products.values()]
+        )
+        twice = sorted(product_id for product_id, count in counts.items() if count > 1)
+        return IdCounts(counts.total(), 0, 0, (), len(twice), tuple(twice[:3]))
+
+    def catalogue(self) -> Iterator[Product]:
+        return iter(self._pipeline.catalogue.products)
 
     def matching(self, filters: Filters) -> Matching:
         # Kept under no name that a job's selection has.
@@ -209,10 +222,10 @@ class PipelineTables:
     def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:
         products = [*self._pipeline.catalogue.products, *self.products.values()]
         found: dict[str, list[tuple[str, int]]] = {}
-        for column in (*Filters.COLUMNS, "year"):
-            counts = Counter(str(value) for each in products if (value := getattr(each, column)) is not None)
+        for name in self.config.attributes:
+            counts = Counter(value for each in products for value in each.values(name))
             by_count = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-            found[column] = sorted(counts.items()) if column == "year" else by_count
+            found[name] = sorted(counts.items()) if name == self.config.time else by_count
         return found
 
     def _labels(self) -> list[HumanLabel]:
@@ -398,8 +411,13 @@ def _prediction(row: Mapping[str, Any]) -> Prediction:
 class World:
     """A client and the pipeline that it talks to."""
 
-    def __init__(self, products: Sequence[Product] = (), results: Sequence[Result] = ()) -> None:
-        self.pipeline = MemoryPipeline(list(products))
+    def __init__(
+        self,
+        products: Sequence[Product] = (),
+        results: Sequence[Result] = (),
+        config: CatalogueConfig | None = None,
+    ) -> None:
+        self.pipeline = MemoryPipeline(list(products), config=config)
         self.objects = OwnedObjects(self.pipeline.objects)
         self.tables = PipelineTables(self.pipeline, results)
         self.vitrine = Vitrine(self.objects, self.pipeline, self.tables, BUCKET, "uploads")

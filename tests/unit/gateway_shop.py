@@ -59,7 +59,7 @@ class Shop:
     """Six products behind a gateway, all declared Light: 1 to 4 are, 5 is dark, 6 has no photo."""
 
     def __init__(self, folder: Path, **environment: Any) -> None:
-        products = [Product(product_id=number, gender="Men", article_type="Light") for number in "123456"]
+        products = [Product.of(number, gender="Men", article_type="Light") for number in "123456"]
         self.world = World(products)
         self.bucket = Bucket(self.world.pipeline)
         self.world.objects = self.world.vitrine.objects = self.bucket

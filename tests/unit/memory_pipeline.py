@@ -19,6 +19,7 @@ from services.model.manifest import ModelError
 from services.recording import stage as recording
 from services.selection import stage as selection
 from services.shared import endpoint
+from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Message, Product
 from services.shared.labels import Vocabulary
 from services.shared.memory import MemoryCatalogue, MemoryObjects, MemoryPublisher, MemoryWarehouse
@@ -82,12 +83,19 @@ class MemoryPipeline:
     Args:
         deliveries: how often each message is delivered.
         seed: of the order of deliveries.
+        config: of the catalogue; by default the bundled one's.
     """
 
-    def __init__(self, products: list[Product], deliveries: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self,
+        products: list[Product],
+        deliveries: int = 1,
+        seed: int = 0,
+        config: CatalogueConfig | None = None,
+    ) -> None:
         self.objects = MemoryObjects()
         self.warehouse = MemoryWarehouse(self.objects)
-        self.catalogue = MemoryCatalogue(products, self.warehouse)
+        self.catalogue = MemoryCatalogue(products, self.warehouse, config)
         self.publisher = MemoryPublisher()
         self._deliveries = deliveries
         self._random = random.Random(seed)

@@ -10,6 +10,7 @@ from services.audit.embeddings import PART_PRODUCTS
 from services.audit.job import AuditError, audit
 from services.model.learnt import Learnt, photo_digest
 from services.shared.audits import AuditRequest, AuditSummary, find_summary
+from services.shared.catalogue_config import bundled_config
 from services.shared.events import Filters
 from services.shared.layout import AuditLayout, photo_uri
 from services.shared.memory import MemoryObjects
@@ -189,6 +190,14 @@ def test_photos_that_the_version_has_learnt_are_marked_and_counted() -> None:
     assert marked == {str(1000 + number): number % 3 == 0 for number in range(30)} | {"2000": None}
 
 
+def test_without_attributes_all_of_the_catalogue_are_meant_in_its_order() -> None:
+    config = bundled_config()
+    everything = AuditRequest(audit_id="autumn").of_catalogue(config)
+    assert everything.attributes == config.named("value")
+    chosen = AuditRequest(audit_id="autumn", attributes=("season", "gender")).of_catalogue(config)
+    assert chosen.attributes == ("gender", "season")
+
+
 def test_filters_choose_the_products() -> None:
     shop = Shop().fill(60)
     request = AuditRequest(
@@ -333,10 +342,9 @@ def test_rows_are_what_the_table_takes() -> None:
         (lambda: AuditRequest(audit_id="Autumn"), "audit_id"),
         (lambda: AuditRequest(audit_id="autumn", folds=1), "folds"),
         (
-            lambda: AuditRequest(audit_id="autumn", attributes=("colour",)),
+            lambda: AuditRequest(audit_id="autumn", attributes=("colour",)).of_catalogue(bundled_config()),
             "there is no attribute 'colour'; did you mean 'base_colour'",
         ),
-        (lambda: AuditRequest(audit_id="autumn", attributes=()), "attributes"),
     ],
 )
 def test_a_wrong_request_is_refused_in_words(change: Callable[[], AuditRequest], expected: str) -> None:

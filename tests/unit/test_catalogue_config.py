@@ -60,7 +60,7 @@ def test_a_config_says_which_columns_are_read() -> None:
             "attributes.a.colunm: no such field; did you mean 'column'?",
         ),
         ("id: sku\nattributes: {a: {type: list}}\n", "attributes.a.type: Input should be 'value', 'values'"),
-        ("id: sku\nattributes: {a b: {}}\n", "attributes.a b.[key]: String should match pattern"),
+        ("id: sku\nattributes: {a b: {}}\n", "attributes.a b: String should match pattern"),
         (SMALL + "time: year\n", "time: there is no attribute 'year'; expected one of colour"),
         (SMALL + "time: colour\n", "time: colour must be of type number or date"),
         ("id: sku\nattributes: {a: {parent: b}, bb: {}}\n", "attributes.a.parent: there is no attribute 'b'"),
@@ -73,6 +73,13 @@ def test_a_config_says_which_columns_are_read() -> None:
         (SMALL + "photos: {}\n", "photos.column: expected either `column` or `pattern`"),
         (SMALL + "photos: {column: a, pattern: 'b/{id}'}\n", "photos.column: expected either"),
         (SMALL + "photos: {pattern: images}\n", "photos.pattern: expected {id} once, such as images/{id}"),
+        (SMALL + "table: shop.pim.products` WHERE\n", "table: String should match pattern"),
+        ("id: sku\nattributes: {photos: {}}\n", "attributes.photos: every product has a photos"),
+        ("id: sku\nattributes: {a: {}, A: {}}\n", "attributes.A: differs from a in case only"),
+        (
+            "table: shop.pim.products\nid: sku\nattributes: {a: {column: 'a` FROM b --'}}\n",
+            "attributes.a: BigQuery has no column of the name",
+        ),
         (SMALL + "table: products\n", "table: String should match pattern"),
     ],
 )

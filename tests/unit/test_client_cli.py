@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from services import local
 from services.client.cli import app
-from tests.unit.test_styles import HEADER
+from tests.unit.test_catalogue_files import HEADER
 
 DEMO = Path(local.__path__[0]) / "demo"
 

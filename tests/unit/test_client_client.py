@@ -23,7 +23,7 @@ ROTATED = '{"gender": "Men", "classify": "both", "augmentation": {"rotation": {"
 
 def shop(photos: int = 300) -> World:
     """A shop of men's products; the last one has no photo."""
-    world = World([Product(product_id=str(number), gender="Men") for number in range(1, photos + 1)])
+    world = World([Product.of(str(number), gender="Men") for number in range(1, photos + 1)])
     for number in range(1, photos):
         world.objects.put(photo_uri(BUCKET, str(number)), jpeg(), "image/jpeg")
     return world

@@ -12,7 +12,7 @@ from services.shared.memory import MemoryObjects
 from tests.unit.archives import damaged, unzipped, with_flags, with_link, with_size, zipped
 from tests.unit.client_world import OwnedObjects, World
 from tests.unit.memory_pipeline import BUCKET
-from tests.unit.test_styles import HEADER, write_catalogue
+from tests.unit.test_catalogue_files import HEADER, write_catalogue
 
 
 def test_only_photos_that_are_missing_or_differ_are_uploaded(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_index_tells_the_layout(
         f"gs://{BUCKET}/images/a-uuid.jpg": b"one",
     }
     assert world.tables.products.keys() == {"1", "2", "a-uuid"}
-    assert world.tables.products["a-uuid"].article_type == "Tshirts"
+    assert world.tables.products["a-uuid"].value("article_type") == "Tshirts"
 
 
 def test_photos_that_cannot_be_read_are_told_and_the_others_uploaded(tmp_path: Path) -> None:

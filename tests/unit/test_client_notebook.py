@@ -32,7 +32,7 @@ from tests.unit.client_world import World, result
 from tests.unit.memory_pipeline import BUCKET
 from tests.unit.photos import jpeg
 
-SHIRT = Product(product_id="1", article_type="Tshirts", display_name="Plain shirt")
+SHIRT = Product.of("1", article_type="Tshirts", display_name="Plain shirt")
 PREPARE = (
     '{"job_id": "job", "classify": "none",'
     ' "augmentation": {"resize": {"width": 8, "height": 8}, "copies": 2}}'

@@ -18,7 +18,7 @@ from services.shared.memory import MemoryObjects
 from tests.unit.client_world import NOW, OwnedObjects, result, tally
 from tests.unit.photos import jpeg
 
-TIE = Product(product_id="1", article_type="Handbags", base_colour="Red", display_name="Silk tie, striped")
+TIE = Product.of("1", article_type="Handbags", base_colour="Red", display_name="Silk tie, striped")
 SURE = {"article_type": [("Ties", 0.97), ("Belts", 0.02)], "base_colour": [("Red", 0.9)]}
 UNSURE = {"article_type": [("Ties", 0.4), ("Belts", 0.3)], "base_colour": [("Red", 0.9)]}
 
@@ -228,7 +228,7 @@ def test_an_empty_job_is_a_page_too() -> None:
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1))
 def test_whatever_a_product_is_called_stays_text(name: str) -> None:
     hostile = f"<script>alert(1)</script>\"'><img src=x> {name}"
-    product = Product(product_id="1", article_type=hostile, display_name=hostile)
+    product = Product.of("1", article_type=hostile, display_name=hostile)
     labels = {"article_type": [(hostile, 0.9)]}
     _, plain = page([result("1", SURE, declared=TIE, disagreements=["article_type"])])
     _, shown = page([result(hostile.strip()[:200], labels, declared=product, disagreements=["article_type"])])

@@ -101,7 +101,7 @@ def test_the_same_verdict_again_is_the_same_and_another_is_not() -> None:
 
 
 def test_a_client_records_a_verdict_with_what_the_catalogue_declares() -> None:
-    declared = Product(product_id="1", article_type="Tshirts")
+    declared = Product.of("1", article_type="Tshirts")
     world = World(results=[result("1", {"article_type": [("Shirts", 0.9)]}, declared=declared)])
     row = world.vitrine.result("job-1", "1")
     judged = world.vitrine.judge(row, "article_type", "accepted", by="ada@example.com", comment=" sleeves ")

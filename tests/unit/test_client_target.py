@@ -1,11 +1,13 @@
 import os
 import socket
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from services.client.errors import ClientError
 from services.client.target import EMULATOR_VARIABLES, Names, Target, resolve
+from services.shared.catalogue_config import bundled_config
 
 LOCAL = {
     "PUBSUB_EMULATOR_HOST": "127.0.0.1:18080",
@@ -93,3 +95,29 @@ def test_an_emulator_that_answers_is_connected_to_and_one_that_does_not_is_named
         assert "PUBSUB_EMULATOR_HOST" not in os.environ
     with pytest.raises(ClientError, match=f"nothing answers at {address}, where PUBSUB_EMULATOR_HOST"):
         Target("p", "b", "u", "d", {"PUBSUB_EMULATOR_HOST": address}).activate()
+
+
+CATALOGUE = "id: sku\nattributes: {colour: {}}\n"
+
+
+def test_the_catalogue_is_the_text_of_the_environment_or_the_file_that_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "catalogue.yaml"
+    file.write_text("id: ean\nattributes: {kind: {}}\n")
+    environment = {"VITRINE_CATALOGUE": CATALOGUE}
+    assert resolve(Names(project="shop"), {}, nothing).catalogue == bundled_config()
+    assert resolve(Names(project="shop"), environment, nothing).catalogue.id == "sku"
+    assert resolve(Names(project="shop", catalogue=file), environment, nothing).catalogue.id == "ean"
+
+
+def test_another_catalogue_than_the_local_clouds_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "catalogue.yaml"
+    file.write_text(CATALOGUE)
+    with pytest.raises(ClientError, match=r"another catalogue.*`vitrine up --catalogue"):
+        resolve(Names(catalogue=file), {}, local)
+    same = {**LOCAL, "VITRINE_CATALOGUE": CATALOGUE}
+    assert resolve(Names(catalogue=file), {}, lambda: same).catalogue.id == "sku"
+
+
+def test_a_catalogue_that_is_not_valid_is_named() -> None:
+    with pytest.raises(ClientError, match="VITRINE_CATALOGUE: attributes: Field required"):
+        resolve(Names(project="shop"), {"VITRINE_CATALOGUE": "id: sku"}, nothing)

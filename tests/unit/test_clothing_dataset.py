@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.shared import clothing_dataset
+from services.shared.catalogue_files import Catalogue
 from services.shared.clothing_dataset import (
     LABEL_MAPS,
     ClothingError,
@@ -20,7 +21,6 @@ from services.shared.clothing_dataset import (
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import Filters, Product
 from services.shared.folders import open_folder
-from services.shared.styles import Catalogue
 from tests.unit.archives import unzipped, with_size, zipped
 
 LABELS = label_map("clothing-dataset")
@@ -86,7 +86,7 @@ def test_labels_become_the_columns_that_they_tell(tmp_path: Path) -> None:
     products = read(write(tmp_path / "set", f"{HEADER}\n{rows}")).products
 
     assert products == tuple(
-        Product(product_id=f"photo-{label}", display_name=f"{label} photo-{label}", **columns)  # type: ignore[arg-type]
+        Product.of(f"photo-{label}", display_name=f"{label} photo-{label}", **columns)
         for label, columns in {
             "T-Shirt": {"article_type": "Tshirts", "sub_category": "Topwear", "master_category": "Apparel"},
             "Longsleeve": {"sub_category": "Topwear", "master_category": "Apparel"},

@@ -368,7 +368,7 @@ def test_variants_and_the_catalogues_photo_are_shown_too(shop: Shop) -> None:
 
 @pytest.mark.parametrize("product_id", ["a/b c%2F", "a/../b", "/", "%", "a?side=1#b", "0090230", "\N{DRESS}"])
 def test_a_photo_is_found_by_an_id_of_any_characters(shop: Shop, product_id: str) -> None:
-    product = Product(product_id=product_id, gender="Women", article_type="Light")
+    product = Product.of(product_id, gender="Women", article_type="Light")
     shop.world.pipeline.catalogue.products.append(product)
     shop.bucket.put(photo_uri(BUCKET, product_id), jpeg(), "image/jpeg")
     job_id = shop.job(gender="Women")

@@ -17,6 +17,7 @@ from services.client.report import LEARNT, UNSURE
 from services.model.learnt import Learnt, photo_digest
 from services.model.manifest import load_manifest
 from services.model.registry import Pointer
+from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Prediction, Product
 from services.shared.keys import Role
 from services.shared.layout import digest, photo_uri
@@ -36,9 +37,7 @@ def dear(folder: Path, world: World) -> Gateway:
 
 
 def product(product_id: str, article_type: str) -> Product:
-    return Product(
-        product_id=product_id, article_type=article_type, display_name=f"Number {product_id}", year=2016
-    )
+    return Product.of(product_id, article_type=article_type, display_name=f"Number {product_id}", year=2016)
 
 
 @pytest.fixture
@@ -240,6 +239,42 @@ def test_a_job_is_what_the_form_says(gateway: Gateway) -> None:
             "colour_jitter": {"brightness": 0.1},
             "blur": {"radius": 1.0},
         },
+    }
+
+
+def test_the_form_has_the_attributes_of_an_own_catalogue(tmp_path: Path) -> None:
+    attributes = {
+        "colour": {},
+        "sizes": {"type": "values"},
+        "price": {"type": "number"},
+        "listed": {"type": "date"},
+    }
+    config = CatalogueConfig.model_validate({"id": "sku", "attributes": attributes})
+    products = [
+        Product.of("1", colour="Red", sizes=["S", "M"], price="9.90", listed="2026-03-31"),
+        Product.of("2", colour="Blue", sizes=["M"], price="10", listed="2026-01-01"),
+    ]
+    gateway = Gateway(tmp_path, World(products, config=config))
+    person = Person(gateway, "operator")
+    page = person.get("/jobs/new")
+    assert 'name="filters.sizes" value="M"> <span>M</span> <span class="count">2<' in page
+    assert "start_year" not in page
+
+    wrong = {"filters.price.from": "cheap", "filters.listed.to": "31.3.2026"}
+    page = person.post("/jobs", wrong, status=422)
+    assert "Write a number." in error_of(page, "filters.price.from")
+    assert "Write a date such as 2026-03-31." in error_of(page, "filters.listed.to")
+    page = person.post("/jobs", {"filters.price.from": "2", "filters.price.to": "1"}, status=422)
+    assert "Must not be before `from`, which is 2." in error_of(page, "filters.price.to")
+    page = person.post("/jobs", {"filters.colour": ["Rde"]}, status=422)
+    assert re.search(r'id="filters\.colour-error">No product has .+Rde.+; did you mean .+Red.+\?', page)
+
+    person.run("spring", {"filters.sizes": ["S", "M"], "filters.price.from": "9,95"})
+    (job,) = gateway.world.vitrine.jobs().jobs
+    assert job.manifest.images == 1
+    assert {name: str(each) for name, each in job.manifest.request.conditions.items()} == {
+        "sizes": "S, M",
+        "price": "9.95\N{EN DASH}",
     }
 
 

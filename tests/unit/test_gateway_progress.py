@@ -107,7 +107,7 @@ class Setting:
 
 def shop(photos: int) -> World:
     """A shop of men's products; the last one has no photo."""
-    world = World([Product(product_id=str(number), gender="Men") for number in range(1, photos + 1)])
+    world = World([Product.of(str(number), gender="Men") for number in range(1, photos + 1)])
     for number in range(1, photos):
         world.objects.put(photo_uri(BUCKET, str(number)), jpeg(), "image/jpeg")
     return world

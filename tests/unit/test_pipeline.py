@@ -18,6 +18,7 @@ from PIL import Image
 from services.inference.stage import Answer
 from services.model.learnt import Learnt, photo_digest
 from services.model.registry import Pointer
+from services.shared.catalogue_config import CatalogueConfig
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import BATCH_IMAGES, Message, Product
 from services.shared.jobs import BatchTally, read_tally
@@ -37,9 +38,9 @@ IDS = (
 )
 
 
-def pipeline_of(photos: int, **options: int) -> MemoryPipeline:
+def pipeline_of(photos: int, **options: Any) -> MemoryPipeline:
     products = [
-        Product(product_id=str(number), gender=("Men", "Women")[number % 2], year=2010 + number % 8)
+        Product.of(str(number), gender=("Men", "Women")[number % 2], year=2010 + number % 8)
         for number in range(photos)
     ]
     pipeline = MemoryPipeline(products, **options)
@@ -75,7 +76,7 @@ def test_a_request_ends_in_one_row_a_photo_and_one_completed_job() -> None:
 
 
 def test_ids_of_any_characters_have_a_row_each_and_stay_under_their_own_prefix() -> None:
-    pipeline = MemoryPipeline([Product(product_id=product_id) for product_id in IDS])
+    pipeline = MemoryPipeline([Product.of(product_id) for product_id in IDS])
     # Ids that are alike have photos that are not.
     photos = {product_id: jpeg(20 + 10 * place) for place, product_id in enumerate(IDS)}
     for product_id, photo in photos.items():
@@ -157,9 +158,7 @@ def test_a_request_that_matches_nothing_is_an_empty_job() -> None:
 
 
 def test_a_value_that_no_product_has_is_rejected_with_the_nearest() -> None:
-    pipeline = stocked(
-        Product(product_id="1", gender="Women", season="Fall"), Product(product_id="2", gender="Men")
-    )
+    pipeline = stocked(Product.of("1", gender="Women", season="Fall"), Product.of("2", gender="Men"))
     ask(pipeline, gender=["Men", "Wmen"], season="Autumn", usage=["Casual"])
     pipeline.run()
     assert reasons(pipeline) == [
@@ -171,7 +170,7 @@ def test_a_value_that_no_product_has_is_rejected_with_the_nearest() -> None:
 
 
 def test_a_job_goes_on_when_a_value_it_asked_for_leaves_the_catalogue() -> None:
-    pipeline = stocked(Product(product_id="1", gender="Women"))
+    pipeline = stocked(Product.of("1", gender="Women"))
     ask(pipeline, gender="Women")
     pipeline.run()
     pipeline.catalogue.products.clear()
@@ -202,7 +201,7 @@ def test_what_is_classified_is_what_was_asked_for(classify: str, expected: set[s
 def test_a_bad_photo_is_one_row_with_its_code_and_the_rest_goes_on(classify: str) -> None:
     pipeline = pipeline_of(3)
     pipeline.objects.put(photo_uri(BUCKET, "1"), b"no photo at all")
-    pipeline.catalogue.products.append(Product(product_id="99"))
+    pipeline.catalogue.products.append(Product.of("99"))
     ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify=classify)
     pipeline.run()
     errors = {(row["product_id"], row["variant"]): row["error"] for row in rows(pipeline) if row["error"]}
@@ -219,7 +218,7 @@ def test_the_catalogues_columns_stand_beside_the_copies() -> None:
     (uri,) = pipeline.objects.names(f"gs://{BUCKET}/jobs/job/metadata/")
     lines = pipeline.objects.read(uri).data.splitlines()
     assert [json.loads(line)["product_id"] for line in lines] == ["0", "1", "2"]
-    assert json.loads(lines[1])["gender"] == "Women"
+    assert Product.model_validate_json(lines[1]).value("gender") == "Women"
 
 
 def test_one_job_id_cannot_serve_two_requests() -> None:
@@ -450,9 +449,9 @@ def declared_of(pipeline: MemoryPipeline, job_id: str = "job") -> dict[tuple[str
 DARK, LIGHT = 20, 235
 
 
-def stocked(*products: Product) -> MemoryPipeline:
+def stocked(*products: Product, config: CatalogueConfig | None = None) -> MemoryPipeline:
     """A shop whose photos are all dark."""
-    pipeline = MemoryPipeline(list(products))
+    pipeline = MemoryPipeline(list(products), config=config)
     for product in products:
         pipeline.objects.put(photo_uri(BUCKET, product.product_id), jpeg(DARK))
     return pipeline
@@ -460,10 +459,10 @@ def stocked(*products: Product) -> MemoryPipeline:
 
 def test_a_row_carries_what_the_catalogue_declares_and_how_likely_the_model_finds_it() -> None:
     pipeline = stocked(
-        Product(product_id="1", article_type="Light", base_colour="Red"),
-        Product(product_id="2", article_type=" DARK\N{NO-BREAK SPACE}"),
-        Product(product_id="3", article_type="Dusk"),
-        Product(product_id="4", base_colour="Red"),
+        Product.of("1", article_type="Light", base_colour="Red"),
+        Product.of("2", article_type=" DARK\N{NO-BREAK SPACE}"),
+        Product.of("3", article_type="Dusk"),
+        Product.of("4", base_colour="Red"),
     )
     ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify="both")
     pipeline.run()
@@ -488,9 +487,7 @@ def test_a_row_carries_what_the_catalogue_declares_and_how_likely_the_model_find
 
 
 def test_the_smallest_probabilities_differ_still() -> None:
-    pipeline = stocked(
-        Product(product_id="1", article_type="Light"), Product(product_id="2", article_type="Light")
-    )
+    pipeline = stocked(Product.of("1", article_type="Light"), Product.of("2", article_type="Light"))
     for product_id in "12":
         pipeline.objects.put(photo_uri(BUCKET, product_id), encoded(Image.new("L", (8, 8), 0), "PNG"))
 
@@ -522,14 +519,12 @@ def test_a_batchs_products_are_read_once_and_from_the_jobs_own_prefix() -> None:
 
 
 def test_jobs_that_follow_carry_what_their_own_selection_declares() -> None:
-    pipeline = stocked(
-        Product(product_id="1", article_type="Light"), Product(product_id="2", article_type="Light")
-    )
+    pipeline = stocked(Product.of("1", article_type="Light"), Product.of("2", article_type="Light"))
     pipeline.objects.put(photo_uri(BUCKET, "2"), b"no photo")
     ask(pipeline)
     pipeline.run()
     pipeline.objects.put(photo_uri(BUCKET, "2"), jpeg(DARK))
-    pipeline.catalogue.products = [Product(product_id=product_id, article_type="DARK") for product_id in "12"]
+    pipeline.catalogue.products = [Product.of(product_id, article_type="DARK") for product_id in "12"]
     ask(pipeline, job_id="again", retry_of="job")
     ask(pipeline, job_id="later", prepared_by="job")
     pipeline.run()
@@ -546,7 +541,7 @@ def test_jobs_that_follow_carry_what_their_own_selection_declares() -> None:
 
 
 def test_a_row_says_whether_the_version_was_trained_on_its_photo() -> None:
-    pipeline = stocked(*(Product(product_id=product_id) for product_id in "123"))
+    pipeline = stocked(*(Product.of(product_id) for product_id in "123"))
     pipeline.objects.put(photo_uri(BUCKET, "2"), jpeg(LIGHT))
     pipeline.objects.put(photo_uri(BUCKET, "3"), b"no photo")
     pipeline.models.learnt["1"] = Learnt.of([photo_digest(jpeg(LIGHT)), photo_digest(b"no photo")])
@@ -570,7 +565,7 @@ def test_a_row_says_whether_the_version_was_trained_on_its_photo() -> None:
 
 
 def test_an_upload_carries_nothing_of_the_catalogue_and_may_be_learnt() -> None:
-    pipeline = stocked(Product(product_id="77", article_type="Light"))
+    pipeline = stocked(Product.of("77", article_type="Light"))
     pipeline.models.learnt["1"] = Learnt.of([photo_digest(jpeg(DARK))])
     generation = pipeline.objects.put("gs://uploads/77.jpg", jpeg(DARK))
     body = json.dumps({"bucket": "uploads", "name": "77.jpg", "generation": str(generation)})
@@ -693,7 +688,7 @@ def reasons(pipeline: MemoryPipeline) -> list[str]:
 def test_a_retry_is_of_what_failed_and_of_the_photos_as_they_are_now(classify: str, seed: int) -> None:
     pipeline = pipeline_of(600, deliveries=2, seed=seed)
     augmentation = {"flip": {"horizontal": 1.0}}
-    pipeline.catalogue.products += [Product(product_id=product_id) for product_id in ("901", "902")]
+    pipeline.catalogue.products += [Product.of(product_id) for product_id in ("901", "902")]
     for number in range(0, 600, 2):
         pipeline.objects.put(photo_uri(BUCKET, str(number)), b"no photo at all")
     ask(pipeline, augmentation=augmentation, classify=classify)
@@ -753,7 +748,7 @@ VARIANTS = {
 def test_what_a_job_prepared_is_classified_where_it_stands(classify: str, seed: int) -> None:
     pipeline = pipeline_of(4_500, deliveries=2, seed=seed)
     pipeline.objects.put(photo_uri(BUCKET, "7"), b"no photo at all")
-    pipeline.catalogue.products.append(Product(product_id="9999"))
+    pipeline.catalogue.products.append(Product.of("9999"))
     ask(pipeline, **PREPARATION)
     pipeline.run()
     prepared = set(pipeline.objects.names("gs://bucket/jobs/job/"))
@@ -882,7 +877,7 @@ def test_the_ledger_says_what_came_out_of_each_batch() -> None:
     pipeline = pipeline_of(300, deliveries=2)
     pipeline.objects.put(photo_uri(BUCKET, "3"), b"")
     pipeline.objects.put(photo_uri(BUCKET, "299"), b"no photo at all")
-    pipeline.catalogue.products += [Product(product_id=product_id) for product_id in ("901", "902")]
+    pipeline.catalogue.products += [Product.of(product_id) for product_id in ("901", "902")]
     ask(pipeline, augmentation={"flip": {"horizontal": 1.0}}, classify="both")
     pipeline.run()
     layout = JobLayout(BUCKET, "job")
@@ -1037,3 +1032,28 @@ def test_a_cancellation_that_is_faster_than_its_job_is_delivered_again() -> None
     pipeline.run(before=again)
     (job,) = pipeline.warehouse.tables["jobs"]
     assert (job["status"], job["predictions"]) == ("cancelled", 0)
+
+
+# ------------------------------------------------------------------------------------- an own catalogue
+
+
+def test_a_job_filters_by_attributes_of_an_own_catalogue() -> None:
+    config = CatalogueConfig.model_validate(
+        {"id": "sku", "attributes": {"kind": {}, "tags": {"type": "values"}, "price": {"type": "number"}}}
+    )
+    products = [
+        Product.of("A/1", kind="Shirt", tags=["new", "sale"], price="9.90"),
+        Product.of("A/2", kind="Shirt", tags=["new"], price="10"),
+        Product.of("A/3", photos=["elsewhere/3.jpg"], kind="Tie", tags=["sale"], price="10"),
+    ]
+    pipeline = stocked(*products, config=config)
+    pipeline.objects.put(f"gs://{BUCKET}/elsewhere/3.jpg", jpeg(200))
+    ask(pipeline, job_id="sale", filters={"tags": "sale", "price": {"from": 9.9}})
+    ask(pipeline, job_id="wrong", filters={"tag": "sale"})
+    pipeline.run()
+
+    assert {row["product_id"]: row["error"] for row in pipeline.warehouse.tables["predictions"]} == {
+        "A/1": None,
+        "A/3": None,
+    }
+    assert reasons(pipeline) == ["filters.tag: the catalogue has no attribute 'tag'; did you mean 'tags'?"]

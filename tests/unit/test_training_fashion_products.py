@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.shared.catalogue_files import CatalogueFileError
 from services.shared.events import Filters
-from services.shared.styles import COLUMNS as STYLES_COLUMNS
-from services.shared.styles import StylesError
 from services.training import catalogue
 from services.training.catalogue import CatalogueSource, DatasetError
 from services.training.examples import UNKNOWN, UNLEARNT, Example, LeftOut, Side
 from services.training.fashion_products import folder_source
+from tests.unit.test_catalogue_files import COLUMNS as STYLES_COLUMNS
 from tests.unit.training_photos import photo
 
 type Row = Mapping[str, Any]
@@ -235,7 +235,7 @@ def test_photos_of_which_none_can_be_used_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_styles_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StylesError, match=r"has no styles\.csv"):
+    with pytest.raises(CatalogueFileError, match=r"has no styles\.csv"):
         source(tmp_path)
 
 

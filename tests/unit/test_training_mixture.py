@@ -18,7 +18,7 @@ from services.training.fashion_products import folder_source
 from services.training.mixture import Mixture, MixtureError, Part
 from services.training.sides import Sides
 from tests.unit.archives import unzipped
-from tests.unit.test_styles import HEADER
+from tests.unit.test_catalogue_files import HEADER
 from tests.unit.training_photos import photo
 
 type Labelled = Mapping[str, str]

@@ -40,6 +40,7 @@ module "pipeline" {
   training             = var.training
   audit                = var.audit
   gateway              = var.gateway
+  catalogue            = var.catalogue
 }
 
 output "environment" {

@@ -23,6 +23,12 @@ variable "budget" {
   default = null
 }
 
+variable "catalogue" {
+  description = "The content of a catalogue.yaml, such as file(\"catalogue.yaml\"); null: the bundled catalogue. Of a table of your own, grant the accounts that read it: README.md."
+  type        = string
+  default     = null
+}
+
 variable "gateway" {
   description = "The gateway: the HTTP API and the console; null: none. terraform.tfvars.example says what may be written."
   type = object({

@@ -1,15 +1,22 @@
 """styles.csv as people really have it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.shared.catalogue_config import CatalogueConfig, bundled_config
+from services.shared.catalogue_files import UNKNOWN, Catalogue, CatalogueFileError, read_catalogue
 from services.shared.errors import ObjectNotFoundError
-from services.shared.styles import COLUMNS, UNKNOWN, Catalogue, StylesError, read_catalogue
+from services.shared.events import Product
 
+# The columns of Fashion Product Images, in its order.
+COLUMNS = (
+    *("id", "gender", "masterCategory", "subCategory", "articleType", "baseColour", "season", "year"),
+    *("usage", "productDisplayName"),
+)
 HEADER = ",".join(COLUMNS)
 LINE = "1163,Men,Apparel,Topwear,Tshirts,Blue,Summer,2011,Sports,Nike Sahara Team India, Fanwear, Round Neck"
 
@@ -47,8 +54,17 @@ def test_a_row_means_its_columns_and_unquoted_commas_belong_to_the_name(
     fields = [product_id, *columns, year, usage, name]
     line = ",".join("" if field is None else str(field) for field in fields)
     catalogue = write_catalogue(tmp_path_factory.mktemp("catalogue"), line)
-    assert [list(product.model_dump().values()) for product in catalogue.products] == [fields]
-    assert list(catalogue.products[0].model_dump()) == list(COLUMNS.values())
+    (product,) = catalogue.products
+    by_column = {
+        column: name.removeprefix("attributes.") for name, column in bundled_config().columns.items()
+    }
+    attributes = [by_column[column] for column in COLUMNS[1:-1]]
+    texts = [None if field is None else str(field) for field in fields]
+    assert [
+        product.product_id,
+        *(product.value(attribute) for attribute in attributes),
+        product.display_name,
+    ] == texts
 
 
 @pytest.mark.parametrize(
@@ -72,22 +88,22 @@ def test_a_bad_row_says_why(tmp_path: Path, line: str, reason: str) -> None:
 )
 def test_a_value_that_says_unknown_is_none(tmp_path: Path, marker: str) -> None:
     (product,) = write_catalogue(tmp_path, f"1,{marker},{marker},,,,,{marker},{marker},Name").products
-    assert product.model_dump(exclude_none=True) == {"product_id": "1", "display_name": "Name"}
+    assert product == Product.of("1", "Name")
 
 
 @pytest.mark.parametrize(
-    ("written", "year"), [("2014", 2014), ("2014.0", 2014), (" 2014 ", 2014), ("2014.", 2014)]
+    ("written", "year"), [("2014", "2014"), ("2014.0", "2014"), (" 2014 ", "2014"), ("2014.", "2014")]
 )
-def test_a_year_may_be_written_as_a_decimal(tmp_path: Path, written: str, year: int) -> None:
+def test_a_year_may_be_written_as_a_decimal(tmp_path: Path, written: str, year: str) -> None:
     catalogue = write_catalogue(tmp_path, f"1,,,,,,,{written},,Name")
-    assert catalogue.products[0].year == year
+    assert catalogue.products[0].value("year") == year
     assert not catalogue.notes
 
 
 def test_what_is_no_year_stays_empty_and_is_told_once(tmp_path: Path) -> None:
     years = ("20x1", "20111", "1850", "2014.5", "soon")
     catalogue = write_catalogue(tmp_path, *(f"{number},,,,,,,{year},,N" for number, year in enumerate(years)))
-    assert [product.year for product in catalogue.products] == [None] * 5
+    assert [product.value("year") for product in catalogue.products] == [None] * 5
     (note,) = catalogue.notes
     assert note == "5 rows have no year in the column year ('20x1', '20111', '1850', ...); it stays empty"
 
@@ -116,7 +132,7 @@ def test_an_id_that_comes_again_is_left_out_with_its_line(tmp_path: Path) -> Non
 )
 def test_a_header_is_read_in_another_form(tmp_path: Path, header: str) -> None:
     (product,) = write_catalogue(tmp_path, LINE, header=header).products
-    assert (product.article_type, product.display_name) == (
+    assert (product.value("article_type"), product.display_name) == (
         "Tshirts",
         "Nike Sahara Team India, Fanwear, Round Neck",
     )
@@ -127,11 +143,7 @@ def test_columns_may_be_missing_added_and_in_another_order(tmp_path: Path) -> No
         tmp_path, "Tshirts,7,Shirt, blue,12.5", header="articleType,id,productDisplayName,price"
     )
     (product,) = catalogue.products
-    assert product.model_dump(exclude_none=True) == {
-        "product_id": "7",
-        "article_type": "Tshirts",
-        "display_name": "Shirt, blue",
-    }
+    assert product == Product.of("7", "Shirt, blue", article_type="Tshirts")
     assert "styles.csv has no column usage; it stays empty" in catalogue.notes
 
 
@@ -143,13 +155,13 @@ def test_columns_may_be_missing_added_and_in_another_order(tmp_path: Path) -> No
     ],
 )
 def test_a_header_without_an_id_or_an_attribute_is_refused(tmp_path: Path, header: str, reason: str) -> None:
-    with pytest.raises(StylesError) as refusal:
+    with pytest.raises(CatalogueFileError) as refusal:
         write_catalogue(tmp_path, "1,Shirt", header=header)
     assert reason in str(refusal.value)
 
 
 def test_a_folder_without_styles_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StylesError, match=r"has no styles\.csv"):
+    with pytest.raises(CatalogueFileError, match=r"has no styles\.csv"):
         read_catalogue(tmp_path)
 
 
@@ -167,3 +179,90 @@ def test_a_photo_is_found_whatever_its_extension(tmp_path: Path) -> None:
         except ObjectNotFoundError:
             found.append("")
     assert found == ["1.jpg", "2.JPG", "3.jpeg", "4.png", "5.WebP", "", "7.jpg", ""]
+
+
+# ------------------------------------------------------------------------------------- other columns
+
+SHOP = CatalogueConfig.model_validate(
+    {
+        "id": "sku",
+        "display_name": "title",
+        "photos": {"pattern": "photos/{id}-front"},
+        "attributes": {
+            "colour": {"column": "Main Colour"},
+            "sizes": {"type": "values"},
+            "price": {"type": "number"},
+            "listed": {"type": "date"},
+        },
+    }
+)
+TABLE = """sku;title;Main Colour;sizes;price;listed
+A/1;Shirt;Red;S|M| ;19,90;2026-03-31
+A/2;;n/a;;dear;yesterday
+"""
+
+
+def own_catalogue(
+    folder: Path, table: str = TABLE, config: CatalogueConfig = SHOP, photos: Sequence[str] = ()
+) -> Catalogue:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "shop.csv").write_text(table, encoding="utf-8")
+    for name in photos:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    return read_catalogue(folder, config)
+
+
+def test_own_columns_are_read_by_their_types(tmp_path: Path) -> None:
+    catalogue = own_catalogue(tmp_path)
+    assert catalogue.products == (
+        Product.of("A/1", "Shirt", colour="Red", sizes=["S", "M"], price="19.90", listed="2026-03-31"),
+        Product.of("A/2"),
+    )
+    assert catalogue.notes == (
+        "1 rows have no number in the column price ('dear'); it stays empty",
+        "1 rows have no date in the column listed ('yesterday'); it stays empty",
+    )
+
+
+def test_photos_are_found_by_the_pattern(tmp_path: Path) -> None:
+    names = ["photos/A/1-front.PNG", "photos/A/1-back.png", "photos/A/2.jpg"]
+    assert own_catalogue(tmp_path, photos=names).photos == {"A/1": "photos/A/1-front.PNG"}
+
+
+def test_photos_are_found_by_a_column_of_names(tmp_path: Path) -> None:
+    config = CatalogueConfig.model_validate(
+        {"id": "sku", "photos": {"column": "photo"}, "attributes": {"kind": {}}}
+    )
+    photos = ("one.jpg", "two.jpg", "gs://shop/3.jpg", "https://shop.example/4.jpg", "")
+    lines = (f"{number},a,{photo}\n" for number, photo in enumerate(photos, start=1))
+    table = f"sku,kind,photo\n{''.join(lines)}"
+    catalogue = own_catalogue(tmp_path, table, config, ["images/one.jpg", "images/two.webp"])
+    assert catalogue.photos == {"1": "images/one.jpg", "2": "images/two.webp"}
+    assert [product.photos for product in catalogue.products] == [(), (), ("gs://shop/3.jpg",), (), ()]
+    (note,) = catalogue.notes
+    assert note.startswith("1 photos are web addresses ('https://shop.example/4.jpg')")
+
+
+def test_a_table_file_is_read_with_the_photos_beside_it(tmp_path: Path) -> None:
+    own_catalogue(tmp_path, photos=["photos/A/2-front.jpg"])
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    assert read_catalogue(tmp_path / "shop.csv", SHOP).photos == {"A/2": "photos/A/2-front.jpg"}
+    with pytest.raises(CatalogueFileError, match=r"several tables: other\.csv, shop\.csv; name the one"):
+        read_catalogue(tmp_path, SHOP)
+
+
+def test_columns_that_are_missing_are_all_named(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueFileError) as refusal:
+        own_catalogue(tmp_path, "skus;title;colours\n1;a;b\n")
+    for complaint in (
+        "id: shop.csv has no column 'sku'; did you mean 'skus'?",
+        "attributes.colour: shop.csv has no column 'Main Colour'",
+        "attributes.price: shop.csv has no column 'price'",
+    ):
+        assert complaint in str(refusal.value)
+
+
+def test_a_folder_without_a_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueFileError, match="has no table; expected a file that ends with"):
+        read_catalogue(tmp_path, SHOP)

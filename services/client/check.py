@@ -1,0 +1,157 @@
+"""`vitrine catalogue check`: what a catalogue has, and what is wrong with it, in counts and examples."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from os.path import commonprefix
+
+from services.client.ports import IdCounts, Tables
+from services.shared.catalogue_config import CatalogueConfig
+from services.shared.catalogue_files import Catalogue
+from services.shared.errors import ObjectNotFoundError
+from services.shared.events import Product
+from services.shared.jobs import photo_of
+from services.shared.ports import Objects
+
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class AttributeCheck:
+    """The values of an attribute: how many products have each, and how many have none."""
+
+    type: str
+    values: Counter[str]
+    without: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Products or rows with the same defect."""
+
+    what: str
+    count: int
+    examples: Sequence[str]
+    stops: bool = False  # whether nothing can be done before it is mended
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.examples[:EXAMPLES])
+        more = ", ..." if self.count > EXAMPLES else ""
+        return f"{self.count} {self.what}: {shown}{more}" if self.examples else f"{self.count} {self.what}"
+
+
+@dataclass(frozen=True)
+class CatalogueCheck:
+    """What a catalogue has.
+
+    Args:
+        rows: of the table, those that cannot be used included.
+        products: how many can be used.
+        attributes: by name.
+        findings: what is wrong, what stops it first.
+
+    """
+
+    rows: int
+    products: int
+    attributes: Mapping[str, AttributeCheck]
+    findings: Sequence[Finding]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the catalogue cannot be used before something is mended."""
+        return any(each.stops for each in self.findings)
+
+
+def check_files(catalogue: Catalogue, config: CatalogueConfig) -> CatalogueCheck:
+    """Check the files of a catalogue."""
+    kinds: dict[str, list[str]] = {}
+    for row in catalogue.bad_rows:
+        kind = "ids that come again" if row.reason.endswith(" already") else "rows that cannot be read"
+        kinds.setdefault(kind, []).append(f"line {row.line}: {row.reason}")
+    bad = [Finding(kind, len(rows), rows) for kind, rows in kinds.items()]
+    missing = [
+        each.product_id
+        for each in catalogue.products
+        if not each.photos and each.product_id not in catalogue.photos
+    ]
+    rows = len(catalogue.products) + len(catalogue.bad_rows)
+    return _checked(catalogue.products, config, rows, bad, missing)
+
+
+def check_tables(tables: Tables, objects: Objects, bucket: str) -> CatalogueCheck:
+    """Check the table that the pipeline reads, and whether the photos are in Cloud Storage."""
+    counts = tables.count_ids()
+    products = list(tables.catalogue())
+    missing = _missing(products, objects, bucket)
+    return _checked(products, tables.config, counts.rows, list(_findings(counts)), missing)
+
+
+def _findings(counts: IdCounts) -> Iterator[Finding]:
+    if counts.without:
+        yield Finding("rows without an id are left out", counts.without, ())
+    if counts.unusable:
+        yield Finding(
+            "rows whose id is too long, or has a line break or blanks around it, are left out",
+            counts.unusable,
+            counts.unusable_ids,
+        )
+    if counts.duplicates:
+        yield Finding("ids that come again; one of the rows counts", counts.duplicates, counts.duplicate_ids)
+
+
+def _missing(products: Sequence[Product], objects: Objects, bucket: str) -> Sequence[str]:
+    """The ids of the products whose photo is not there."""
+    uris = {each.product_id: photo_of(bucket, each) for each in products}
+    by_bucket: dict[str, list[str]] = {}
+    for uri in uris.values():
+        by_bucket.setdefault(uri.removeprefix("gs://").partition("/")[0], []).append(uri)
+    present: set[str] = set()
+    for name, named in by_bucket.items():
+        # Of a bucket only what the photos' names begin with is listed: letters, not folders.
+        prefix = commonprefix(named)  # noqa: RUF071
+        if prefix.startswith(f"gs://{name}/"):
+            try:
+                present.update(objects.names(prefix))
+            except ObjectNotFoundError:
+                continue  # there is no such bucket
+    return sorted(product_id for product_id, uri in uris.items() if uri not in present)
+
+
+def _checked(
+    products: Sequence[Product],
+    config: CatalogueConfig,
+    rows: int,
+    bad: Sequence[Finding],
+    missing: Sequence[str],
+) -> CatalogueCheck:
+    findings = [*bad]
+    if missing:
+        all_missing = len(missing) == len(products)
+        findings.append(Finding("products without a photo", len(missing), missing, stops=all_missing))
+    if not products:
+        findings.append(Finding("products", 0, (), stops=True))
+    findings.sort(key=lambda each: not each.stops)
+    return CatalogueCheck(rows, len(products), _attributes(products, config), findings)
+
+
+def _attributes(products: Iterable[Product], config: CatalogueConfig) -> Mapping[str, AttributeCheck]:
+    counts = {name: _Count() for name in config.attributes}
+    for product in products:
+        given = {each.name: each.values for each in product.attributes}
+        for name, count in counts.items():
+            count.add(given.get(name, ()))
+    return {
+        name: AttributeCheck(config.attributes[name].type, count.values, count.without)
+        for name, count in counts.items()
+    }
+
+
+@dataclass
+class _Count:
+    values: Counter[str] = field(default_factory=Counter)
+    without: int = 0
+
+    def add(self, values: Sequence[str]) -> None:
+        self.values.update(values)
+        self.without += not values
