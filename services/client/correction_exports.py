@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.client.corrections import Correction, Format, LeftOut, outdated, to_csv
-from services.client.corrections_sql import catalogue_table, merge
+from services.client.corrections_sql import attribute_columns, catalogue_table, merge
 from services.client.merchant_center import feed
+from services.shared.catalogue_config import CatalogueConfig
 
 FILES = {"csv": "corrections.csv", "merge": "corrections.sql", "merchant-center": "merchant-center.tsv"}
 MEDIA_TYPES = {"csv": "text/csv", "merge": "application/sql", "merchant-center": "text/tab-separated-values"}
@@ -26,13 +27,14 @@ class Export:
     left_out: tuple[LeftOut, ...]
 
 
-def export(found: Sequence[Correction], form: Format, dataset: str) -> Export:
+def export(found: Sequence[Correction], form: Format, dataset: str, config: CatalogueConfig) -> Export:
     """Writes corrections in a form.
 
     Args:
         found: the corrections.
         form: `csv` and `merge` have those that are pending, `merchant-center` also those that are applied.
-        dataset: `project.dataset` of the catalogue.
+        dataset: `project.dataset` of the pipeline's own tables.
+        config: what the catalogue's columns mean.
 
     """
     late = tuple(outdated(found))
@@ -40,7 +42,14 @@ def export(found: Sequence[Correction], form: Format, dataset: str) -> Export:
         case "csv":
             return Export("".join(to_csv(found)), late)
         case "merge":
-            return Export("".join(merge(catalogue_table(dataset), found)), late)
+            columns = attribute_columns(config)
+            unstored = tuple(
+                LeftOut(each, "the table `products` has no column of its own for it; import it again instead")
+                for each in found
+                if each.status == "pending" and each.attribute not in columns
+            )
+            table = catalogue_table(dataset, config)
+            return Export("".join(merge(table, found, config)), (*late, *unstored))
         case "merchant-center":
             made = feed(found)
             return Export(made.text, (*late, *made.left_out))

@@ -12,18 +12,13 @@ from itertools import batched
 
 from services.client.corrections import Correction
 from services.client.queries import MAX_ROWS
-from services.shared.catalogue_config import Attribute, CatalogueConfig
+from services.shared.catalogue import ProductTable
+from services.shared.catalogue_config import CatalogueConfig, bundled_config
 from services.shared.events import Filters
 from services.shared.wiring import SCHEMAS
 
 FILE = SCHEMAS / "views" / "catalogue_corrected.sql"
 MERGED = 500  # corrections of one statement: BigQuery takes at most 1 MB of SQL
-
-CATALOGUE = CatalogueConfig(
-    id="product_id",
-    display_name="display_name",
-    attributes={name: Attribute() for name in Filters.COLUMNS},
-)
 
 _LATEST_LABELS = (SCHEMAS / "views" / "latest_labels.sql").read_text()
 
@@ -48,15 +43,18 @@ def _escaped(text: str, quote: str) -> str:
 
 
 def attribute_columns(config: CatalogueConfig) -> Mapping[str, str]:
-    """Attribute -> its column of STRING, for the attributes that can be corrected: those with one value."""
-    return {
-        name: config.columns[f"attributes.{name}"]
-        for name, attribute in config.attributes.items()
-        if attribute.type == "value"
-    }
+    """Attribute -> its column of STRING in the catalogue's table.
+
+    Of the attributes that can be corrected, those with one value, `products` has a column for the bundled
+    catalogue's; it stores others as JSON.
+    """
+    names = config.named("value")
+    if config.table is None:
+        return {name: name for name in names if name in Filters.COLUMNS}
+    return {name: config.columns[f"attributes.{name}"] for name in names}
 
 
-def catalogue_table(dataset: str, config: CatalogueConfig = CATALOGUE) -> str:
+def catalogue_table(dataset: str, config: CatalogueConfig) -> str:
     """The full name of the catalogue's table.
 
     Args:
@@ -67,7 +65,11 @@ def catalogue_table(dataset: str, config: CatalogueConfig = CATALOGUE) -> str:
     return config.table or f"{dataset}.products"
 
 
-def view(config: CatalogueConfig = CATALOGUE) -> str:
+def _id_column(config: CatalogueConfig) -> str:
+    return "product_id" if config.table is None else config.id
+
+
+def view(config: CatalogueConfig) -> str:
     """The query of the view `catalogue_corrected`, with {project} and {dataset} to be replaced."""
     dataset = "{project}.{dataset}"
     columns = {name: f"product.{identifier(column)}" for name, column in attribute_columns(config).items()}
@@ -103,60 +105,51 @@ SELECT product.* REPLACE (
   WHERE {either}
 ) AS corrections
 FROM {identifier(catalogue_table(dataset, config))} AS product
-LEFT JOIN reviewed ON reviewed.product_id = CAST(product.{identifier(config.id)} AS STRING)
+LEFT JOIN reviewed ON reviewed.product_id = CAST(product.{identifier(_id_column(config))} AS STRING)
 """
 
 
-def corrections(
-    dataset: str,
-    *,
-    since: bool,
-    limit: int | None,
-    offset: int,
-    config: CatalogueConfig = CATALOGUE,
-) -> str:
+def corrections(products: ProductTable, *, since: bool, limit: int | None, offset: int) -> str:
     """A row for each `Correction` of @job_id or all, newest first; with `since` only from @since on."""
-    return f"""{_compared(dataset, config, since=since)}
+    return f"""{_compared(products, since=since)}
 SELECT * EXCEPT (label_id) FROM compared
 ORDER BY reviewed_at DESC, label_id LIMIT {MAX_ROWS if limit is None else limit:d} OFFSET {offset:d}
 """
 
 
-def counts(dataset: str, *, since: bool, config: CatalogueConfig = CATALOGUE) -> str:
+def counts(products: ProductTable, *, since: bool) -> str:
     """A row for each status: how many `corrections` have it."""
-    return f"""{_compared(dataset, config, since=since)}
+    return f"""{_compared(products, since=since)}
 SELECT status, COUNT(*) AS corrections FROM compared GROUP BY status
 """
 
 
-def _compared(dataset: str, config: CatalogueConfig, *, since: bool) -> str:
-    columns = attribute_columns(config)
-    known = ", ".join(map(string_literal, columns))
-    current = " ".join(
-        f"WHEN {string_literal(name)} THEN product.{identifier(column)}" for name, column in columns.items()
-    )
-    key = identifier(config.id)
-    order = identifier(config.display_name or config.id)
+def _compared(products: ProductTable, *, since: bool) -> str:
+    names = products.config.named("value")
+    # A model may have heads that the catalogue has no attribute for, or none that it has.
+    known = ", ".join(map(string_literal, names)) or "''"
+    values = " ".join(f"WHEN {string_literal(name)} THEN product.{identifier(name)}" for name in names)
+    current = f"CASE review.head {values} END" if names else "CAST(NULL AS STRING)"
     return f"""
-WITH reviewed AS ({_reviewed(dataset)}),
+WITH reviewed AS ({_reviewed(products.dataset)}),
 catalogue AS (
-  SELECT *, CAST({key} AS STRING) AS key FROM {identifier(catalogue_table(dataset, config))} WHERE TRUE
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY {order}) = 1
+  SELECT * FROM ({products.sql}) WHERE TRUE
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY display_name) = 1
 ),
 compared AS (
   SELECT
     review.label_id, review.product_id, review.head AS attribute, review.declared, review.label AS corrected,
     review.judged_by AS reviewer, review.judged_at AS reviewed_at, review.job_id, review.model_version,
-    CASE review.head {current} END AS current_value,
+    {current} AS current_value,
     CASE
       WHEN review.head NOT IN ({known}) THEN 'no-column'
-      WHEN product.key IS NULL THEN 'missing'
-      WHEN CASE review.head {current} END IS NOT DISTINCT FROM review.label THEN 'applied'
-      WHEN CASE review.head {current} END IS NOT DISTINCT FROM review.declared THEN 'pending'
+      WHEN product.product_id IS NULL THEN 'missing'
+      WHEN {current} IS NOT DISTINCT FROM review.label THEN 'applied'
+      WHEN {current} IS NOT DISTINCT FROM review.declared THEN 'pending'
       ELSE 'changed'
     END AS status
   FROM reviewed AS review
-  LEFT JOIN catalogue AS product ON product.key = review.product_id
+  LEFT JOIN catalogue AS product ON product.product_id = review.product_id
   WHERE (@job_id IS NULL OR review.job_id = @job_id) {"AND review.judged_at >= @since" if since else ""}
 )
 """
@@ -180,7 +173,7 @@ def _holds(value: str, review: str) -> str:
     return f"({value} IS NOT DISTINCT FROM {review}.declared OR {value} = {review}.corrected)"
 
 
-def merge(table: str, found: Iterable[Correction], config: CatalogueConfig = CATALOGUE) -> Iterator[str]:
+def merge(table: str, found: Iterable[Correction], config: CatalogueConfig) -> Iterator[str]:
     """The pending corrections as MERGE statements of GoogleSQL for the catalogue's table.
 
     To run them again changes nothing, and a value that is no longer the one that was reviewed stays. Comments
@@ -188,14 +181,14 @@ def merge(table: str, found: Iterable[Correction], config: CatalogueConfig = CAT
 
     Args:
         table: its full name; see `catalogue_table`.
-        found: the corrections.
+        found: the corrections; those of attributes without a column are left out.
         config: what the table's columns mean.
 
     """
     columns = attribute_columns(config)
     pending: dict[str, list[Correction]] = defaultdict(list)
     for each in found:
-        if each.status == "pending":
+        if each.status == "pending" and each.attribute in columns:
             pending[each.attribute].append(each)
     if not pending:
         yield "-- There are no corrections to apply.\n"
@@ -216,7 +209,7 @@ USING (
 {rows}
   ]) AS review
 ) AS review
-ON CAST(product.{identifier(config.id)} AS STRING) = review.id
+ON CAST(product.{identifier(_id_column(config))} AS STRING) = review.id
 WHEN MATCHED AND product.{column} IS NOT DISTINCT FROM review.declared
   THEN UPDATE SET {column} = review.corrected;
 
@@ -233,4 +226,4 @@ def _comment(each: Correction) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(view(), encoding="utf-8")
+    FILE.write_text(view(bundled_config()), encoding="utf-8")

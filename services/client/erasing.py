@@ -27,6 +27,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from services.client.client import REPLAYED, Vitrine
 from services.client.errors import ClientError
 from services.model.manifest import DEFAULT_DIRECTORY
+from services.shared.catalogue import PHOTO_SUFFIXES
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import id_of_upload
 from services.shared.layout import (
@@ -39,7 +40,6 @@ from services.shared.layout import (
 )
 from services.shared.parallel import in_parallel
 from services.shared.ports import Clock
-from services.shared.styles import PHOTO_SUFFIXES
 
 BUNDLED = "the bundled model"
 NAMED = 10  # open jobs and audits that a message names

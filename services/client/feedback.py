@@ -187,7 +187,7 @@ def export_corrections(
     if job is not None:
         vitrine.check_job(job)
     found = vitrine.tables.corrections(job, since=since and since.replace(tzinfo=UTC))
-    made = export(found, form, f"{target.project}.{target.dataset}")
+    made = export(found, form, f"{target.project}.{target.dataset}", vitrine.tables.config)
     if out is None:
         sys.stdout.write(made.text)
     else:

@@ -251,13 +251,13 @@ class BigQueryTables:
         limit: int | None = None,
         offset: int = 0,
     ) -> list[Correction]:
-        sql = corrections_sql.corrections(self._dataset, since=since is not None, limit=limit, offset=offset)
+        sql = corrections_sql.corrections(self._products, since=since is not None, limit=limit, offset=offset)
         return [Correction(**row) for row in self._query(sql, job_id=job_id, since=since)]
 
     def count_corrections(  # noqa: D102
         self, job_id: str | None = None, *, since: datetime | None = None
     ) -> Mapping[Status, int]:
-        sql = corrections_sql.counts(self._dataset, since=since is not None)
+        sql = corrections_sql.counts(self._products, since=since is not None)
         rows = self._query(sql, job_id=job_id, since=since)
         return {row["status"]: row["corrections"] for row in rows}
 

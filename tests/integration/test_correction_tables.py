@@ -20,6 +20,7 @@ from services.client.google_cloud import BigQueryTables
 from services.client.ports import ResultFilter
 from services.local.cloud import LocalCloud
 from services.local.provision import provision_dataset
+from services.shared.catalogue_config import bundled_config
 from services.shared.events import Product
 from services.shared.google_bigquery import BigQueryWarehouse
 from tests.integration.test_review_tables import NOW, PROJECT, World, article, fill, judge, predicted
@@ -30,15 +31,15 @@ from tests.unit.merchant_feed import problems
 HOSTILE = 'O\'Neill \\ "Shirts"; -- `é` 😀'
 
 CATALOGUE = [
-    Product(product_id="pending", article_type="Shirts", gender="Men"),
-    Product(product_id="undeclared", article_type="Tshirts"),
-    Product(product_id="changed", article_type="Shirts"),
-    Product(product_id="applied", article_type="Shirts"),
-    Product(product_id="hostile", article_type="Shirts"),
-    Product(product_id="missing", article_type="Shirts"),
-    Product(product_id="right", article_type="Shirts"),
-    Product(product_id="spelt", article_type=" shirts"),
-    Product(product_id="dismissed", article_type="Shirts"),
+    Product.of("pending", article_type="Shirts", gender="Men"),
+    Product.of("undeclared", article_type="Tshirts"),
+    Product.of("changed", article_type="Shirts"),
+    Product.of("applied", article_type="Shirts"),
+    Product.of("hostile", article_type="Shirts"),
+    Product.of("missing", article_type="Shirts"),
+    Product.of("right", article_type="Shirts"),
+    Product.of("spelt", article_type=" shirts"),
+    Product.of("dismissed", article_type="Shirts"),
 ]
 
 
@@ -52,8 +53,8 @@ def row_of(product: Product, job_id: str) -> Any:
         collar=[("Round", 1.0)],
         declared=[
             article("Tshirts", "Tshirts", 0.9)
-            if product.article_type == "Tshirts"
-            else article(product.article_type or "", "Shirts", 0.1)
+            if product.value("article_type") == "Tshirts"
+            else article(product.value("article_type") or "", "Shirts", 0.1)
         ],
     )
 
@@ -104,8 +105,8 @@ def reviewed(world: World) -> World:
     judge(world, rows["dismissed"], "article_type", "dismissed")
     world.tables.merge_products(
         [
-            Product(product_id="changed", article_type="Tops"),
-            Product(product_id="applied", article_type="Tshirts"),
+            Product.of("changed", article_type="Tops"),
+            Product.of("applied", article_type="Tshirts"),
         ]
     )
     return world
@@ -196,11 +197,11 @@ def test_what_is_exported_and_applied_leaves_no_reviewed_disagreement(world: Wor
     assert team.products("catalogue_corrected") == corrected
 
     dataset = f"{PROJECT}.{world.name}"
-    rows = list(csv.DictReader(StringIO(export(found, "csv", dataset).text, newline="")))
+    rows = list(csv.DictReader(StringIO(export(found, "csv", dataset, bundled_config()).text, newline="")))
     assert {(row["product_id"], row["attribute"], row["corrected"]) for row in rows} == {
         (*name, values[1]) for name, values in EXPECTED.items() if values[3] == "pending"
     }
-    statements = export(found, "merge", dataset)
+    statements = export(found, "merge", dataset, bundled_config())
     assert {each.correction.status for each in statements.left_out} == {"changed", "missing", "no-column"}
     # The catalogue changes between the export and its use.
     team.query("UPDATE `{dataset}.products` SET gender = 'Girls' WHERE product_id = 'undeclared'")
@@ -237,7 +238,7 @@ def test_the_view_says_which_values_were_corrected_by_whom_and_when(world: World
 
 
 def test_the_feed_of_the_tables_is_good(world: World) -> None:
-    made = export(world.tables.corrections(), "merchant-center", "project.dataset")
+    made = export(world.tables.corrections(), "merchant-center", "project.dataset", bundled_config())
     assert problems(made.text) == []
     assert "hostile" in {each.correction.product_id for each in made.left_out}
     assert [line.split("\t")[0] for line in made.text.splitlines()] == [

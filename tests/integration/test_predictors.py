@@ -27,11 +27,11 @@ from services.model.learnt import LEARNT_FILE, Learnt, photo_digest
 from services.model.manifest import ModelError, digests, load_manifest, save_manifest
 from services.model.preprocessing import to_array
 from services.model.registry import Registry
+from services.shared.catalogue_files import read_catalogue
 from services.shared.errors import ImageError
 from services.shared.images import decode
 from services.shared.layout import digest
 from services.shared.memory import MemoryObjects
-from services.shared.styles import read_catalogue
 from services.training import fashion_mnist
 from services.training.demo_catalogue import DEMO, FIRST_ID
 from services.training.foreign import foreign_images
@@ -306,9 +306,10 @@ def test_it_is_as_good_on_products_it_has_not_learnt_as_its_card_says(litert: Pr
     # As the hash of its id comes, so that those that are looked at are of all years and types.
     for product in sorted(catalogue.products, key=lambda product: digest(product.product_id)):
         data = catalogue.photo(product)
-        if data and product.article_type and photo_digest(data) not in learnt:
+        article_type = product.value("article_type")
+        if data and article_type and photo_digest(data) not in learnt:
             pixels.append(to_array(decode(data), litert.image_size))
-            shown.append(product.article_type)
+            shown.append(article_type)
         if len(shown) == 600:
             break
 

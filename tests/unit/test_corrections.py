@@ -12,11 +12,14 @@ from services.client import corrections_sql
 from services.client.correction_exports import export
 from services.client.corrections import CSV_COLUMNS, Correction, outdated, to_csv
 from services.client.corrections_sql import MERGED, identifier, merge, string_literal
-from services.shared.catalogue_config import Attribute, CatalogueConfig
+from services.shared.catalogue_config import Attribute, CatalogueConfig, bundled_config
 from tests.unit.corrected import REVIEWED_AT, STATUSES, TEXTS, correction
 
 # The tokens of GoogleSQL that may contain others: comments and quoted texts.
 TOKENS = re.compile(r"(?P<comment>(?:--|#)[^\r\n]*)|(?P<quoted>'(?:\\.|[^'\\\r\n])*'|`(?:\\.|[^`\\\r\n])*`)")
+
+
+BUNDLED = bundled_config()
 
 
 def unquoted(literal: str) -> str:
@@ -53,8 +56,8 @@ def test_no_value_changes_what_a_merge_says(values: tuple[str, str | None, str, 
     harmless = correction(declared=None if declared is None else "Red")
     hostile = correction(corrected=corrected, product_id=product_id, declared=declared, reviewer=reviewer)
     table = "project.dataset.products"
-    expected, _ = lexed("".join(merge(table, [harmless])))
-    statement, texts = lexed("".join(merge(table, [hostile])))
+    expected, _ = lexed("".join(merge(table, [harmless], BUNDLED)))
+    statement, texts = lexed("".join(merge(table, [hostile], BUNDLED)))
     assert statement == expected
     assert statement.count(";") == 1
     quoted = [product_id, *([] if declared is None else [declared]), corrected]
@@ -62,7 +65,7 @@ def test_no_value_changes_what_a_merge_says(values: tuple[str, str | None, str, 
 
 
 def test_a_merge_says_who_reviewed_what_and_when() -> None:
-    sql = "".join(merge("project.dataset.products", [correction(reviewer="ada\nDROP TABLE x")]))
+    sql = "".join(merge("project.dataset.products", [correction(reviewer="ada\nDROP TABLE x")], BUNDLED))
     (line,) = [line for line in sql.splitlines() if "'Blue'" in line]
     assert line.strip() == (
         r"('1', 'Red', 'Blue') -- 'ada\U0000000aDROP TABLE x' at 2026-03-04T05:06:07+00:00 in job 'spring'"
@@ -71,18 +74,26 @@ def test_a_merge_says_who_reviewed_what_and_when() -> None:
 
 def test_a_merge_has_pending_corrections_only() -> None:
     found = [correction(product_id=status, status=status) for status in STATUSES]
-    _, texts = lexed("".join(merge("project.dataset.products", found)))
+    _, texts = lexed("".join(merge("project.dataset.products", found, BUNDLED)))
     assert set(texts) & set(STATUSES) == {"pending"}
-    assert "no corrections" in "".join(merge("project.dataset.products", found[1:]))
-    assert lexed("".join(merge("project.dataset.products", found[1:]))) == ("", [])
+    assert "no corrections" in "".join(merge("project.dataset.products", found[1:], BUNDLED))
+    assert lexed("".join(merge("project.dataset.products", found[1:], BUNDLED))) == ("", [])
 
 
 def test_a_merge_of_many_is_several_statements() -> None:
     found = [correction(product_id=str(number)) for number in range(2 * MERGED + 1)]
     found.append(correction("gender", "Women", declared="Men"))
-    statements = list(merge("project.dataset.products", found))
+    statements = list(merge("project.dataset.products", found, BUNDLED))
     rows = [sum(text.isdecimal() for text in lexed(statement)[1]) for statement in statements]
     assert rows == [MERGED, MERGED, 1, 1]
+
+
+def test_a_merge_leaves_out_attributes_without_a_column_and_says_so() -> None:
+    config = CatalogueConfig(id="sku", attributes={"base_colour": Attribute(), "sleeve": Attribute()})
+    made = export([correction(), correction("sleeve", "long")], "merge", "project.dataset", config)
+    assert [each.correction.attribute for each in made.left_out] == ["sleeve"]
+    assert "no column of its own" in made.left_out[0].reason
+    assert "sleeve" not in made.text
 
 
 def test_the_sql_is_about_the_columns_of_the_catalogue() -> None:
@@ -104,7 +115,7 @@ def test_the_sql_is_about_the_columns_of_the_catalogue() -> None:
 
 def test_the_written_view_is_current() -> None:
     written = corrections_sql.FILE.read_text()
-    assert written == corrections_sql.view(), "python -m services.client.corrections_sql"
+    assert written == corrections_sql.view(BUNDLED), "python -m services.client.corrections_sql"
 
 
 @settings(deadline=None)  # machines that run this are shared
@@ -140,7 +151,7 @@ def test_csv_has_pending_corrections_and_an_empty_field_where_nothing_was_declar
     ],
 )
 def test_what_is_out_of_date_is_left_out_with_the_reason(late: Correction, reason: str) -> None:
-    made = export([late, correction()], "csv", "project.dataset")
+    made = export([late, correction()], "csv", "project.dataset", BUNDLED)
     assert [str(each) for each in made.left_out] == [reason]
     assert len(made.text.splitlines()) == 2
     assert outdated([correction(), correction(status="applied")]) == []

@@ -41,9 +41,7 @@ class Shop:
 
     def __init__(self, *ids: str, bundled: Path = Path("/nowhere")) -> None:
         labels = [*COLOURS]
-        self.products = [
-            Product(product_id=each, article_type=labels[number % 3]) for number, each in enumerate(ids)
-        ]
+        self.products = [Product.of(each, article_type=labels[number % 3]) for number, each in enumerate(ids)]
         self.world = World(self.products)
         self.pipeline = self.world.pipeline
         self.photos = {each: photo(labels[number % 3], number) for number, each in enumerate(ids)}

@@ -565,7 +565,7 @@ def corrected(shop: Shop) -> str:
     for number in "125":
         assert reviewer.post("/v1/labels", json=verdict | {"product_id": number}).status_code == 201
     shop.world.tables.merge_products(
-        [Product(product_id="1", article_type="Dusk"), Product(product_id="2", article_type="Dawn")]
+        [Product.of("1", article_type="Dusk"), Product.of("2", article_type="Dawn")]
     )
     return job_id
 
