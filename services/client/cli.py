@@ -456,27 +456,30 @@ def _print_results(answer: "JobResults") -> None:
     for code, count in tally.errors.items():
         out.print(f"  [red]{code}[/] {count}")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ["photo", *(name for head in tally.heads for name in (words(head), "declared"))]:
-        table.add_column(column, no_wrap=True)
+    table.add_column("photo", no_wrap=True)
+    table.add_column("what it shows")
+    table.add_column("declared instead")
     shown = 0
     for result in answer.rows:
         prediction = result.prediction
         # As its object is called: 10001-0.jpg is the first variant of 10001.jpg.
         copy = prediction.variant.removeprefix("original").removeprefix("augmented")
-        cells = [escape(f"{prediction.product_id}{copy}")]
+        photo = escape(f"{prediction.product_id}{copy}")
+        if prediction.unfamiliar:
+            photo += " [magenta]unfamiliar[/]"
+        answers, declared = [], []
         for head in tally.heads:
             best = next((f"{one.label} {percent(one.probability)}" for one in result.labels(head)), "")
-            marked = escape(best)
+            said = f"{words(head)} {escape(best)}"
             if head in prediction.abstained:
-                marked = f"[dim]not sure: {marked}[/]"
+                said = f"[dim]{words(head)} not sure, {escape(best)}[/]"
             if head in result.disagreements:
-                marked = f"[yellow]{marked} ≠[/]"
-            cells += [marked, escape(result.declared_label(head) or "")]
-        if prediction.unfamiliar:
-            cells[0] += " [magenta]unfamiliar[/]"
+                said = f"[yellow]{said}[/]"
+                declared.append(f"{words(head)} {escape(result.declared_label(head) or '')}")
+            answers.append(said)
         if prediction.error:
-            cells[1:2] = [f"[red]{prediction.error}[/]"]
-        table.add_row(*cells)
+            answers = [f"[red]{prediction.error}[/]"]
+        table.add_row(photo, "; ".join(answers), "; ".join(declared))
         shown += 1
     out.print(table)
     total = tally.predictions + sum(tally.errors.values())

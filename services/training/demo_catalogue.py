@@ -33,39 +33,35 @@ JPEG_QUALITY = 90
 
 
 class Kind(NamedTuple):
-    """Where an article type stands in the catalogue, who wears it and what for."""
+    """Where an article type stands in the catalogue, and who wears it where the type alone tells."""
 
     master_category: str
     sub_category: str
-    genders: tuple[str, ...]
-    usages: tuple[str, ...]
     noun: str
+    gender: str = ""
 
-
-EVERYONE = ("Men", "Women", "Boys", "Girls")
-ADULTS = ("Men", "Women")
 
 KINDS = {
-    "Tshirts": Kind("Apparel", "Topwear", EVERYONE, ("Casual", "Sports"), "T-shirt"),
-    "Shirts": Kind("Apparel", "Topwear", ADULTS, ("Casual", "Formal"), "Shirt"),
-    "Sweaters": Kind("Apparel", "Topwear", EVERYONE, ("Casual",), "Sweater"),
-    "Coats": Kind("Apparel", "Topwear", ADULTS, ("Casual", "Formal"), "Coat"),
-    "Jackets": Kind("Apparel", "Topwear", ADULTS, ("Casual", "Sports"), "Jacket"),
-    "Dresses": Kind("Apparel", "Dress", ("Women", "Girls"), ("Casual", "Party"), "Dress"),
-    "Trousers": Kind("Apparel", "Bottomwear", ADULTS, ("Casual", "Formal"), "Trousers"),
-    "Shorts": Kind("Apparel", "Bottomwear", EVERYONE, ("Casual", "Sports"), "Shorts"),
-    "Skirts": Kind("Apparel", "Bottomwear", ("Women", "Girls"), ("Casual",), "Skirt"),
-    "Ties": Kind("Accessories", "Ties", ("Men",), ("Formal",), "Tie"),
-    "Belts": Kind("Accessories", "Belts", ADULTS, ("Casual", "Formal"), "Belt"),
-    "Caps": Kind("Accessories", "Headwear", ("Unisex",), ("Casual", "Sports"), "Cap"),
-    "Watches": Kind("Accessories", "Watches", ADULTS, ("Casual",), "Watch"),
-    "Sunglasses": Kind("Accessories", "Eyewear", ("Men", "Women", "Unisex"), ("Casual",), "Sunglasses"),
-    "Handbags": Kind("Accessories", "Bags", ("Women",), ("Casual", "Party"), "Handbag"),
-    "Backpacks": Kind("Accessories", "Bags", ("Unisex",), ("Casual", "Travel"), "Backpack"),
-    "Casual Shoes": Kind("Footwear", "Shoes", EVERYONE, ("Casual",), "Shoes"),
-    "Boots": Kind("Footwear", "Shoes", ADULTS, ("Casual",), "Boots"),
-    "Sandals": Kind("Footwear", "Sandal", ADULTS, ("Casual",), "Sandals"),
-    "Heels": Kind("Footwear", "Shoes", ("Women",), ("Casual", "Party"), "Heels"),
+    "Tshirts": Kind("Apparel", "Topwear", "T-shirt"),
+    "Shirts": Kind("Apparel", "Topwear", "Shirt"),
+    "Sweaters": Kind("Apparel", "Topwear", "Sweater"),
+    "Coats": Kind("Apparel", "Topwear", "Coat"),
+    "Jackets": Kind("Apparel", "Topwear", "Jacket"),
+    "Dresses": Kind("Apparel", "Dress", "Dress", "Women"),
+    "Trousers": Kind("Apparel", "Bottomwear", "Trousers"),
+    "Shorts": Kind("Apparel", "Bottomwear", "Shorts"),
+    "Skirts": Kind("Apparel", "Bottomwear", "Skirt", "Women"),
+    "Ties": Kind("Accessories", "Ties", "Tie", "Men"),
+    "Belts": Kind("Accessories", "Belts", "Belt"),
+    "Caps": Kind("Accessories", "Headwear", "Cap"),
+    "Watches": Kind("Accessories", "Watches", "Watch"),
+    "Sunglasses": Kind("Accessories", "Eyewear", "Sunglasses"),
+    "Handbags": Kind("Accessories", "Bags", "Handbag", "Women"),
+    "Backpacks": Kind("Accessories", "Bags", "Backpack"),
+    "Casual Shoes": Kind("Footwear", "Shoes", "Shoes"),
+    "Boots": Kind("Footwear", "Shoes", "Boots"),
+    "Sandals": Kind("Footwear", "Sandal", "Sandals"),
+    "Heels": Kind("Footwear", "Shoes", "Heels", "Women"),
 }
 
 # Invented, as is everything about the products but what their photos show.
@@ -79,7 +75,6 @@ BRANDS = (
     "Kestrelle",
     "Marlowe Bay",
 )
-SEASONS = ("Summer", "Fall", "Winter", "Spring")
 COLUMNS = (
     "id", "gender", "masterCategory", "subCategory", "articleType", "baseColour", "season", "year", "usage",
     "productDisplayName",
@@ -192,20 +187,19 @@ def _broken_photos(rng: Generator) -> Iterator[tuple[Photo, ImageErrorCode]]:
 
 def _product(product_id: int, photo: Photo, rng: Generator) -> Product:
     kind = KINDS[photo.article_type]
-    gender = str(rng.choice(kind.genders))
-    name = " ".join(part for part in (rng.choice(BRANDS), gender, photo.base_colour, kind.noun) if part)
+    name = " ".join(part for part in (rng.choice(BRANDS), photo.base_colour, kind.noun) if part)
     if rng.random() < 0.05:
         name += f", Style {rng.integers(100, 1000)}, New"  # the real file has unquoted commas too
     return Product(
         id=product_id,
-        gender=gender,
+        gender=kind.gender,
         master_category=kind.master_category,
         sub_category=kind.sub_category,
         article_type=photo.article_type,
         base_colour=photo.base_colour,
-        season=str(rng.choice(SEASONS)),
+        season="",  # no photo here tells it, nor the usage
         year=int(rng.integers(2008, 2019)),
-        usage=str(rng.choice(kind.usages)),
+        usage="",
         display_name=f"{name} (drawn)" if photo.origin == "drawn" else name,
     )
 

@@ -130,7 +130,8 @@ def test_the_command_line_shows_compares_and_rolls_back(
     assert "nothing was promoted yet" in vitrine("models", "list")
     assert json.loads(vitrine("models", "show", version))["version"] == version
     compared = vitrine("models", "compare", shipped, version).splitlines()
-    assert "0.9512 0.9600 +0.0088" in [" ".join(line.split()[1:]) for line in compared]
+    before = SHIPPED.figures["article_type.accuracy"]
+    assert f"{before:.4f} 0.9600 {0.96 - before:+.4f}" in [" ".join(line.split()[1:]) for line in compared]
     said = vitrine("models", "promote", shipped, "--why", "the first", "--by", "ann")
     assert f"{shipped} is in production" in said
     assert "by ann: the first" in said

@@ -51,7 +51,7 @@ def shipped_with(directory: Path, network: bytes) -> Path:
 
 
 def test_a_network_that_was_only_written_again_is_loaded(tmp_path: Path) -> None:
-    assert load_predictor(shipped_with(tmp_path, litert_with(unchanged))).image_size == 56
+    assert load_predictor(shipped_with(tmp_path, litert_with(unchanged))).image_size == 128
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,8 @@ def test_heads_that_are_not_those_of_the_network_are_refused(tmp_path: Path) -> 
     directory = shipped_with(tmp_path, litert_with(unchanged))
     manifest = load_manifest(directory)
     for heads in ({"colour": ("Red", "Blue")}, {"article_type": ("Shirts", "Boots")}):
-        other = {"heads": heads, "temperatures": dict.fromkeys(heads, 1.0)}
+        flat = {"hierarchy": (), "parents": {}, "thresholds": {}}
+        other = {"heads": heads, "temperatures": dict.fromkeys(heads, 1.0)} | flat
         save_manifest(directory, manifest.model_copy(update=other))
         with pytest.raises(ModelError, match=r"model\.tflite is refused"):
             load_predictor(directory)
