@@ -102,13 +102,22 @@ class CloudTopics:
 
 
 class BigQueryTables:
-    """A dataset, and a catalogue: by default its table `products`."""
+    """A dataset, and a catalogue: by default its table `products`.
+
+    Raises:
+        ClientError: the catalogue is a team's own table, which does not exist or has other columns.
+
+    """
 
     def __init__(self, project: str, dataset: str, config: CatalogueConfig | None = None) -> None:
         self.config = config or bundled_config()
         self._names = (project, dataset)
         self._dataset = f"{project}.{dataset}"
         self._client = bigquery_client(project, dataset)
+        if self.config.table is not None:
+            # What is wrong with a team's table is told at once; callers who may only publish cannot look.
+            with suppress(Forbidden):
+                _ = self._products
 
     @cached_property
     def _products(self) -> ProductTable:

@@ -161,6 +161,10 @@ REQUEST_EXAMPLES: Any = {
             "classify": "both",
         },
     },
+    "own": {
+        "summary": "By attributes of a catalogue of your own",
+        "value": {"filters": {"colour": ["Red", "Blue"], "price": {"from": 10, "to": 20}}},
+    },
     "prepared": {
         "summary": "Only prepare the photos, to classify them later",
         "value": {"job_id": "autumn", "season": "Fall", "classify": "none"},

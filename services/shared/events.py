@@ -370,7 +370,13 @@ class Filters(_Strict):
     end_year: Year | None = None
     limit: Annotated[int, Field(ge=1, le=1_000_000_000), WHOLE] | None = None
     retry_of: JobId | None = None  # products that have a row with an error in that job
-    filters: Annotated[Mapping[AttributeName, Condition], Field(max_length=100)] | None = None
+    filters: (
+        Annotated[
+            Mapping[AttributeName, Condition],
+            Field(max_length=100, json_schema_extra={"additionalProperties": False}),
+        ]
+        | None
+    ) = None
 
     # The fields that are conditions on an attribute of their name.
     COLUMNS: ClassVar[tuple[str, ...]] = (

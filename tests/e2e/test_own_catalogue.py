@@ -74,10 +74,15 @@ def vitrine(shop: Path, catalogue: Path, tmp_path_factory: pytest.TempPathFactor
 
 def test_init_guesses_what_the_columns_mean(vitrine: CommandLine, shop: Path, tmp_path: Path) -> None:
     file = tmp_path / "guessed.yaml"
-    vitrine("catalogue", "init", str(shop / "shop.csv"), "--to", str(file))
+    done = vitrine.run("catalogue", "init", str(shop / "shop.csv"), "--to", str(file))
     guessed = read_config(file)
     assert guessed.id == "sku"
-    assert {*guessed.attributes} >= {"colour", "kind"}
+    assert {name: each.type for name, each in guessed.attributes.items()} == {
+        "kind": "value",
+        "price": "number",
+    }
+    # Of so few products, hardly two have the same colour.
+    assert "Not used: colour." in done.stderr
     assert "exists" in vitrine.refused("catalogue", "init", str(shop), "--to", str(file))
     assert vitrine("catalogue", "init", str(shop), "--to", str(file), "--force")
 

@@ -188,9 +188,8 @@ def test_a_column_that_the_view_does_not_have_is_named(
 
 
 def test_a_table_that_does_not_exist_is_named(dataset: str) -> None:
-    tables = BigQueryTables(PROJECT, dataset, config(f"{PROJECT}.{dataset}.nothing"))
     with pytest.raises(ClientError, match="nothing"):
-        tables.matching(Filters())
+        BigQueryTables(PROJECT, dataset, config(f"{PROJECT}.{dataset}.nothing"))
 
 
 # ------------------------------------------------------------------------------------- imported

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from tests.terraform.plans import DIGEST, ENVIRONMENTS, Plan, plan
-from tests.terraform.rules import RULES, Rule, one, topic_path, url
+from tests.terraform.rules import (
+    RULES,
+    Rule,
+    environment_of,
+    jobs_are_those_that_were_asked_for,
+    one,
+    topic_path,
+    url,
+)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -33,6 +41,7 @@ def test_an_environment_keeps_the_rule(plans: dict[str, Plan], environment: str,
         ("uploaders", {"all": "allAuthenticatedUsers"}, "the bucket is never public"),
         ("readers", {"all": "allUsers"}, "no table is public"),
         ("kms_key_name", "vitrine", "kms_key_name: write projects/<project>/locations"),
+        ("catalogue", "catalogue.yaml", "catalogue: write the content of a catalogue.yaml"),
         ("max_instances", {"staging": 0}, "max_instances: write at least 1"),
         ("training", {"trainers": {"all": "allUsers"}}, "a job is never public"),
         ("training", {"max_retries": 11}, "max_retries: write a number between 0 and 10"),
@@ -99,6 +108,17 @@ def test_the_gateway_is_told_by_its_address(plans: dict[str, Plan]) -> None:
         name: each.document["planned_values"]["outputs"]["gateway"]["value"] for name, each in plans.items()
     }
     assert told == {"dev": url("gateway"), "staging": None, "prod": "https://vitrine.example.com"}
+
+
+def test_a_catalogue_of_ones_own_is_told_to_all_that_read_it(copy: Path) -> None:
+    catalogue = "id: sku\nattributes: {colour: {}}\n"
+    planned = plan(copy, "dev", catalogue=catalogue)
+    told = {
+        name: environment_of(service).get("VITRINE_CATALOGUE")
+        for name, service in planned.by_name("google_cloud_run_v2_service").items()
+    }
+    assert {name for name, text in told.items() if text == catalogue} == {"selection", "gateway"}
+    assert list(jobs_are_those_that_were_asked_for(planned)) == []
 
 
 def test_requests_are_scheduled_and_a_budget_is_kept(copy: Path) -> None:

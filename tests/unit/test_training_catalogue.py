@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.client.review import judgement, truths
+from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Filters, Product
 from services.shared.layout import photo_uri
 from services.shared.memory import MemoryCatalogue, MemoryObjects
@@ -35,12 +36,13 @@ def source(
     filters: Filters | None = None,
     products: Sequence[Product] = SHOP,
     test: catalogue.TestSide | None = None,
+    config: CatalogueConfig | None = None,
 ) -> CatalogueSource:
     objects = MemoryObjects()
     for product in products:
         objects.put(photo_uri("bucket", product.product_id), photo(int(product.product_id), side=32))
     return CatalogueSource(
-        MemoryCatalogue(products),
+        MemoryCatalogue(products, config=config),
         objects,
         "bucket",
         filters or Filters(),
@@ -59,6 +61,27 @@ def learnt(made: CatalogueSource, head: str) -> dict[str, str | None]:
         example.key: None if (index := example.labels[head]) == UNKNOWN else made.heads[head][index]
         for _, example in made.examples(16)
     }
+
+
+def test_an_own_catalogue_gives_heads_of_its_attributes_and_tests_by_its_time() -> None:
+    config = CatalogueConfig.model_validate(
+        {
+            "id": "sku",
+            "attributes": {"kind": {}, "price": {"type": "number"}, "listed": {"type": "date"}},
+            "time": "listed",
+        }
+    )
+    products = [
+        Product.of(
+            str(number), kind=("Shirt", "Tie")[number % 2], price=number, listed=f"20{10 + number}-03-31"
+        )
+        for number in range(8)
+    ]
+    made = source({"0": {"kind": "Tie", "colour": "Red"}}, products=products, config=config)
+    assert made.heads == {"kind": ["Shirt", "Tie"]}
+    assert {example.key for side, example in made.examples(16) if side == "test"} == {"6", "7"}
+    assert learnt(made, "kind")["0"] == "Tie"
+    assert made.description["labels by people"] == "1"
 
 
 def test_what_people_say_takes_the_place_of_what_the_catalogue_declares() -> None:
