@@ -1,6 +1,6 @@
 """What would execute code of a model's maker is refused before it is loaded, with the reason."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,8 @@ def test_heads_that_are_not_those_of_the_network_are_refused(tmp_path: Path) -> 
     directory = shipped_with(tmp_path, litert_with(unchanged))
     manifest = load_manifest(directory)
     for heads in ({"colour": ("Red", "Blue")}, {"article_type": ("Shirts", "Boots")}):
-        flat = {"hierarchy": (), "parents": {}, "thresholds": {}}
-        other = {"heads": heads, "temperatures": dict.fromkeys(heads, 1.0)} | flat
+        flat: Mapping[str, Any] = {"hierarchy": (), "parents": {}, "thresholds": {}}
+        other = {"heads": heads, "temperatures": dict.fromkeys(heads, 1.0), **flat}
         save_manifest(directory, manifest.model_copy(update=other))
         with pytest.raises(ModelError, match=r"model\.tflite is refused"):
             load_predictor(directory)
