@@ -99,6 +99,7 @@ def containers(
         "VITRINE_MODEL": model.name,
         "VITRINE_MODEL_VERSION": model.version,
         "VITRINE_REQUIRE_GPU": "false",
+        "VITRINE_CATALOGUE": "",  # the bundled one
     }
     emulators = {name: value for name, value in values.items() if name.endswith("_EMULATOR_HOST")}
     ports = dict(zip(IMAGES, range(free_ports(len(IMAGES)), 65536), strict=False))
@@ -172,7 +173,7 @@ def test_a_container_without_its_environment_ends_and_names_every_variable(
     except subprocess.TimeoutExpired:
         process.kill()
         raise
-    required = {*STAGE_FILES[stage]["environment"]} - {"VITRINE_REQUIRE_GPU"}
+    required = {*STAGE_FILES[stage]["environment"]} - {"VITRINE_REQUIRE_GPU", "VITRINE_CATALOGUE"}
     said = log.read_text()
     assert {*re.findall(r"(?m)^  (\w+): Field required$", said)} == required
     assert "Traceback" not in said
@@ -184,7 +185,11 @@ def test_the_gateway_answers_who_has_a_key_and_lets_nobody_else_in(
     key, credential = make_key("team", "viewer", datetime.now(UTC), None)
     write_keys(tmp_path / "keys.json", [key])
     model, port, log = load_manifest(DEFAULT_DIRECTORY), free_ports(1), tmp_path / "log"
-    values = cloud.environment | {"VITRINE_MODEL": model.name, "VITRINE_MODEL_VERSION": model.version}
+    values = cloud.environment | {
+        "VITRINE_MODEL": model.name,
+        "VITRINE_MODEL_VERSION": model.version,
+        "VITRINE_CATALOGUE": "",  # the bundled one
+    }
     process = builder.start(
         "gateway",
         *("--host", "127.0.0.1"),
@@ -228,7 +233,9 @@ def test_the_gateway_without_its_environment_ends_and_names_every_variable(
     except subprocess.TimeoutExpired:
         process.kill()
         raise
-    required = {*GATEWAY["environment"], "VITRINE_GATEWAY_URL", "VITRINE_SESSION_SECRET"}
+    required = {*GATEWAY["environment"], "VITRINE_GATEWAY_URL", "VITRINE_SESSION_SECRET"} - {
+        "VITRINE_CATALOGUE"
+    }
     said = log.read_text()
     assert {*re.findall(r"(?m)^  (\w+): Field required$", said)} == required
     assert "Traceback" not in said

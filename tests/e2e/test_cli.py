@@ -245,11 +245,12 @@ def test_what_is_judged_is_not_asked_again_and_is_a_truth_to_measure_against(
         wrong = {
             (row["product_id"], row["declared"], row["actual"])
             for row in csv.DictReader(wrong_labels)
-            if row["column"] == "baseColour"
+            if row["column"] == "articleType"
         }
+    types = vitrine.json("disagreements", demo_job, "--head", "article_type")
+    assert {(each["product_id"], each["declared"], each["label"]) for each in types} & wrong
     doubts = ("disagreements", demo_job, "--head", "base_colour")
     asked = vitrine.json(*doubts)
-    assert {(each["product_id"], each["declared"], each["label"]) for each in asked} & wrong
     surest, second, *rest = asked
     assert surest["product_id"] in vitrine(*doubts)
     likely = [each["declared_probability"] for each in asked]
