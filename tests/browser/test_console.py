@@ -478,7 +478,7 @@ def test_the_next_ones_are_there_before_the_last_is_judged(console: Console, sho
     expect(page.locator(".review > li")).to_have_count(ITEMS_A_PAGE)
     for judged in range(1, left + 1):
         page.keyboard.press("d")
-        expect(page.locator("#left")).to_have_text(str(left - judged))
+        expect(page.locator("#left")).to_have_text(str(left - judged), timeout=PATIENCE)
         if judged == ITEMS_A_PAGE - 1:
             expect(page.locator(".review > li")).to_have_count(left, timeout=PATIENCE)
     expect(page.locator("#announce")).to_contain_text("That was the last one")

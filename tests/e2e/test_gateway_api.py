@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from services.local.cloud import LocalCloud
+from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
 from services.shared.events import BATCH_IMAGES
 from tests.e2e.gateways import client, ended
 from tests.e2e.plain import Outsider, new_job, until
@@ -143,7 +144,7 @@ def test_an_uploaded_photo_is_classified_in_the_answer(api: httpx.Client, outsid
     answer = ask(jpeg(60, 60, 80))
     assert answer.status_code == 200, answer.text
     prediction = answer.json()
-    assert {label["head"] for label in prediction["heads"]} == {"article_type", "base_colour"}
+    assert {label["head"] for label in prediction["heads"]} == {*load_manifest(DEFAULT_DIRECTORY).heads}
     assert ask(jpeg(60, 60, 80)).json()["prediction_id"] == prediction["prediction_id"]
     assert ask(jpeg(61, 60, 80)).status_code == 409
     sql = "SELECT * FROM `{dataset}.unique_predictions` WHERE prediction_id = @id"

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from services.local.cloud import LocalCloud
+from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
 from services.shared.wiring import load_wiring
 from tests.e2e.command_line import CommandLine
 from tests.e2e.plain import Outsider, new_job, until
@@ -232,7 +233,7 @@ def test_an_uploaded_photo_has_its_row_soon(outsider: Outsider) -> None:
         None,
         "original",
     )
-    assert {label["head"] for label in row["heads"]} == {"article_type", "base_colour"}
+    assert {label["head"] for label in row["heads"]} == {*load_manifest(DEFAULT_DIRECTORY).heads}
     assert (
         len(outsider.query("SELECT * FROM `{dataset}.unique_predictions` WHERE image_uri = @uri", uri=uri))
         == 1
