@@ -126,15 +126,16 @@ def test_it_shows_results_with_the_disagreements_on_top(shown: Shown, actual: Ma
     assert shown.picture("gallery").width > 400
 
 
-def test_it_lists_disagreements_the_least_likely_labels_first_and_most_are_wrong(
+def test_it_lists_disagreements_the_least_likely_labels_first_and_these_are_wrong(
     shown: Shown, actual: Mapping[int, str]
 ) -> None:
     rows = shown.table("disagreements")
     probabilities = [float(row[7]) for row in rows]
     assert probabilities == sorted(probabilities)
     wrong = [int(row[2]) in actual for row in rows]
-    assert sum(wrong) >= len(rows) / 2
-    assert wrong == sorted(wrong, reverse=True)
+    assert wrong[:2] == [True, True]
+    half = len(rows) // 2
+    assert sum(wrong[:half]) > sum(wrong[half:])
 
 
 def test_what_was_judged_is_not_listed_again(shown: Shown) -> None:
