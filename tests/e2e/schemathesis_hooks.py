@@ -56,6 +56,9 @@ def _request(body: Any) -> dict[str, Any]:
     for column in Filters.COLUMNS:
         if request.get(column):
             request[column] = VALUES.get(column, [])
+    if request.get("filters"):
+        others = {column: values for column, values in VALUES.items() if not request.get(column)}
+        request["filters"] = others or None
     return request | {name: JOB for name in ("retry_of", "prepared_by") if request.get(name)}
 
 
