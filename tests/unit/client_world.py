@@ -176,7 +176,7 @@ class PipelineTables:
     ) -> list[Correction]:
         declared = self._declared()
         found = [
-            _correction(label, declared.get(label.product_id))
+            _correction(label, declared.get(label.product_id), self.config)
             for label in self.labels(job_id, None)
             if label.product_id is not None and label.label is not None
             if (label.declared or "").strip().lower() != label.label.strip().lower()
@@ -327,17 +327,17 @@ def with_disagreements(row: Result, given: Given) -> Result:
     return replace(row, disagreements=tuple(best.head for best in doubts))
 
 
-def _correction(label: HumanLabel, product: Product | None) -> Correction:
+def _correction(label: HumanLabel, product: Product | None, config: CatalogueConfig) -> Correction:
     assert label.product_id is not None
     assert label.label is not None
     current: str | None = None
     status: Status
-    if label.head not in Filters.COLUMNS:
+    if label.head not in config.named("value"):
         status = "no-column"
     elif product is None:
         status = "missing"
     else:
-        current = getattr(product, label.head)
+        current = product.value(label.head)
         status = "changed"
         if current in (label.label, label.declared):
             status = "applied" if current == label.label else "pending"

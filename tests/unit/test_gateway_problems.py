@@ -288,6 +288,9 @@ PRODUCED: Mapping[tuple[str, str], Produce] = {
     ("list_disagreements", "page-of-another-question"): lambda shop: shop.admin.get(
         "/v1/disagreements", params={"after": "1-00000000"}
     ),
+    ("list_corrections", "page-of-another-question"): lambda shop: shop.admin.get(
+        "/v1/corrections", params={"after": "1-00000000"}
+    ),
     ("get_quality", "job-not-found"): lambda shop: ask(shop.admin, "get_quality"),
     ("list_models", "model-refused"): lambda shop: refused(shop, "production", "/v1/models"),
     ("get_model", "model-not-found"): lambda shop: shop.admin.get("/v1/models/v1"),
