@@ -14,6 +14,8 @@ from services.client.erasing import Erasure, Rows
 from services.client.erasing_tables import BigQueryRows
 from services.local.cloud import LocalCloud
 from services.local.provision import provision_dataset
+from services.shared.catalogue import product_row
+from services.shared.catalogue_config import bundled_config
 from services.shared.events import Prediction, Product
 from services.shared.google_bigquery import BigQueryWarehouse
 from services.shared.memory import MemoryObjects, MemoryWarehouse
@@ -74,7 +76,8 @@ def google_world() -> World:
     warehouse = BigQueryWarehouse(PROJECT, dataset)
 
     def sell(*product_ids: str) -> None:
-        warehouse.append("products", [Product(product_id=each).model_dump() for each in product_ids])
+        products = [Product(product_id=each) for each in product_ids]
+        warehouse.append("products", [product_row(each, bundled_config()) for each in products])
 
     return World(BigQueryRows(PROJECT, dataset), warehouse, sell, dataset)
 
