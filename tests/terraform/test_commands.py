@@ -175,7 +175,7 @@ def test_the_examples_of_variables_are_planned(copy: Path) -> None:
         root = copy / "terraform" / "environments" / environment
         example = (ROOT / "terraform" / "environments" / environment / "terraform.tfvars.example").read_text()
         told = json.loads((root / "test.auto.tfvars.json").read_text())
-        for text in (example, re.sub(r"(?m)^# ?(?=\w+ +=|  |[}\]])", "", example)):
+        for text in (example, re.sub(r"(?m)^# ?(?=\w+ +=|  |[}\]]|EOT$)", "", example)):
             (root / "terraform.tfvars").write_text(text)
             try:
                 assert plan_of(root, {"images": told["images"]}).resources
