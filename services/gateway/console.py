@@ -575,10 +575,9 @@ def check(
     job: ChosenJob = "",
     head: ChosenHead = "",
     unsure: ChosenSureness = "",
-    offset: Annotated[int, Query(ge=0, le=10_000)] = 0,
 ) -> Response:
     """Where catalogue and photo disagree, the least likely declared value first."""
-    return _check_page(request, ports, settings, job, head, unsure, offset)
+    return _check_page(request, ports, settings, job, head, unsure)
 
 
 def _check_page(
@@ -588,7 +587,6 @@ def _check_page(
     job: str,
     head: str,
     unsure: str,
-    offset: int = 0,
     form: FormData | None = None,
     errors: Mapping[str, str] | None = None,
 ) -> Response:
@@ -597,7 +595,7 @@ def _check_page(
     )
     known, values = _heads(ports, settings, None), _catalogue(ports)
     heads = {*known, *(item.head for item in found)}
-    shown = found[offset : offset + ITEMS_A_PAGE]
+    shown = found[:ITEMS_A_PAGE]
     return page(
         request,
         "check",

@@ -5,6 +5,7 @@ body (a subscription's filter) stands in `attributes()` too.
 """
 
 import json
+import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -325,9 +326,12 @@ class Condition(_Strict):
 
     """
 
-    values: Annotated[SeveralValues, BeforeValidator(_as_texts)] = ()
-    from_: Annotated[Value, BeforeValidator(_as_text)] | None = Field(default=None, alias="from")
-    to: Annotated[Value, BeforeValidator(_as_text)] | None = None
+    # What is not asked is not written: the forms of a condition have no place for null.
+    values: Annotated[SeveralValues, BeforeValidator(_as_texts)] = Field(default=(), exclude_if=operator.not_)
+    from_: Annotated[Value, BeforeValidator(_as_text)] | None = Field(
+        default=None, alias="from", exclude_if=operator.not_
+    )
+    to: Annotated[Value, BeforeValidator(_as_text)] | None = Field(default=None, exclude_if=operator.not_)
 
     model_config = ConfigDict(
         validate_by_name=True, serialize_by_alias=True, json_schema_extra=_condition_schema

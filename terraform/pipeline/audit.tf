@@ -13,7 +13,7 @@ module "audit" {
   project_id          = local.project_id
   region              = var.region
   image               = var.images.audit
-  environment         = { for name in local.job_environment : name => local.values[name] if contains(keys(local.values), name) }
+  environment         = { for name in local.job_environment : name => local.values[name] if local.values[name] != null }
   cpu                 = 4
   memory              = "8Gi"
   timeout             = 24 * 3600

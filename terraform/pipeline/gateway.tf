@@ -62,7 +62,7 @@ module "gateway" {
   project_number      = var.project_number
   region              = var.region
   image               = var.images.gateway
-  environment         = merge({ for name in local.gateway_service.environment : name => local.values[name] if contains(keys(local.values), name) }, local.gateway_environment)
+  environment         = merge({ for name in local.gateway_service.environment : name => local.values[name] if local.values[name] != null }, local.gateway_environment)
   concurrency         = local.gateway_service.concurrency
   cpu                 = local.gateway_service.cpu
   memory              = local.gateway_service.memory

@@ -33,8 +33,10 @@ locals {
       gpu = var.gpu && stage.gpu != null
     })
   }
-  # Every environment variable that a stage may ask for; without a catalogue, the bundled one counts.
-  values = merge(var.catalogue == null ? {} : { VITRINE_CATALOGUE = var.catalogue }, {
+  # Every environment variable that a stage may ask for; what is null is not set. Without a catalogue, the
+  # bundled one counts.
+  values = {
+    VITRINE_CATALOGUE     = var.catalogue
     GOOGLE_CLOUD_PROJECT  = local.project_id
     VITRINE_BUCKET        = module.bucket.name
     VITRINE_DATASET       = module.warehouse.dataset_id
@@ -42,7 +44,7 @@ locals {
     VITRINE_MODEL_VERSION = local.model.version
     VITRINE_REQUIRE_GPU   = tostring(var.gpu)
     VITRINE_UPLOAD_BUCKET = module.uploads.name
-  })
+  }
 
   job_environment = ["GOOGLE_CLOUD_PROJECT", "VITRINE_BUCKET", "VITRINE_DATASET", "VITRINE_CATALOGUE"]
 
@@ -146,7 +148,7 @@ module "stages" {
   region              = var.region
   image               = var.images[each.value.image]
   args                = [each.key]
-  environment         = { for name in each.value.environment : name => local.values[name] if contains(keys(local.values), name) }
+  environment         = { for name in each.value.environment : name => local.values[name] if local.values[name] != null }
   concurrency         = each.value.concurrency
   cpu                 = each.value.cpu
   memory              = each.value.memory

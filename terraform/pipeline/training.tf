@@ -15,7 +15,7 @@ module "training" {
   project_id          = local.project_id
   region              = var.region
   image               = var.images.training
-  environment         = { for name in local.job_environment : name => local.values[name] if contains(keys(local.values), name) }
+  environment         = { for name in local.job_environment : name => local.values[name] if local.values[name] != null }
   cpu                 = local.training_limits.cpu
   memory              = "16Gi"
   gpu                 = var.training.gpu ? { zonal_redundancy = var.gpu_zonal_redundancy } : null

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import FilePayload, Locator, Page, ViewportSize, expect
+from playwright.sync_api import FilePayload, Locator, Page, Route, ViewportSize, expect
 
 from services.gateway.console import ITEMS_A_PAGE
 from services.local.cloud import LocalCloud
@@ -470,18 +470,45 @@ def test_everything_can_be_reached_by_the_keyboard(console: Console, shop: Shop)
     assert focused == "solid"
 
 
+def test_somebody_faster_than_the_network_gets_the_next_ones_too(
+    console: Console, shop: Shop, outside: Outsider
+) -> None:
+    usage, _ = outside.add_products([shop.good_photo] * (ITEMS_A_PAGE + 4), article_type="Watches")
+    job_id = new_job()
+    outside.publish({"job_id": job_id, "usage": usage})
+    outside.completed(job_id)
+    page = console.open("reviewer")
+    page.goto(f"/check?job={job_id}&head=article_type")
+    left = int(page.locator("#left").inner_text())
+    assert left == ITEMS_A_PAGE + 4
+    verdicts: list[Route] = []
+    page.route("**/check", lambda route: verdicts.append(route))
+    for judged in range(1, ITEMS_A_PAGE + 1):
+        page.keyboard.press("d")
+        expect(page.locator("#left")).to_have_text(str(left - judged))
+    expect(page.locator("#announce")).to_contain_text("The next ones are on their way")
+    page.keyboard.press("a")  # meant for the next one
+    assert len(verdicts) == ITEMS_A_PAGE
+    for verdict in verdicts:
+        verdict.continue_()
+    expect(page.locator(".review > li")).to_have_count(left, timeout=PATIENCE)
+
+
 def test_the_next_ones_are_there_before_the_last_is_judged(console: Console, shop: Shop) -> None:
     page = console.open("reviewer")
     page.goto(f"/check?job={shop.job_id}")
     left = int(page.locator("#left").inner_text())
     assert left > ITEMS_A_PAGE
     expect(page.locator(".review > li")).to_have_count(ITEMS_A_PAGE)
+    waiting_to_be_judged = page.locator(".review > li.here:not([data-verdict])")
     for judged in range(1, left + 1):
+        expect(waiting_to_be_judged).to_be_visible(timeout=PATIENCE)
         page.keyboard.press("d")
         expect(page.locator("#left")).to_have_text(str(left - judged), timeout=PATIENCE)
         if judged == ITEMS_A_PAGE - 1:
-            expect(page.locator(".review > li")).to_have_count(left, timeout=PATIENCE)
-    expect(page.locator("#announce")).to_contain_text("That was the last one")
+            expect(page.locator(".review > li").nth(ITEMS_A_PAGE)).to_be_attached(timeout=PATIENCE)
+    expect(page.locator(".review > li")).to_have_count(left)
+    expect(page.locator("#announce")).to_contain_text("That was the last one", timeout=PATIENCE)
     page.wait_for_load_state("networkidle")
     page.reload()
     expect(page.get_by_role("heading", name="Nothing to check")).to_be_visible()

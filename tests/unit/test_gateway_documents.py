@@ -50,6 +50,14 @@ def test_the_document_takes_every_request_that_is_an_example_and_no_bad_one() ->
     assert taken == BEYOND
 
 
+def test_the_document_has_every_request_that_is_an_example_as_jobs_show_it() -> None:
+    for example in good_examples():
+        if example.event is ClassificationRequested:
+            request = ClassificationRequested.model_validate_json(example.path.read_bytes())
+            shown = json.loads(request.model_dump_json())
+            assert document_takes("ClassificationRequested-Output", shown), shown
+
+
 def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     """Objects with any of the fields."""
     return st.fixed_dictionaries({}, optional=fields)

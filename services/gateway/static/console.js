@@ -75,8 +75,10 @@ addEventListener("hashchange", unfold);
 const review = document.querySelector(".review");
 if (review) {
   const NEAR_THE_END = 5;
+  const LAST = "That was the last one.";
   let index = 0;
   let loading = false;
+  let again = false; /* asked for while it was loading */
 
   const items = () => [...review.children];
   const here = () => items()[index];
@@ -93,15 +95,22 @@ if (review) {
 
   /* The next ones are asked for while there are still some to judge. */
   async function fetchMore() {
-    const left = items().filter(open).length;
-    if (loading || !review.dataset.more || left > NEAR_THE_END) return;
+    if (!review.dataset.more || items().filter(open).length > NEAR_THE_END) return;
+    again = loading;
+    if (loading) return;
     loading = true;
     try {
-      const answer = await fetch(`${review.dataset.more}&offset=${left}`, { headers: { Accept: "text/html" } });
+      const answer = await fetch(review.dataset.more, { headers: { Accept: "text/html" } });
+      if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const fresh = [...page.querySelectorAll(".review > li")].filter((item) => !document.getElementById(item.id));
-      if (!fresh.length) delete review.dataset.more;
-      for (const item of fresh) {
+      const listed = [...page.querySelectorAll(".review > li")];
+      const known = (item) => document.getElementById(item.id);
+      /* What is judged and listed all the same: its verdict is on its way, and asks again when it is kept. */
+      if (listed.every((item) => known(item) && open(known(item)))) {
+        delete review.dataset.more;
+        if (!items().some(open)) announce(LAST);
+      }
+      for (const item of listed.filter((each) => !known(each))) {
         review.append(document.adoptNode(item));
         htmx.process(item);
       }
@@ -111,6 +120,7 @@ if (review) {
     } finally {
       loading = false;
     }
+    if (again) fetchMore();
   }
 
   const count = (change) => {
@@ -136,12 +146,15 @@ if (review) {
       const title = here().querySelector(".says");
       announce(`${said}. Next: ${title.innerText.replaceAll(/\s+/g, " ")}`);
     } else {
-      announce(`${said}. That was the last one.`);
+      announce(`${said}. ${review.dataset.more ? "The next ones are on their way." : LAST}`);
       fetchMore();
     }
   });
   review.addEventListener("htmx:afterRequest", (event) => {
-    if (event.detail.successful) return;
+    if (event.detail.successful) {
+      fetchMore();
+      return;
+    }
     const item = event.target.closest("li");
     delete item.dataset.verdict;
     count(1);
@@ -151,9 +164,15 @@ if (review) {
     announce(`Not kept: ${why}`);
   });
 
+  /* A key that is for the next one does not change the verdict on the last one while the next is on its way. */
+  const judge = (verdict) => {
+    if (review.dataset.more && !items().some(open)) return;
+    here().querySelector(`[value=${verdict}]`)?.click();
+  };
+
   const KEYS = {
-    a: () => here().querySelector("[value=accepted]")?.click(),
-    d: () => here().querySelector("[value=dismissed]")?.click(),
+    a: () => judge("accepted"),
+    d: () => judge("dismissed"),
     c: () => {
       const field = here().querySelector("input[name=label]");
       field?.focus();
