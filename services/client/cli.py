@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from services.client import audit, catalogue, erasing_cli, feedback, keys, models, training
+from services.client import audit, catalogue, erasing_cli, feedback, keys, models, training, upgrading
 from services.client.errors import ClientError
 from services.client.filters import FilterOption, filters_of
 from services.client.options import Options
@@ -109,6 +109,7 @@ app.add_typer(feedback.labels, name="label")
 app.add_typer(feedback.corrections, name="corrections")
 app.command()(feedback.quality)
 app.command(help=erasing_cli.HELP)(erasing_cli.erase)
+app.command(help=upgrading.HELP)(upgrading.upgrade)
 
 
 @app.callback()

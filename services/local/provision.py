@@ -12,6 +12,7 @@ from google.cloud.storage import Client
 from google.protobuf import duration_pb2, field_mask_pb2
 from google.pubsub_v1.types import Schema
 
+from services.shared.google_upgrade import new_table, upgrade
 from services.shared.wiring import SCHEMAS, Topic, load_wiring
 
 KEPT = 7 * 24 * 3600  # seconds that a message waits for its subscriber
@@ -78,12 +79,9 @@ def provision_dataset(project: str, dataset: str) -> None:
     """Creates the dataset, its tables as schemas/ says, and its views."""
     client = bigquery.Client(project, credentials=AnonymousCredentials())
     client.create_dataset(dataset, exists_ok=True)
+    upgrade(client, f"{project}.{dataset}", print)
     for name, layout in yaml.safe_load((SCHEMAS / "tables.yaml").read_text()).items():
-        schema = client.schema_from_json(str(SCHEMAS / "tables" / f"{name}.json"))
-        table = bigquery.Table(f"{project}.{dataset}.{name}", schema=schema)
-        table.clustering_fields = layout["cluster_by"]
-        if "partition_by" in layout:
-            table.time_partitioning = bigquery.TimePartitioning(field=layout["partition_by"])
+        table = new_table(client, f"{project}.{dataset}.{name}", name, layout)
         try:
             client.create_table(table)
         except Conflict:

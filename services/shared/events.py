@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
+    AliasChoices,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -190,6 +191,9 @@ JobId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")]
 PRODUCT_ID = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
 MAX_PRODUCT_ID = 200  # characters
 ProductId = Annotated[str, Field(max_length=MAX_PRODUCT_ID, pattern=PRODUCT_ID)]
+# What files and messages may hold: in those of release 0.1 it is a number, `image_id`.
+WrittenId = Annotated[ProductId, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+ID_NAMES = AliasChoices("product_id", "image_id")
 # As BigQuery names columns; an attribute of a model, of a catalogue and of a request has the same name.
 AttributeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 
@@ -531,7 +535,7 @@ class Attribute(_Strict):
 class Product(_Strict):
     """A product of the catalogue, with the attributes that it has."""
 
-    product_id: ProductId
+    product_id: WrittenId = Field(validation_alias=ID_NAMES)
     attributes: Annotated[tuple[Attribute, ...], BeforeValidator(_listed)] = ()
     display_name: str | None = None
     # gs:// URIs, or names in the bucket. Empty: the photo is where `services.shared.layout.photo_uri` says.
@@ -593,7 +597,7 @@ def _attributes(values: Mapping[str, AttributeValue]) -> tuple[Attribute, ...]:
 class Image(_Strict):
     """One photo of a batch: `original`, or a variant of it; with `error`, why it cannot be used."""
 
-    product_id: ProductId
+    product_id: WrittenId = Field(validation_alias=ID_NAMES)
     variant: str = "original"
     error: ImageErrorCode | None = None
 
@@ -700,7 +704,7 @@ class Prediction(_Strict):
 
     prediction_id: str
     job_id: str | None = None
-    product_id: ProductId | None = None
+    product_id: WrittenId | None = Field(default=None, validation_alias=ID_NAMES)
     image_uri: str
     generation: int | None = None
     variant: str

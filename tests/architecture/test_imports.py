@@ -35,6 +35,7 @@ CONFINED = {
     ("google",): (
         "shared/google_cloud.py",
         "shared/google_bigquery.py",
+        "shared/google_upgrade.py",
         "local",
         "client",
         "training",

@@ -366,3 +366,11 @@ def test_an_unknown_field_is_named_with_the_nearest() -> None:
     found = reason(ClassificationRequested, data=data)
     assert "gendre: no such field; did you mean 'gender'?" in found
     assert "augmentation.rotate: no such field; did you mean 'rotation'?" in found
+
+
+def test_ids_of_release_0_1_are_read_and_not_written() -> None:
+    image = Image.model_validate_json('{"image_id": 15970, "variant": "original"}')
+    assert image == Image(product_id="15970")
+    assert json.loads(image.model_dump_json())["product_id"] == "15970"
+    product = Product.model_validate_json('{"image_id": 15970, "gender": "Men"}')
+    assert product == Product.of("15970", gender="Men")
