@@ -1,0 +1,221 @@
+"""Products with several photos, from the request to the answer for each product."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from services.shared.events import Image, Prediction, Product
+from services.shared.jobs import MAX_PHOTOS, photo_uris
+from services.shared.layout import JobLayout, photo_uri
+from tests.unit.client_world import World
+from tests.unit.memory_pipeline import BUCKET, MemoryPipeline
+from tests.unit.photos import jpeg
+
+LIGHT, DARK = 240, 10
+LAYOUT = JobLayout(BUCKET, "job")
+
+
+def product(product_id: str, photos: Sequence[str] = (), declared: str = "Light") -> Product:
+    return Product.of(product_id, photos=photos, article_type=declared)
+
+
+def named(product_id: str, count: int) -> list[str]:
+    return [f"photos/{product_id}/{number}.jpg" for number in range(1, count + 1)]
+
+
+def world_of(photos: dict[str, Sequence[int | bytes | None]], **declared: str) -> World:
+    """Products by their photos' brightness, their bytes, or None where one is missing."""
+    products = []
+    world = World()
+    for product_id, shown in photos.items():
+        names = named(product_id, len(shown))
+        products.append(product(product_id, names, declared.get(product_id, "Light")))
+        for name, each in zip(names, shown, strict=True):
+            if each is not None:
+                data = each if isinstance(each, bytes) else jpeg(each)
+                world.objects.put(f"gs://{BUCKET}/{name}", data, "image/jpeg")
+    world.pipeline.catalogue.products = products
+    return world
+
+
+def run(world: World, **request: Any) -> list[Prediction]:
+    job_id = str(request.get("job_id", "job"))
+    document = {"job_id": job_id, **request}
+    world.pipeline.publish("classification-requested", json.dumps(document).encode())
+    world.pipeline.run()
+    return [each for each in world.tables.predictions() if each.job_id == job_id]
+
+
+def best(prediction: Prediction) -> str:
+    return prediction.heads[0].label
+
+
+# ------------------------------------------------------------------------------------- photos of a product
+
+
+def test_photos_are_those_in_cloud_storage_each_once_in_the_catalogues_order() -> None:
+    several = product("7", ["b.jpg", "gs://other/a.jpg", "https://shop/c.jpg", f"gs://{BUCKET}/b.jpg"])
+    assert photo_uris(BUCKET, several) == [f"gs://{BUCKET}/b.jpg", "gs://other/a.jpg"]
+
+
+@pytest.mark.parametrize("photos", [(), ("https://shop/c.jpg",)])
+def test_without_a_photo_in_cloud_storage_it_is_the_one_of_the_products_name(photos: Sequence[str]) -> None:
+    assert photo_uris(BUCKET, product("7", photos)) == [photo_uri(BUCKET, "7")]
+
+
+def test_a_product_has_a_bounded_number_of_photos() -> None:
+    assert len(photo_uris(BUCKET, product("7", named("7", MAX_PHOTOS + 5)))) == MAX_PHOTOS
+
+
+def test_no_photo_has_the_name_of_another_products() -> None:
+    ids = ("7", "7@2", "7-2", "7.2", "7/2", "a" * 160, "a" * 161)
+    names = [
+        LAYOUT.image(each, variant, photo)
+        for each in ids
+        for variant in ("original", "augmented-0", "augmented-1")
+        for photo in (None, 2, 3)
+    ]
+    assert len({*names}) == len(names)
+    # The first of several has the place of an only one.
+    assert LAYOUT.image("7", photo=1) == LAYOUT.image("7")
+
+
+# ------------------------------------------------------------------------------------- rows
+
+
+def test_each_photo_has_a_row_and_each_product_an_answer() -> None:
+    world = world_of({"1": [LIGHT], "2": [LIGHT, LIGHT], "3": [DARK, LIGHT, LIGHT]})
+    rows = run(world)
+    assert Counter((row.product_id, row.photo_number) for row in rows) == {
+        **{("1", None): 1, ("2", None): 1, ("3", None): 1},
+        **{("2", 1): 1, ("2", 2): 1, ("3", 1): 1, ("3", 2): 1, ("3", 3): 1},
+    }
+    assert len({row.prediction_id for row in rows}) == len(rows)
+    assert [(row.product_id, best(row)) for row in rows if row.photo_number == 1] == [
+        ("2", "Light"),
+        ("3", "Dark"),
+    ]
+    answers = {row.product_id: row for row in rows if row.photo_number is None}
+    assert {best(answer) for answer in answers.values()} == {"Light"}
+    assert {product_id: answer.combined for product_id, answer in answers.items()} == {
+        "1": False,
+        "2": True,
+        "3": True,
+    }
+    assert answers["3"].decided_by("article_type") in (2, 3)
+    assert answers["3"].image_uri == LAYOUT.image("3", photo=answers["3"].decided_by("article_type"))
+    # Photos that agree are surer together.
+    alone = next(row for row in rows if (row.product_id, row.photo_number) == ("2", 1))
+    assert answers["2"].heads[0].probability > alone.heads[0].probability
+
+
+def test_an_only_photo_has_the_row_that_it_always_had() -> None:
+    world = world_of({"1": [LIGHT]})
+    (row,) = run(world)
+    assert {"photo_number", "decided", "misfits"}.isdisjoint(row.model_dump())
+    assert "photo_number" not in Image(product_id="1").model_dump()
+    assert world.pipeline.objects.names(f"{LAYOUT.root}/images/") == [LAYOUT.image("1")]
+
+
+def test_a_photo_that_does_not_fit_is_named() -> None:
+    world = world_of({"1": [LIGHT, LIGHT, LIGHT, 0], "2": [LIGHT, LIGHT, LIGHT, LIGHT], "3": [255, 0]})
+    answers = {row.product_id: row for row in run(world) if row.photo_number is None}
+    named = {product_id: [each.photo_number for each in row.misfits] for product_id, row in answers.items()}
+    # Of two that contradict each other, the catalogue tells which.
+    assert named == {"1": [4], "2": [], "3": [2]}
+    assert {each.head for each in answers["1"].misfits} == {"article_type"}
+
+
+def test_photos_that_cannot_be_used_have_their_rows_and_the_others_answer() -> None:
+    world = world_of({"1": [b"no photo", LIGHT, None], "2": [None, b""], "3": [LIGHT, LIGHT]})
+    rows = run(world)
+    errors = {(row.product_id, row.photo_number): row.error for row in rows if row.error}
+    assert errors == {
+        ("1", 1): "photo-not-an-image",
+        ("1", 3): "photo-missing",
+        ("2", 1): "photo-missing",
+        ("2", 2): "photo-empty",
+    }
+    answers = {row.product_id: row.decided_by("article_type") for row in rows if row.photo_number is None}
+    assert answers.keys() == {"1", "3"}
+    assert answers["1"] == 2
+    (job,) = world.pipeline.warehouse.tables["jobs"]
+    assert (job["images"], job["predictions"], job["errors"]) == (3, 3, 4)
+
+
+def test_every_message_twice_still_makes_one_row_a_photo_and_product() -> None:
+    products = [product(str(number), named(str(number), 1 + number % 3)) for number in range(300)]
+    pipeline = MemoryPipeline(products, deliveries=2, seed=1)
+    for each in products:
+        for uri in photo_uris(BUCKET, each):
+            pipeline.objects.put(uri, jpeg())
+    request = {"job_id": "job", "augmentation": {"flip": {"horizontal": 1}, "copies": 2}, "classify": "both"}
+    pipeline.publish("classification-requested", json.dumps(request).encode())
+    pipeline.run()
+    rows = pipeline.warehouse.tables["predictions"]
+    keys = Counter((row["product_id"], row["variant"], row.get("photo_number")) for row in rows)
+    assert set(keys.values()) == {1}
+    photos, several = 600, 200
+    assert len(keys) == 3 * photos + several
+    assert len({row["prediction_id"] for row in rows}) == len(rows)
+    assert len({row["image_uri"] for row in rows}) == 3 * photos
+    (job,) = pipeline.warehouse.tables["jobs"]
+    assert (job["images"], job["predictions"]) == (300, 3 * photos)
+
+
+# ------------------------------------------------------------------------------------- further jobs
+
+
+def test_a_retry_looks_at_all_photos_of_a_product_again() -> None:
+    world = world_of({"1": [LIGHT, b"no photo"], "2": [LIGHT, LIGHT]})
+    run(world)
+    world.objects.put(f"gs://{BUCKET}/{named('1', 2)[1]}", jpeg(LIGHT), "image/jpeg")
+    rows = run(world, job_id="again", retry_of="job")
+    assert {(row.product_id, row.photo_number, row.error) for row in rows} == {
+        ("1", 1, None),
+        ("1", 2, None),
+        ("1", None, None),
+    }
+
+
+def test_prepared_photos_are_classified_where_they_stand() -> None:
+    world = world_of({"1": [LIGHT, DARK], "2": [LIGHT], "3": [b"no photo", LIGHT]})
+    prepared = run(world, augmentation={"flip": {"horizontal": 1}}, classify="none")
+    assert [(row.product_id, row.photo_number, row.error) for row in prepared] == [
+        ("3", 1, "photo-not-an-image")
+    ]
+    rows = run(world, job_id="later", prepared_by="job", classify="both")
+    assert Counter((row.product_id, row.variant, row.photo_number) for row in rows) == {
+        **{("1", "original", photo): 1 for photo in (None, 1, 2)},
+        **{("1", "augmented-0", photo): 1 for photo in (1, 2)},
+        **{("2", variant, None): 1 for variant in ("original", "augmented-0")},
+        **{("3", "original", photo): 1 for photo in (None, 1, 2)},
+        ("3", "augmented-0", 2): 1,
+    }
+    assert [row.product_id for row in rows if row.error] == ["3"]
+
+
+def test_messages_of_the_release_before_name_an_only_photo() -> None:
+    assert Image.model_validate_json('{"product_id": "7", "variant": "original"}').photo_number is None
+
+
+# ------------------------------------------------------------------------------------- what people see
+
+
+def test_a_product_counts_once_in_disagreements_and_quality() -> None:
+    world = world_of(
+        {"1": [LIGHT, LIGHT, LIGHT], "2": [DARK, DARK], "3": [LIGHT], "4": [DARK, LIGHT, LIGHT]},
+        **{"1": "Dark"},
+    )
+    run(world)
+    found = world.tables.disagreements("job", limit=10)
+    assert {(each.prediction.product_id, each.label) for each in found} == {("2", "Dark"), ("1", "Light")}
+    assert all(each.prediction.photo_number is None for each in found)
+    assert world.tables.disagreements(None, limit=10) == found
+    quality = world.tables.quality("job", "article_type", "catalogue")
+    assert (quality.photos, quality.accuracy) == (4, 0.5)
+    tally = world.tables.tally("job")
+    assert (tally.products, tally.photos, tally.predictions, tally.disagreements) == (4, 9, 9, 2)
