@@ -361,7 +361,7 @@ class DisagreementRow(BaseModel):
     photo_number: Annotated[
         int | None,
         Field(
-            description="Which of the product's several photos decided `label`, and is shown; null if it has one.",
+            description="Which of the product's several photos decided `label`; null if it has one.",
         ),
     ]
     misfits: Annotated[

@@ -246,7 +246,9 @@ def _combined(
 def _combine(
     photos: Sequence[tuple[int, Prediction, Answer]], product: Product | None, model: Model, ports: Ports
 ) -> Prediction:
-    numbers, rows, answers = zip(*photos, strict=True)
+    numbers = [number for number, _, _ in photos]
+    rows = [row for _, row, _ in photos]
+    answers = [answer for _, _, answer in photos]
     by_head = {
         head: np.stack([answer.probabilities[head] for answer in answers])
         for head in answers[0].probabilities

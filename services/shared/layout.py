@@ -45,7 +45,12 @@ END_OF_TIME = 9_999_999_999_999  # milliseconds since the epoch: 2286
 
 def photo_uri(bucket: str, product_id: str, photo: int = 1) -> str:
     """The catalogue's photo of a product; from the second one on, `Product.photos` names them."""
-    return f"{photos_prefix(bucket)}{photo_name(product_id, photo)}.jpg"
+    return f"gs://{bucket}/{catalogue_photo(product_id, photo)}"
+
+
+def catalogue_photo(product_id: str, photo: int = 1) -> str:
+    """The name in the bucket of the catalogue's photo of a product."""
+    return f"images/{photo_name(product_id, photo)}.jpg"
 
 
 def photo_name(product_id: str, photo: int | None) -> str:
