@@ -319,7 +319,7 @@ class Vitrine:
         prepared = self._manifest(request.prepared_by)
         if prepared is None:
             raise ClientError(f"there is no job {request.prepared_by!r}")
-        return Matching(prepared.images, 0)
+        return Matching(prepared.images, prepared.images, 0)
 
     def retry(self, job_id: str) -> str:
         """Sends `retry_request`; the id of the new job."""

@@ -181,12 +181,14 @@ class BigQueryTables:
         sql, values = query(filters, self._products)
         parameters = query_parameters(values)
         rows = self._client.query_and_wait(
-            f"SELECT COUNT(*) AS images FROM (\n{sql}\n)",
+            f"SELECT COUNT(*) AS images, IFNULL(SUM({queries.PHOTOS}), 0) AS photos FROM (\n{sql}\n)",
             job_config=bigquery.QueryJobConfig(query_parameters=parameters),
         )
         config = bigquery.QueryJobConfig(query_parameters=parameters, dry_run=True, use_query_cache=False)
+        counts = next(iter(rows))
         return Matching(
-            images=next(iter(rows))["images"],
+            images=counts["images"],
+            photos=counts["photos"],
             bytes_scanned=self._client.query(sql, config).total_bytes_processed or 0,
         )
 

@@ -217,16 +217,23 @@ def to_frame(results: Iterable[Result]) -> "DataFrame":
 
     rows = list(results)
     heads = sorted({label.head for row in rows for label in row.prediction.heads})
-    return DataFrame([_flat(row, heads) for row in rows])
+    several = any(row.prediction.combined or row.prediction.photo_number for row in rows)
+    return DataFrame([{**_flat(row, heads), **(_of_several(row) if several else {})} for row in rows])
+
+
+def _of_several(row: Result) -> Mapping[str, Any]:
+    prediction = row.prediction
+    return {"photo_number": prediction.photo_number, "misfits": "; ".join(misfits_of(prediction))}
 
 
 def disagreements_frame(disagreements: Iterable[Disagreement]) -> "DataFrame":
-    """A row a disagreement, in their order."""
+    """A row a disagreement, in their order; where products have several photos, with the one that decided."""
     from pandas import DataFrame
 
     columns = ["job_id", "product_id", "head", "label", "probability", "declared", "declared_probability"]
     columns += ["unsure", "learnt", "name", "photo_number"]
-    return DataFrame(
+    found = list(disagreements)
+    frame = DataFrame(
         [
             (
                 each.prediction.job_id,
@@ -241,10 +248,11 @@ def disagreements_frame(disagreements: Iterable[Disagreement]) -> "DataFrame":
                 each.declared.display_name,
                 each.decided_by,
             )
-            for each in disagreements
+            for each in found
         ],
         columns=columns,
     )
+    return frame if any(each.decided_by for each in found) else frame.drop(columns="photo_number")
 
 
 def quality_frame(quality: Quality) -> "DataFrame":
@@ -300,8 +308,6 @@ def _flat(row: Result, heads: Sequence[str]) -> Mapping[str, Any]:
         "learnt": prediction.learnt,
         "error": prediction.error,
         "image_uri": prediction.image_uri,
-        "photo_number": prediction.photo_number,
-        "misfits": "; ".join(misfits_of(prediction)),
     }
 
 

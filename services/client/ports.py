@@ -177,7 +177,8 @@ class Tally:
 class Matching:
     """What a request's filters select."""
 
-    images: int
+    images: int  # products
+    photos: int  # of these products; where that is not known, as many
     bytes_scanned: int  # by the query that selects them; 0 where BigQuery's emulator cannot say
 
 

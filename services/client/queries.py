@@ -5,11 +5,15 @@ from collections.abc import Mapping
 from services.client.ports import ResultFilter
 from services.client.review import BINS, Against
 from services.shared.catalogue import ProductTable, value_counts_query
+from services.shared.jobs import MAX_PHOTOS
 from services.shared.wiring import SCHEMAS
 
 MAX_ROWS = 2**62
 EXAMPLES = 3  # ids that are wrong
 RECENT_DAYS = 30  # where no job is named, older predictions are not looked at
+
+# How many photos of a product are classified.
+PHOTOS = f"GREATEST(1, LEAST({MAX_PHOTOS}, IFNULL(ARRAY_LENGTH(photos), 0)))"
 
 type Parameters = Mapping[str, str | int | float | bool | None]
 

@@ -136,13 +136,15 @@ def catalogue_of(folder: Folder, config: CatalogueConfig) -> Catalogue:
             bad_rows.append(
                 BadRow(row.line, f"{config.id}: {product.product_id!r} is in line {first} already")
             )
+    photos: Mapping[str, str]
+    further: Mapping[str, Sequence[str]] = {}
     if config.photos.column:
         found = _named_photos(folder, named)
         photos = {product: paths[0] for product, paths in found.items()}
         further = {product: paths[1:] for product, paths in found.items() if len(paths) > 1}
         notes = [*notes, *_absent(named, found)]
     else:
-        photos, further = photos_of(folder, products, config.photos), {}
+        photos = photos_of(folder, products, config.photos)
     return Catalogue(
         folder,
         tuple(_with_photos(each, photos, further) for each in products.values()),

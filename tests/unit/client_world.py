@@ -29,6 +29,7 @@ from services.client.review import BINS, Against, Cell, HumanLabel, Quality, ass
 from services.shared.audits import AuditedLabel
 from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Declared, Filters, Label, Prediction, Product
+from services.shared.jobs import photo_uris
 from services.shared.layout import digest
 from services.shared.memory import MemoryObjects
 from services.shared.ports import Stored
@@ -93,7 +94,9 @@ class PipelineTables:
     def matching(self, filters: Filters) -> Matching:
         # Kept under no name that a job's selection has.
         name = f"matching-{len(self._pipeline.catalogue.selections)}"
-        return Matching(self._pipeline.catalogue.select(name, filters).total, bytes_scanned=0)
+        found = self._pipeline.catalogue.select(name, filters)
+        photos = sum(len(photo_uris(BUCKET, product)) for product in found.rows(0, found.total))
+        return Matching(found.total, photos, bytes_scanned=0)
 
     def tally(self, job_id: str) -> Tally:
         return tally(self._results(job_id))

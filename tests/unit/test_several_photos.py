@@ -10,6 +10,8 @@ import pytest
 
 from services.client.check import check_tables
 from services.client.importer import read, upload_photos
+from services.client.notebook import disagreements_frame, side_by_side, to_frame
+from services.client.report import render
 from services.shared.catalogue_config import CatalogueConfig, ConfigError, parse_config
 from services.shared.events import Filters, Image, Prediction, Product
 from services.shared.jobs import MAX_PHOTOS, photo_uris
@@ -407,3 +409,32 @@ def test_a_product_is_erased_with_all_its_photos() -> None:
     left = shop.pipeline.objects.names(f"gs://{BUCKET}/")
     assert [uri for uri in left if "/7." in uri or "/7@" in uri or "/7-" in uri] == []
     assert photo_uri(BUCKET, "7@2") in left
+
+
+def test_an_estimate_counts_photos(tmp_path: Path) -> None:
+    world = world_of({"1": [LIGHT] * 3, "2": [LIGHT]})
+    client = Gateway(tmp_path, world).client("admin")
+    request = {"augmentation": {"flip": {"horizontal": 1}}, "classify": "both"}
+    estimate = client.post("/v1/jobs/estimate", json=request).json()
+    assert [estimate[name] for name in ("images", "photos", "predictions", "variants")] == [2, 4, 8, 4]
+
+
+def test_a_report_tells_products_and_photos(tmp_path: Path) -> None:
+    world = world_of({"1": [LIGHT, LIGHT, LIGHT, 0], "2": [LIGHT]}, **{"1": "Dark"})
+    run(world)
+    page = render(world.vitrine.results("job", 20), world.objects)
+    assert "1 of 2 products disagree with the catalogue" in " ".join(page.split())
+    assert "1, all photos" in page
+    assert "1, photo 3" in page
+    assert "photo 4 does not fit the others: article type" in page
+
+
+def test_a_notebook_has_the_photos_of_products_that_have_several() -> None:
+    world = world_of({"1": [LIGHT, LIGHT, LIGHT, 0], "2": [LIGHT]}, **{"1": "Dark"})
+    run(world)
+    frame = to_frame(world.vitrine.results("job", 20).rows)
+    assert frame["photo_number"].dropna().tolist() == [1, 2, 3, 4]
+    assert [each for each in frame["misfits"] if each] == ["photo 4 does not fit the others: article type"]
+    doubts = disagreements_frame(world.tables.disagreements("job", limit=5))
+    assert doubts["photo_number"].tolist() == [1]
+    assert len(side_by_side(world.vitrine, "job").axes) == 5 * 2
