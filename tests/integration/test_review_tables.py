@@ -453,7 +453,7 @@ def test_a_product_with_several_photos_counts_once(world: World) -> None:
     # The first photo of the second and the third product is of something else; one of the last is broken.
     for product in products:
         for place, name in enumerate(product.photos):
-            photo = jpeg(0 if place == 0 and product.product_id in "12" else 250)
+            photo = jpeg(2 if place == 0 and product.product_id in "12" else 250)
             pipeline.objects.put(f"gs://{BUCKET}/{name}", photo)
     pipeline.objects.put(f"gs://{BUCKET}/3/1.jpg", b"no photo")
     pipeline.publish("classification-requested", b'{"job_id": "job"}')
@@ -481,7 +481,8 @@ def test_a_product_with_several_photos_counts_once(world: World) -> None:
     (answer,) = (row for row in rows if row.product_id == "1" and row.combined)
     assert [each.photo_number for each in answer.misfits] == [1]
     # A later job of the same product, of one photo now, is the newest.
-    fill(world, [predicted("2", "later", article_type=[("Dark", 0.9), ("Light", 0.1)])], [])
+    later = predicted("2", "later", at=NOW + timedelta(hours=1), article_type=[("Dark", 0.9), ("Light", 0.1)])
+    fill(world, [later])
     assert world.tables.disagreements(None, limit=9) == []
 
 
