@@ -8,8 +8,8 @@ from services.shared import telemetry
 from services.shared.errors import ImageError, ObjectNotFoundError, ObjectTooLargeError, Reject
 from services.shared.events import BatchAugmented, BatchStaged, Event, Handlers, Image
 from services.shared.images import MAX_BYTES, decode
-from services.shared.jobs import Cancellation, read_manifest
-from services.shared.layout import JobLayout, digest
+from services.shared.jobs import Cancellation, image_digest, read_manifest
+from services.shared.layout import JobLayout
 from services.shared.parallel import in_parallel
 from services.shared.ports import Objects
 
@@ -39,24 +39,24 @@ def handle(event: BatchStaged, ports: Ports) -> list[Event]:
             return None
         if image.error:
             return [image]
+        uri = layout.image(image.product_id, photo=image.photo_number)
         try:
-            photo = decode(ports.objects.read(layout.image(image.product_id), max_bytes=MAX_BYTES).data)
+            photo = decode(ports.objects.read(uri, max_bytes=MAX_BYTES).data)
         except ObjectNotFoundError:
-            return [Image(product_id=image.product_id, error="photo-missing")]
+            return [image.model_copy(update={"error": "photo-missing"})]
         except ObjectTooLargeError:
-            return [Image(product_id=image.product_id, error="photo-too-large")]
+            return [image.model_copy(update={"error": "photo-too-large"})]
         except ImageError as error:
             if error.detail:
-                _logger.warning("%s: %s", layout.image(image.product_id), error)
-            return [Image(product_id=image.product_id, error=error.code)]
+                _logger.warning("%s: %s", uri, error)
+            return [image.model_copy(update={"error": error.code})]
         made = [
-            Image(product_id=image.product_id, variant=f"augmented-{copy}")
-            for copy in range(augmentation.copies)
+            image.model_copy(update={"variant": f"augmented-{copy}"}) for copy in range(augmentation.copies)
         ]
         for variant in made:
-            seed = digest(event.job_id, variant.product_id, variant.variant)
-            data = encode(augment(photo, augmentation, seed))
-            ports.objects.create(layout.image(variant.product_id, variant.variant), data, "image/jpeg")
+            data = encode(augment(photo, augmentation, image_digest(event.job_id, variant)))
+            written = layout.image(variant.product_id, variant.variant, variant.photo_number)
+            ports.objects.create(written, data, "image/jpeg")
         return {"originals": [image], "augmented": made, "both": [image, *made], "none": made}[
             request.classify
         ]

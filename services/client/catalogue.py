@@ -127,7 +127,8 @@ def import_(
             "products, leave `table` out of the catalogue.yaml"
         )
     with progress() as bars:
-        photos = bars.add_task("photos", total=len(catalogue.products), unit="photos")
+        expected = len(catalogue.products) + sum(map(len, catalogue.further.values()))
+        photos = bars.add_task("photos", total=expected, unit="photos")
         transfers = upload_photos(
             catalogue, vitrine.objects, vitrine.bucket, lambda _outcome: bars.advance(photos)
         )

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from os.path import commonprefix
 
 from services.client.ports import IdCounts, Tables
@@ -10,7 +11,7 @@ from services.shared.catalogue_config import CatalogueConfig
 from services.shared.catalogue_files import Catalogue
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import Product
-from services.shared.jobs import photo_of
+from services.shared.jobs import MAX_PHOTOS, photo_uris
 from services.shared.ports import Objects
 
 EXAMPLES = 3
@@ -83,8 +84,9 @@ def check_tables(tables: Tables, objects: Objects, bucket: str) -> CatalogueChec
     """Check the table that the pipeline reads, and whether the photos are in Cloud Storage."""
     counts = tables.count_ids()
     products = list(tables.catalogue())
-    missing = _missing(products, objects, bucket)
-    return _checked(products, tables.config, counts.rows, list(_findings(counts)), missing)
+    missing, partly = _missing(products, objects, bucket)
+    bad = [*_findings(counts), *partly]
+    return _checked(products, tables.config, counts.rows, bad, missing)
 
 
 def _findings(counts: IdCounts) -> Iterator[Finding]:
@@ -100,11 +102,13 @@ def _findings(counts: IdCounts) -> Iterator[Finding]:
         yield Finding("ids that come again; one of the rows counts", counts.duplicates, counts.duplicate_ids)
 
 
-def _missing(products: Sequence[Product], objects: Objects, bucket: str) -> Sequence[str]:
-    """The ids of the products whose photo is not there."""
-    uris = {each.product_id: photo_of(bucket, each) for each in products}
+def _missing(
+    products: Sequence[Product], objects: Objects, bucket: str
+) -> tuple[Sequence[str], Sequence[Finding]]:
+    """The ids of the products that have no photo, and a finding on those that lack some of their photos."""
+    uris = {each.product_id: photo_uris(bucket, each) for each in products}
     by_bucket: dict[str, list[str]] = {}
-    for uri in uris.values():
+    for uri in chain.from_iterable(uris.values()):
         by_bucket.setdefault(uri.removeprefix("gs://").partition("/")[0], []).append(uri)
     present: set[str] = set()
     for name, named in by_bucket.items():
@@ -115,7 +119,16 @@ def _missing(products: Sequence[Product], objects: Objects, bucket: str) -> Sequ
                 present.update(objects.names(prefix))
             except ObjectNotFoundError:
                 continue  # there is no such bucket
-    return sorted(product_id for product_id, uri in uris.items() if uri not in present)
+    absent = {
+        product_id: [uri for uri in named if uri not in present]
+        for product_id, named in uris.items()
+        if not present.issuperset(named)
+    }
+    partly = [uri for product_id, each in absent.items() if len(each) < len(uris[product_id]) for uri in each]
+    return (
+        sorted(product_id for product_id, each in absent.items() if len(each) == len(uris[product_id])),
+        [Finding("further photos that are missing", len(partly), partly)] if partly else [],
+    )
 
 
 def _checked(
@@ -126,6 +139,10 @@ def _checked(
     missing: Sequence[str],
 ) -> CatalogueCheck:
     findings = [*bad]
+    many = [each.product_id for each in products if len(each.photos) > MAX_PHOTOS]
+    if many:
+        what = f"products with more than {MAX_PHOTOS} photos; the others are not classified"
+        findings.append(Finding(what, len(many), many))
     if missing:
         all_missing = len(missing) == len(products)
         findings.append(Finding("products without a photo", len(missing), missing, stops=all_missing))

@@ -440,7 +440,7 @@ def _watch(vitrine: "Vitrine", job: str, timeout: float) -> None:
 
 
 def _print_results(answer: "JobResults") -> None:
-    from services.client.report import percent, words
+    from services.client.report import misfits_of, percent, words
 
     tally, manifest = answer.tally, answer.manifest
     state = answer.completed.status if answer.completed else "not completed: this is what is recorded so far"
@@ -448,7 +448,8 @@ def _print_results(answer: "JobResults") -> None:
         f"[bold]{manifest.job_id}[/] {state}, model {manifest.model} {manifest.model_version}", soft_wrap=True
     )
     out.print(
-        f"{tally.photos} photos, {tally.predictions} predictions, "
+        f"{f'{tally.products} products, ' if tally.several else ''}{tally.photos} photos, "
+        f"{tally.predictions} predictions, "
         f"[yellow]{tally.disagreements} disagree with the catalogue[/]"
         + (f" (the model is unsure of {tally.unsure})" if tally.unsure else "")
         + f", {sum(tally.errors.values())} errors",
@@ -465,9 +466,14 @@ def _print_results(answer: "JobResults") -> None:
         prediction = result.prediction
         # As its object is called: 10001-0.jpg is the first variant of 10001.jpg.
         copy = prediction.variant.removeprefix("original").removeprefix("augmented")
-        photo = escape(f"{prediction.product_id}{copy}")
+        number = f"@{prediction.photo_number}" if prediction.photo_number else ""
+        photo = escape(f"{prediction.product_id}{number}{copy}")
+        if prediction.combined:
+            photo += " [dim]all photos[/]"
         if prediction.unfamiliar:
             photo += " [magenta]unfamiliar[/]"
+        for misfit in misfits_of(prediction):
+            photo += f"\n[magenta]{escape(misfit)}[/]"
         answers, declared = [], []
         for head in tally.heads:
             best = next((f"{one.label} {percent(one.probability)}" for one in result.labels(head)), "")
@@ -483,9 +489,10 @@ def _print_results(answer: "JobResults") -> None:
         table.add_row(photo, "; ".join(answers), "; ".join(declared))
         shown += 1
     out.print(table)
-    total = tally.predictions + sum(tally.errors.values())
-    if shown < total:
-        out.print(f"{shown} of {total} rows; more with --limit, all with --json or --csv", soft_wrap=True)
+    if shown < tally.rows:
+        out.print(
+            f"{shown} of {tally.rows} rows; more with --limit, all with --json or --csv", soft_wrap=True
+        )
 
 
 def _write_json(answer: "JobResults", config: "CatalogueConfig") -> None:
@@ -530,7 +537,8 @@ def _write_csv(answer: "JobResults") -> None:
     writer = csv.writer(sys.stdout)
     fixed_columns = ["product_id", "variant", "image_uri", "error"]
     told_columns = ["disagreements", "abstained", "unfamiliar", "learnt"]
-    writer.writerow([*fixed_columns, *told_columns, *columns])
+    several = ["photo_number", *(f"{head}_decided_by" for head in heads), "misfits"]
+    writer.writerow([*fixed_columns, *told_columns, *columns, *(several if answer.tally.several else ())])
     for result in answer.rows:
         prediction = result.prediction
         values: list[object] = []
@@ -540,6 +548,9 @@ def _write_csv(answer: "JobResults") -> None:
             values += [best and best.label, best and best.probability]
         fixed = [prediction.product_id, prediction.variant, prediction.image_uri, prediction.error]
         told = [" ".join(result.disagreements), " ".join(prediction.abstained)]
+        if answer.tally.several:
+            values += [prediction.photo_number, *(prediction.decided_by(head) for head in heads)]
+            values.append(" ".join(f"{each.head}:{each.photo_number}" for each in prediction.misfits))
         writer.writerow([*fixed, *told, prediction.unfamiliar, prediction.learnt, *values])
 
 

@@ -180,6 +180,10 @@ def pauses() -> Iterator[float]:
     return chain((0.5, 1.0), repeat(2.0))
 
 
+def _for_product(prediction: Prediction, variant: str) -> bool:
+    return prediction.variant == variant and prediction.photo_number is None
+
+
 def _derived(job_id: str, suffix: str) -> str:
     """The id of a job that follows from another one; a digest takes the place of what would be too long."""
     if len(job_id) + len(suffix) <= JOB_ID_LENGTH:
@@ -315,7 +319,7 @@ class Vitrine:
         prepared = self._manifest(request.prepared_by)
         if prepared is None:
             raise ClientError(f"there is no job {request.prepared_by!r}")
-        return Matching(prepared.images, 0)
+        return Matching(prepared.images, prepared.images, 0)
 
     def retry(self, job_id: str) -> str:
         """Sends `retry_request`; the id of the new job."""
@@ -517,14 +521,14 @@ class Vitrine:
             raise InvalidRequestError(expected, field="head", got=head)
 
     def result(self, job_id: str, product_id: str, variant: str = "original") -> Result:
-        """One photo of a job.
+        """What a job says of a product: of its only photo, or of its several photos together.
 
         Raises:
             ClientError: the job has no such row.
 
         """
         rows = self.tables.results(job_id, None, where=ResultFilter(product_id=product_id))
-        found = next((row for row in rows if row.prediction.variant == variant), None)
+        found = next((row for row in rows if _for_product(row.prediction, variant)), None)
         if found is None:
             raise ClientError(f"job {job_id!r} has no photo {product_id} ({variant}) in BigQuery")
         return found

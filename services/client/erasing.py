@@ -311,10 +311,10 @@ class Erasing:
         in_parallel(look, [(job, trace) for job in jobs for trace in traces.values()])
 
     def _named(self, stem: str, number: str = "") -> list[str]:
-        """The photos of this name, with any extension and, of variants, any number."""
+        """The photos of this name and further ones, with any extension and, of variants, any number."""
         suffixes = "|".join(map(re.escape, PHOTO_SUFFIXES))
-        ending = re.compile(rf"{number}({suffixes})", re.IGNORECASE)
-        listed = self._objects.names(stem + ("-" if number else "."))
+        ending = re.compile(rf"(@\d+)?{number}({suffixes})", re.IGNORECASE)
+        listed = [*self._objects.names(stem + ("-" if number else ".")), *self._objects.names(f"{stem}@")]
         return [uri for uri in listed if ending.fullmatch(uri.removeprefix(stem))]
 
     def _look_at_lines(self, traces: Mapping[str, Trace], jobs: Sequence[str], audits: Sequence[str]) -> None:

@@ -230,6 +230,7 @@ def _row(doubt: "Disagreement", config: "CatalogueConfig") -> dict[str, object]:
         "job_id": prediction.job_id,
         "product_id": prediction.product_id,
         "image_uri": prediction.image_uri,
+        **({"photo_number": doubt.decided_by} if doubt.decided_by else {}),
         "prediction_id": prediction.prediction_id,
         "model_version": prediction.model_version,
         "head": doubt.head,
@@ -250,7 +251,7 @@ def _print_disagreements(found: Sequence["Disagreement"]) -> None:
     for doubt in found:
         table.add_row(
             doubt.prediction.job_id,
-            escape(doubt.prediction.product_id or ""),
+            escape(doubt.prediction.product_id or "") + (f"@{doubt.decided_by}" if doubt.decided_by else ""),
             words(doubt.head),
             f"[yellow]{escape(doubt.label)}[/]",
             percent(doubt.probability),

@@ -34,7 +34,7 @@ from services.shared.audits import AuditedLabel
 from services.shared.catalogue import ColumnError, ProductTable, product_of, product_row, query
 from services.shared.catalogue_config import CatalogueConfig, bundled_config
 from services.shared.errors import NotAllowedError
-from services.shared.events import Declared, Filters, Label, Prediction, Product
+from services.shared.events import Declared, Filters, HeadPhoto, Label, Prediction, Product
 from services.shared.google_bigquery import (
     BigQueryWarehouse,
     bigquery_client,
@@ -181,12 +181,14 @@ class BigQueryTables:
         sql, values = query(filters, self._products)
         parameters = query_parameters(values)
         rows = self._client.query_and_wait(
-            f"SELECT COUNT(*) AS images FROM (\n{sql}\n)",
+            f"SELECT COUNT(*) AS images, IFNULL(SUM({queries.PHOTOS}), 0) AS photos FROM (\n{sql}\n)",
             job_config=bigquery.QueryJobConfig(query_parameters=parameters),
         )
         config = bigquery.QueryJobConfig(query_parameters=parameters, dry_run=True, use_query_cache=False)
+        counts = next(iter(rows))
         return Matching(
-            images=next(iter(rows))["images"],
+            images=counts["images"],
+            photos=counts["photos"],
             bytes_scanned=self._client.query(sql, config).total_bytes_processed or 0,
         )
 
@@ -194,8 +196,10 @@ class BigQueryTables:
         (counts,) = self._query(queries.tally(self._products), job_id=job_id)
         errors = self._query(queries.errors(self._dataset), job_id=job_id)
         return Tally(
+            products=counts["products"],
             photos=counts["photos"],
             predictions=counts["predictions"],
+            combined=counts["combined"],
             errors={row["error"]: row["failed"] for row in errors},
             disagreements=counts["disagreements"],
             unsure=counts["unsure"],
@@ -345,6 +349,8 @@ def _prediction(row: Mapping[str, Any]) -> Prediction:
         "heads": tuple(Label(**label) for label in row["heads"]),
         "abstained": tuple(row["abstained"]),
         "declared": tuple(Declared(**record) for record in row["declared"] or ()),
+        "decided": tuple(HeadPhoto(**each) for each in row["decided"] or ()),
+        "misfits": tuple(HeadPhoto(**each) for each in row["misfits"] or ()),
     }
     return Prediction(**columns | repeated)
 

@@ -208,7 +208,13 @@ def _photos(columns: Sequence[_Column], own: _Column, doubts: _Doubts) -> Photos
     if len(able) > 1:
         names = ", ".join(each.name for each in able[1:])
         doubts.add("photos", f"These columns have photos, too: {names}. Only one column is read.")
-    return Photos(column=max(able, key=share).name)
+    chosen = max(able, key=share)
+
+    def separates(separator: str) -> bool:
+        split = (text.split(separator) for text in chosen.texts)
+        return any(len(parts) > 1 and all(is_photo(part.strip()) for part in parts) for parts in split)
+
+    return Photos(column=chosen.name, separator=next(filter(separates, SEPARATORS), None))
 
 
 def _display_name(columns: Sequence[_Column]) -> _Column | None:

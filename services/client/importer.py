@@ -33,7 +33,9 @@ class Transfers:
     uploaded: int
     present: int  # were there already, byte for byte
     missing: tuple[str, ...]  # products that the folder has no photo of
-    unusable: Mapping[str, str] = field(default_factory=dict)  # products whose photo cannot be read -> why
+    unusable: Mapping[str, str] = field(
+        default_factory=dict
+    )  # products with a photo that cannot be read -> why
 
 
 def read(path: Path, config: CatalogueConfig | None = None) -> Catalogue:
@@ -89,10 +91,9 @@ def upload_photos(
     threads = ThreadPoolExecutor(UPLOADS_AT_ONCE)
     try:
         futures = {
-            threads.submit(
-                _transfer, catalogue, product, photo_uri(bucket, product.product_id), standing, objects
-            ): product
+            threads.submit(_transfer, catalogue, product, number, bucket, standing, objects): product
             for product in catalogue.products
+            for number in range(1, 2 + len(catalogue.further.get(product.product_id, ())))
         }
         for future in as_completed(futures):
             outcome, why = future.result()
@@ -118,13 +119,19 @@ def load_products(catalogue: Catalogue, tables: Tables) -> None:
 
 
 def _transfer(
-    catalogue: Catalogue, product: Product, uri: str, standing: Mapping[str, ObjectFacts], objects: Objects
+    catalogue: Catalogue,
+    product: Product,
+    number: int,
+    bucket: str,
+    standing: Mapping[str, ObjectFacts],
+    objects: Objects,
 ) -> tuple[Transfer, str]:
     """What became of a photo, and why it was not uploaded if it should have been."""
-    if product.photos:
+    if product.photos and product.product_id not in catalogue.photos:
         return "present", ""  # in a bucket of the team's
+    uri = photo_uri(bucket, product.product_id, number)
     try:
-        data = catalogue.photo(product, MAX_BYTES)
+        data = catalogue.photo(product, MAX_BYTES, number)
     except ObjectNotFoundError as error:
         return "missing", str(error)
     except (ObjectTooLargeError, FolderError) as error:

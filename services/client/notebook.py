@@ -15,11 +15,11 @@ from services.client.client import Stage, Status, Vitrine
 from services.client.errors import ClientError
 from services.client.options import Options
 from services.client.ports import Disagreement, Result
-from services.client.report import percent, thumbnail, words
+from services.client.report import misfits_of, percent, thumbnail, words
 from services.client.review import Quality
 from services.client.target import Names
 from services.shared.events import JobCompleted, Product
-from services.shared.jobs import Manifest, find_manifest, photos_of, read_products
+from services.shared.jobs import Manifest, find_manifest, numbered_photos, photos_of, read_products
 from services.shared.layout import JobLayout
 from services.shared.parallel import in_parallel
 
@@ -134,7 +134,7 @@ def _manifest(vitrine: Vitrine, job_id: str) -> Manifest:
 
 
 def side_by_side(vitrine: Vitrine, job_id: str, limit: int = 4) -> "Figure":
-    """A row a product: its photo, the variants that augmentation made of it, and what the catalogue says.
+    """A row a photo: the photo, the variants that augmentation made of it, and what the catalogue says.
 
     Raises:
         ClientError: there is no such job.
@@ -146,13 +146,20 @@ def side_by_side(vitrine: Vitrine, job_id: str, limit: int = 4) -> "Figure":
     augmentation = manifest.request.augmentation if manifest else None
     copies = augmentation.copies if augmentation else 0
     variants = ["original", *(f"augmented-{copy}" for copy in range(copies))]
-    uris = [layout.image(product.product_id, variant) for product in products for variant in variants]
-    figure, grid = _figure(len(products), len(variants) + 1)
+    photos = [
+        (product, number) for product in products for number, _uri in numbered_photos(vitrine.bucket, product)
+    ]
+    uris = [
+        layout.image(product.product_id, variant, number)
+        for product, number in photos
+        for variant in variants
+    ]
+    figure, grid = _figure(len(photos), len(variants) + 1)
     for place, photo in enumerate(_photos(vitrine, uris)):
         row, column = divmod(place, len(variants))
         _show(grid[row][column], photo, variants[column])
-    for row, product in enumerate(products):
-        _write(grid[row][-1], _described(product))
+    for row, (product, number) in enumerate(photos):
+        _write(grid[row][-1], (f"photo {number}\n" if number else "") + _described(product))
     return figure
 
 
@@ -210,16 +217,23 @@ def to_frame(results: Iterable[Result]) -> "DataFrame":
 
     rows = list(results)
     heads = sorted({label.head for row in rows for label in row.prediction.heads})
-    return DataFrame([_flat(row, heads) for row in rows])
+    several = any(row.prediction.combined or row.prediction.photo_number for row in rows)
+    return DataFrame([{**_flat(row, heads), **(_of_several(row) if several else {})} for row in rows])
+
+
+def _of_several(row: Result) -> Mapping[str, Any]:
+    prediction = row.prediction
+    return {"photo_number": prediction.photo_number, "misfits": "; ".join(misfits_of(prediction))}
 
 
 def disagreements_frame(disagreements: Iterable[Disagreement]) -> "DataFrame":
-    """A row a disagreement, in their order."""
+    """A row a disagreement, in their order; where products have several photos, with the one that decided."""
     from pandas import DataFrame
 
     columns = ["job_id", "product_id", "head", "label", "probability", "declared", "declared_probability"]
-    columns += ["unsure", "learnt", "name"]
-    return DataFrame(
+    columns += ["unsure", "learnt", "name", "photo_number"]
+    found = list(disagreements)
+    frame = DataFrame(
         [
             (
                 each.prediction.job_id,
@@ -232,11 +246,13 @@ def disagreements_frame(disagreements: Iterable[Disagreement]) -> "DataFrame":
                 each.unsure,
                 each.learnt,
                 each.declared.display_name,
+                each.decided_by,
             )
-            for each in disagreements
+            for each in found
         ],
         columns=columns,
     )
+    return frame if any(each.decided_by for each in found) else frame.drop(columns="photo_number")
 
 
 def quality_frame(quality: Quality) -> "DataFrame":

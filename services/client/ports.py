@@ -131,6 +131,11 @@ class Disagreement:
         return is_unsure(self.prediction, self.head)
 
     @property
+    def decided_by(self) -> int | None:
+        """Which of the product's several photos decided `label`; None of an only photo."""
+        return self.prediction.decided_by(self.head)
+
+    @property
     def learnt(self) -> bool | None:
         """Whether the model was trained on this photo, with whatever label it had; None: not known."""
         return self.prediction.learnt
@@ -148,19 +153,32 @@ class Audited:
 class Tally:
     """The rows of a job, counted."""
 
-    photos: int  # products
-    predictions: int  # rows with labels; variants count
+    products: int
+    photos: int
+    predictions: int  # photos with labels; variants count
+    combined: int  # answers for products, each for several photos
     errors: Mapping[str, int]  # code -> rows, most frequent first
-    disagreements: int  # photos
-    unsure: int  # of these photos, those where the model is unsure of all that disagrees
+    disagreements: int  # products
+    unsure: int  # of these products, those where the model is unsure of all that disagrees
     heads: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return self.predictions + self.combined + sum(self.errors.values())
+
+    @property
+    def several(self) -> bool:
+        """Whether a product has more than one photo."""
+        return self.photos > self.products
 
 
 @dataclass(frozen=True)
 class Matching:
     """What a request's filters select."""
 
-    images: int
+    images: int  # products
+    photos: int  # of these products; where that is not known, as many
     bytes_scanned: int  # by the query that selects them; 0 where BigQuery's emulator cannot say
 
 
@@ -239,7 +257,7 @@ class Tables(Protocol):
         A photo disagrees with the catalogue where the declared value is a label of the model, but another
         label is the best one. Values are compared as `services.shared.labels` does; a value for which the
         model has no label cannot be told wrong. Whether the model is sure plays no part. Only originals are
-        held against the catalogue.
+        held against the catalogue; of a product with several photos, only the answer that combines them.
 
         A row has what was declared when the photo was classified (`Prediction.declared`). Where the
         catalogue says something else today, the row disagrees with it only if today's value is one of the

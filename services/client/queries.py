@@ -5,11 +5,15 @@ from collections.abc import Mapping
 from services.client.ports import ResultFilter
 from services.client.review import BINS, Against
 from services.shared.catalogue import ProductTable, value_counts_query
+from services.shared.jobs import MAX_PHOTOS
 from services.shared.wiring import SCHEMAS
 
 MAX_ROWS = 2**62
 EXAMPLES = 3  # ids that are wrong
 RECENT_DAYS = 30  # where no job is named, older predictions are not looked at
+
+# How many photos of a product are classified.
+PHOTOS = f"GREATEST(1, LEAST({MAX_PHOTOS}, IFNULL(ARRAY_LENGTH(photos), 0)))"
 
 type Parameters = Mapping[str, str | int | float | bool | None]
 
@@ -19,11 +23,12 @@ _OF_A_JOB = "SELECT * FROM `{dataset}.predictions` WHERE job_id = @job_id"
 _NEWEST = f"""
   SELECT * FROM `{{dataset}}.predictions`
   WHERE predicted_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {RECENT_DAYS} DAY)
-    AND product_id IS NOT NULL AND variant = 'original' AND error IS NULL
+    AND product_id IS NOT NULL AND variant = 'original' AND photo_number IS NULL AND error IS NULL
   QUALIFY ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY predicted_at DESC, prediction_id) = 1
 """
 
-# What a result is. A catalogue may list a product twice: one of the rows counts.
+# What a result is. A catalogue may list a product twice: one of the rows counts. Only originals without
+# `photo_number` are held against the catalogue: the answers for products, of which each product has one.
 #
 # `compared` has, of each head, the label of the model that the catalogue declares (`known_label`) and its
 # probability. A row carries both as its `record`, which holds as long as the catalogue still says the same.
@@ -51,7 +56,7 @@ labels AS (
     label.head IN UNNEST(rated.abstained) OR IFNULL(rated.unfamiliar, FALSE) AS unsure
   FROM rated CROSS JOIN UNNEST(rated.heads) AS label
   LEFT JOIN catalogue AS product ON product.product_id = rated.product_id
-  WHERE rated.variant = 'original'
+  WHERE rated.variant = 'original' AND rated.photo_number IS NULL
 ),
 best AS (
   SELECT
@@ -67,7 +72,7 @@ best AS (
 records AS (
   SELECT rated.prediction_id, record.head, record.label, record.known, record.probability
   FROM rated CROSS JOIN UNNEST(rated.declared) AS record
-  WHERE rated.variant = 'original' AND record.known IS NOT NULL
+  WHERE rated.variant = 'original' AND rated.photo_number IS NULL AND record.known IS NOT NULL
 ),
 compared AS (
   SELECT
@@ -111,12 +116,18 @@ LEFT JOIN doubtful ON doubtful.prediction_id = rated.prediction_id
 """
 
 
+# Not a combined answer for several photos.
+_ONE_PHOTO = "IFNULL(ARRAY_LENGTH(decided), 0) = 0"
+
+
 def tally(products: ProductTable) -> str:
-    """One row: how many photos, predictions and disagreements a job has, and which heads."""
+    """One row: how many products, photos, predictions and disagreements a job has, and which heads."""
     return f"""{_result(products, _OF_A_JOB)}
 SELECT
-  COUNT(DISTINCT product_id) AS photos,
-  COUNTIF(error IS NULL) AS predictions,
+  COUNT(DISTINCT product_id) AS products,
+  COUNT(DISTINCT CONCAT(CAST(IFNULL(photo_number, 1) AS STRING), '/', product_id)) AS photos,
+  COUNTIF(error IS NULL AND {_ONE_PHOTO}) AS predictions,
+  COUNTIF(NOT {_ONE_PHOTO}) AS combined,
   (SELECT COUNT(*) FROM doubtful) AS disagreements,
   (SELECT COUNTIF(unsure) FROM doubtful) AS unsure,
   ARRAY(SELECT DISTINCT given.head FROM given ORDER BY 1) AS heads
@@ -140,7 +151,7 @@ def results(
     # BigQuery takes no offset without a limit.
     page = f"""ORDER BY
   doubtful.lowest ASC NULLS LAST, doubtful.surest DESC NULLS LAST,
-  error IS NULL, rated.product_id, variant, rated.prediction_id
+  error IS NULL, rated.product_id, photo_number, variant, rated.prediction_id
 LIMIT {MAX_ROWS if limit is None else limit:d} OFFSET {offset:d}"""
     return (
         f"""{_result(products, _OF_A_JOB)}

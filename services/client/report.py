@@ -16,7 +16,7 @@ from PIL.Image import Image
 from services.client.client import JobResults
 from services.client.ports import Objects, Result
 from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
-from services.shared.events import ClassificationRequested
+from services.shared.events import ClassificationRequested, Prediction
 from services.shared.images import MAX_BYTES, decode
 from services.shared.parallel import in_parallel
 
@@ -115,7 +115,7 @@ def render(results: JobResults, objects: Objects) -> str:
                 row.prediction.prediction_id: photo for row, photo in zip(predictions, photos, strict=True)
             },
             rows=rows,
-            total=results.tally.predictions + sum(results.tally.errors.values()),
+            total=results.tally.rows,
             disagreements=[row for row in rows if row.disagreements],
             unsure=UNSURE,
             learnt=LEARNT,
@@ -157,6 +157,24 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def misfits_of(prediction: Prediction) -> Sequence[str]:
+    """What is said of a product's photos that do not fit its others."""
+    found: dict[int, list[str]] = {}
+    for each in prediction.misfits:
+        found.setdefault(each.photo_number, []).append(words(each.head))
+    return [
+        f"photo {number} does not fit the others: {', '.join(heads)}"
+        for number, heads in sorted(found.items())
+    ]
+
+
+def photo_name(prediction: Prediction) -> str:
+    """Which of a product's photos a row is about, in words; "" where it has one."""
+    if prediction.combined:
+        return "all photos"
+    return f"photo {prediction.photo_number}" if prediction.photo_number else ""
+
+
 def percent(probability: float) -> str:
     """A probability as people read it; no model is ever 100 % sure, nor rules anything out."""
     if probability >= 0.995:
@@ -178,7 +196,12 @@ def templates(folder: Path) -> Environment:
 @cache
 def _environment() -> Environment:
     environment = templates(Path(__file__).parent)
-    environment.filters |= {"words": words, "percent": percent}
+    environment.filters |= {
+        "words": words,
+        "percent": percent,
+        "misfits": misfits_of,
+        "photo_name": photo_name,
+    }
     return environment
 
 

@@ -429,9 +429,7 @@ def _send(ports: Ports, request: ClassificationRequested, job_id: str) -> str:
 def _priced(ports: Ports, settings: Settings, request: ClassificationRequested) -> Estimate:
     matching = ports.vitrine.matching(request)
     prepared = find_job(ports, request.prepared_by).request if request.prepared_by else None
-    return cost.estimate(
-        request, matching.images, matching.bytes_scanned, settings.prices, settings.cost_limit, prepared
-    )
+    return cost.estimate(request, matching, settings.prices, settings.cost_limit, prepared)
 
 
 def _check_origin(ports: Ports, request: ClassificationRequested) -> None:

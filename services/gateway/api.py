@@ -38,7 +38,7 @@ from services.gateway.openapi import PHOTO_PROBLEMS, changing, may_raise
 from services.gateway.ports import Ports
 from services.gateway.problems import Problem
 from services.gateway.progress import Board, Progress
-from services.gateway.rendering import photo_of
+from services.gateway.rendering import photo as photo_address
 from services.model.manifest import Manifest, ModelError
 from services.model.registry import Pointer, UnknownVersionError
 from services.shared.catalogue import described
@@ -51,13 +51,14 @@ from services.shared.events import (
     ClassificationRequested,
     Classified,
     Declared,
+    HeadPhoto,
     Prediction,
     ProductId,
     given,
 )
 from services.shared.images import FORMATS, MAX_BYTES
+from services.shared.jobs import MAX_PHOTOS, photos_of
 from services.shared.jobs import Manifest as JobManifest
-from services.shared.jobs import photos_of
 from services.shared.layout import digest, photo_uri
 
 PAGE = 100  # rows of a page, if not asked otherwise
@@ -264,7 +265,11 @@ class JobList(BaseModel):
 
 
 class ResultRow(Prediction):
-    """A row of `predictions` beside what the catalogue declares today."""
+    """A row of `predictions` beside what the catalogue declares today.
+
+    A product with several photos has a row for each of them, with its `photo_number`, and one that combines
+    them: `decided` says which photo decided each attribute, and `misfits` which photos do not fit the others.
+    """
 
     # This name was the catalogue's before the rows had one of their own.
     declared: Annotated[  # type: ignore[assignment]
@@ -292,7 +297,9 @@ class ResultRow(Prediction):
             "or not. The least likely declared value comes first."
         ),
     ]
-    photo: Annotated[str | None, Field(description="Where the photo is.")]
+    photo: Annotated[
+        str | None, Field(description="Where the photo is; of an answer for several photos, one of them.")
+    ]
 
 
 class ResultPage(BaseModel):
@@ -351,6 +358,16 @@ class DisagreementRow(BaseModel):
     ]
     display_name: str | None
     photo: str | None
+    photo_number: Annotated[
+        int | None,
+        Field(
+            description="Which of the product's several photos decided `label`; null if it has one.",
+        ),
+    ]
+    misfits: Annotated[
+        tuple[HeadPhoto, ...],
+        Field(description="The product's photos that do not fit the others, by attribute."),
+    ]
 
 
 class DisagreementPage(BaseModel):
@@ -723,7 +740,7 @@ def _photo_path(prediction: Prediction) -> str | None:
     """Where this gateway has the photo of a job's row."""
     if prediction.job_id is None or prediction.product_id is None:
         return None
-    return photo_of(prediction.job_id, prediction.product_id, prediction.variant, side=None)
+    return photo_address(prediction, side=None)
 
 
 class _Page:
@@ -773,13 +790,18 @@ def get_photo(
             description="`original`: the job's copy; `augmented-0` and so on; `catalogue`: as it is today.",
         ),
     ] = "original",
+    photo_number: Annotated[
+        int | None,
+        Query(ge=1, le=MAX_PHOTOS, description="Which of the product's photos. Default: the first."),
+    ] = None,
     side: Annotated[int, Query(ge=16, le=MAX_SIDE, description="Pixels of the longest side, at most.")] = 512,
     if_none_match: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Get a photo of a job as a JPEG."""
     manifest = actions.find_job(ports, job_id)
     try:
-        stored = ports.vitrine.objects.read(_photo(ports, manifest, product_id, variant), max_bytes=MAX_BYTES)
+        uri = _photo(ports, manifest, product_id, variant, photo_number)
+        stored = ports.vitrine.objects.read(uri, max_bytes=MAX_BYTES)
         etag = f'"{stored.generation}-{side}"'
         # The copy of a job never changes; a cache that others share must not have it.
         headers = {"ETag": etag, "Cache-Control": "private, max-age=3600"}
@@ -787,8 +809,9 @@ def get_photo(
             return Response(status_code=304, headers=headers)
         image = photos.small(stored.data, side)
     except ObjectNotFoundError as error:
+        number = f", photo {photo_number}" if photo_number else ""
         raise Problem(
-            404, "photo-not-found", f"job {job_id} has no photo {product_id} ({variant})"
+            404, "photo-not-found", f"job {job_id} has no photo {product_id} ({variant}{number})"
         ) from error
     except ObjectTooLargeError as error:
         raise actions.photo_problem(ImageError("photo-too-large"), "product_id") from error
@@ -797,11 +820,13 @@ def get_photo(
     return Response(jpeg(image), media_type="image/jpeg", headers=headers)
 
 
-def _photo(ports: Ports, manifest: JobManifest, product_id: str, variant: str) -> str:
+def _photo(
+    ports: Ports, manifest: JobManifest, product_id: str, variant: str, photo_number: int | None
+) -> str:
     bucket = ports.vitrine.bucket
     if variant == "catalogue":
-        return photo_uri(bucket, product_id)
-    return photos_of(bucket, manifest.job_id, manifest.request).image(product_id, variant)
+        return photo_uri(bucket, product_id, photo_number or 1)
+    return photos_of(bucket, manifest.job_id, manifest.request).image(product_id, variant, photo_number)
 
 
 # ------------------------------------------------------------------------------------- single photos
@@ -945,8 +970,18 @@ def _disagreement(each: Disagreement) -> DisagreementRow:
         unsure=each.unsure,
         learnt=each.learnt,
         display_name=each.declared.display_name,
-        photo=_photo_path(each.prediction),
+        photo=_deciding_path(each),
+        photo_number=each.decided_by,
+        misfits=each.prediction.misfits,
     )
+
+
+def _deciding_path(each: Disagreement) -> str | None:
+    """Where this gateway has the photo that decided a disagreement."""
+    if each.decided_by is None:
+        return _photo_path(each.prediction)
+    row = each.prediction.model_copy(update={"decided": (), "photo_number": each.decided_by})
+    return _photo_path(row)
 
 
 @router.get(

@@ -52,12 +52,12 @@ from services.gateway.identity import Identity
 from services.gateway.ports import Ports
 from services.gateway.problems import Problem, problem_of
 from services.gateway.progress import Board, Progress
-from services.gateway.rendering import duration, name_of, page, photo_of
+from services.gateway.rendering import duration, name_of, page, photo, photo_of
 from services.gateway.settings import Settings
 from services.model.manifest import DEFAULT_DIRECTORY, Manifest, ModelError, is_identifier
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import BATCH_IMAGES, Classified, Filters, Prediction, ProductId
-from services.shared.jobs import photos_of, read_predictions, read_products
+from services.shared.jobs import numbered_photos, photos_of, read_predictions, read_products
 from services.shared.layout import JobLayout, digest
 
 router = APIRouter(include_in_schema=False)
@@ -328,12 +328,20 @@ class _Shown:
 
 @dataclass
 class _Item:
-    """A product of the gallery."""
+    """A photo of the gallery, or the answer for all photos of a product."""
 
     product_id: str
     name: str
     original: _Shown
     variants: list[_Shown] = field(default_factory=list)
+    photo_number: int | None = None  # of several
+    combined: bool = False
+
+    @property
+    def id(self) -> str:
+        """The product's id, and which of its photos it is."""
+        which = ", all photos" if self.combined else f", photo {self.photo_number}"
+        return self.product_id + (which if self.combined or self.photo_number else "")
 
 
 @router.get("/jobs/{job_id}")
@@ -419,13 +427,19 @@ def _copies(ports: Ports, progress: Progress) -> int:
 
 
 def _grouped(job_id: str, copies: int, rows: Sequence[Result]) -> list[_Item]:
-    """The rows of a page by product, variants beside their original, classified or not."""
+    """The rows of a page by photo, variants beside their original, classified or not."""
     items: list[_Item] = []
     for row in rows:
         prediction = row.prediction
-        product_id = prediction.product_id or ""
-        if not items or items[-1].product_id != product_id:
-            items.append(_item(job_id, product_id, name_of(row.declared, product_id), copies))
+        product_id, number = prediction.product_id or "", prediction.photo_number
+        name = name_of(row.declared, product_id)
+        if prediction.combined:
+            shown = _Shown("original", photo(prediction), row)
+            items.append(_Item(product_id, name, shown, combined=True))
+            continue
+        last = items[-1] if items else None
+        if last is None or last.combined or (last.product_id, last.photo_number) != (product_id, number):
+            items.append(_item(job_id, product_id, name, copies, number))
         item = items[-1]
         if prediction.variant == "original":
             # A photo that cannot be read has no variants, and cannot be shown.
@@ -440,14 +454,13 @@ def _grouped(job_id: str, copies: int, rows: Sequence[Result]) -> list[_Item]:
     return items
 
 
-def _item(job_id: str, product_id: str, name: str, copies: int) -> _Item:
+def _item(job_id: str, product_id: str, name: str, copies: int, number: int | None) -> _Item:
     variants = [f"augmented-{copy}" for copy in range(copies)]
-    return _Item(
-        product_id,
-        name,
-        _Shown("original", photo_of(job_id, product_id)),
-        [_Shown(variant, photo_of(job_id, product_id, variant)) for variant in variants],
+    original, *others = (
+        _Shown(variant, photo_of(job_id, product_id, variant, photo_number=number))
+        for variant in ("original", *variants)
     )
+    return _Item(product_id, name, original, others, number)
 
 
 def _prepared(ports: Ports, job_id: str, progress: Progress, number: int) -> tuple[list[_Item], int]:
@@ -460,15 +473,20 @@ def _prepared(ports: Ports, job_id: str, progress: Progress, number: int) -> tup
     # All batches but the last one are full.
     for batch in range(first // BATCH_IMAGES, -(-last // BATCH_IMAGES)):
         products = read_products(objects, layout, batch)
-        failed = {row.product_id: row for row in read_predictions(objects, layout, batch) if row.error}
+        failed = {
+            (row.product_id, row.photo_number): row
+            for row in read_predictions(objects, layout, batch)
+            if row.error
+        }
+        copies = _copies(ports, progress)
         start = batch * BATCH_IMAGES
         for product in products[max(0, first - start) : last - start]:
-            item = _item(
-                job_id, product.product_id, name_of(product, product.product_id), _copies(ports, progress)
-            )
-            if error := failed.get(product.product_id):
-                item.original, item.variants = _Shown("original", None, Result(error, product, ())), []
-            items.append(item)
+            product_id, name = product.product_id, name_of(product, product.product_id)
+            for photo_number, _uri in numbered_photos(ports.vitrine.bucket, product):
+                item = _item(job_id, product_id, name, copies, photo_number)
+                if error := failed.get((product_id, photo_number)):
+                    item.original, item.variants = _Shown("original", None, Result(error, product, ())), []
+                items.append(item)
     return items, total
 
 

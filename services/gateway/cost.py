@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.client.ports import Matching
 from services.shared.events import BATCH_IMAGES, ClassificationRequested
 
 TIB = 2**40  # bytes
@@ -54,6 +55,7 @@ class Estimate(BaseModel):
     """What a request would match, scan, take and cost if it were sent now."""
 
     images: Annotated[int, Field(description="Products that match, at most `limit`.")]
+    photos: Annotated[int, Field(description="Photos of these products.")]
     batches: int
     predictions: Annotated[int, Field(description="Photos and variants that would be classified.")]
     variants: Annotated[int, Field(description="Photos that augmentation would write.")]
@@ -79,8 +81,7 @@ JOB_OPERATIONS = 8
 
 def estimate(
     request: ClassificationRequested,
-    images: int,
-    scanned: int,
+    matching: Matching,
     prices: Prices,
     limit: float | None,
     prepared: ClassificationRequested | None = None,
@@ -89,8 +90,7 @@ def estimate(
 
     Args:
         request: the request.
-        images: how many products it matches, its limit considered.
-        scanned: bytes that the query which selects them reads.
+        matching: what it selects, its limit considered.
         prices: of a unit each.
         limit: the cost above which a job must be confirmed.
         prepared: what the job was asked for that has prepared the photos and variants, if one has.
@@ -99,12 +99,13 @@ def estimate(
     augmentation = (prepared or request).augmentation
     copies = augmentation.copies if augmentation else 0
     of_each = {"originals": 1, "augmented": copies, "both": 1 + copies, "none": 0}[request.classify]
-    predictions = images * of_each
+    photos = matching.photos
+    predictions = photos * of_each
     # Of what is prepared nothing is written.
-    copied, variants = (0, 0) if prepared else (images, images * copies)
-    batches = max(1, -(-images // BATCH_IMAGES))
+    copied, variants = (0, 0) if prepared else (photos, photos * copies)
+    batches = max(1, -(-matching.images // BATCH_IMAGES))
     gpu_seconds = predictions / prices.classified_a_second
-    cpu_seconds = images / prices.staged_a_vcpu_second + variants / prices.augmented_a_vcpu_second
+    cpu_seconds = photos / prices.staged_a_vcpu_second + variants / prices.augmented_a_vcpu_second
     operations = copied + variants + BATCH_OPERATIONS * batches + JOB_OPERATIONS
     instance_second = (
         prices.gpu_second
@@ -114,16 +115,17 @@ def estimate(
     costs = Costs(
         inference=gpu_seconds * instance_second,
         cpu=cpu_seconds * (prices.vcpu_second + prices.gib_second),
-        bigquery=max(scanned, LEAST_SCANNED) / TIB * prices.bigquery_tib,
+        bigquery=max(matching.bytes_scanned, LEAST_SCANNED) / TIB * prices.bigquery_tib,
         storage=operations / 1000 * prices.storage_operations,
     )
     cost = costs.inference + costs.cpu + costs.bigquery + costs.storage
     return Estimate(
-        images=images,
+        images=matching.images,
+        photos=photos,
         batches=batches,
         predictions=predictions,
         variants=variants,
-        bytes_scanned=scanned,
+        bytes_scanned=matching.bytes_scanned,
         gpu_seconds=gpu_seconds,
         cpu_seconds=cpu_seconds,
         storage_operations=operations,

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from services.client.ports import Disagreement, Result
-from services.client.report import LEARNT, MEANINGS, UNSURE, percent, templates, words
+from services.client.report import LEARNT, MEANINGS, UNSURE, misfits_of, percent, templates, words
 from services.gateway.identity import Identity, Right
 from services.gateway.security import csrf_token
 from services.shared.events import Prediction, Product
@@ -108,19 +108,35 @@ def money(amount: float, currency: str) -> str:
     return f"about {amount:,.2f} {currency}"
 
 
-def photo(prediction: Prediction, side: int = 320) -> str:
-    """Where the gateway serves the photo of a prediction."""
-    return photo_of(prediction.job_id or "", prediction.product_id or "", prediction.variant, side)
+def photo(prediction: Prediction, side: int | None = 320) -> str:
+    """Where the gateway serves the photo of a prediction; of several, the one that decides its first head."""
+    number = prediction.decided_by(prediction.heads[0].head if prediction.heads else "")
+    return photo_of(prediction.job_id or "", prediction.product_id or "", prediction.variant, side, number)
 
 
-def photo_of(job_id: str, product_id: str, variant: str = "original", side: int | None = 320) -> str:
+def photo_of(
+    job_id: str,
+    product_id: str,
+    variant: str = "original",
+    side: int | None = 320,
+    photo_number: int | None = None,
+) -> str:
     """Where the gateway serves a photo of a job; without a side in the size that is usual."""
     asked: dict[str, str | int] = {"side": side} if side else {}
     if variant != "original":
         asked["variant"] = variant
+    if photo_number is not None:
+        asked["photo_number"] = photo_number
     return f"/v1/jobs/{job_id}/photos/{quote(product_id, safe='')}" + (
         f"?{urlencode(asked)}" if asked else ""
     )
+
+
+def _deciding(doubt: Disagreement, side: int = 320) -> str:
+    """Where the gateway serves the photo that decided a disagreement."""
+    prediction = doubt.prediction
+    job_id, product_id = prediction.job_id or "", prediction.product_id or ""
+    return photo_of(job_id, product_id, prediction.variant, side, doubt.decided_by)
 
 
 def name_of(declared: Product | None, product_id: str | None) -> str:
@@ -172,6 +188,8 @@ def environment() -> Environment:
         "percent": percent,
         "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
         "photo": photo,
+        "deciding_photo": _deciding,
+        "misfits": misfits_of,
         "product": _product,
         "rate": lambda value: f"{value:,.0f}" if value >= 10 else f"{value:.1f}",
         "share": share,

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from services.model.combining import combine, deciding, misfits
 from services.model.learnt import Learnt, photo_digest
 from services.model.manifest import ModelError
 from services.model.preprocessing import to_array
@@ -28,6 +29,7 @@ from services.shared.events import (
     Declared,
     Event,
     Handlers,
+    HeadPhoto,
     Image,
     ImageClassified,
     ImageUploaded,
@@ -37,7 +39,14 @@ from services.shared.events import (
     id_of_upload,
 )
 from services.shared.images import MAX_BYTES, decode
-from services.shared.jobs import Cancellation, ndjson, photos_of, read_manifest, read_products
+from services.shared.jobs import (
+    Cancellation,
+    image_digest,
+    ndjson,
+    photos_of,
+    read_manifest,
+    read_products,
+)
 from services.shared.labels import Vocabulary
 from services.shared.layout import JobLayout, digest, is_litter
 from services.shared.parallel import in_parallel
@@ -117,6 +126,14 @@ class Models(Protocol):
 
 
 @dataclass(frozen=True)
+class _Classified:
+    """A photo's row, and all that the model says of it; None where it could not be used."""
+
+    row: Prediction
+    answer: Answer | None
+
+
+@dataclass(frozen=True)
 class Ports:
     """What inference needs of the world."""
 
@@ -158,7 +175,7 @@ def classify_upload(event: ImageUploaded, ports: Ports) -> list[Event]:
         generation=event.generation,
         prediction_id=digest(uri, event.generation),
         product_id=id_of_upload(event.name),
-    )
+    ).row
     _count([prediction])
     return [ImageClassified(prediction=prediction)]
 
@@ -176,13 +193,14 @@ def _classify_images(
     # Each job has its products under its own prefix, also those of photos that another one prepared.
     products = {each.product_id: each for each in read_products(ports.objects, layout, event.batch)}
     cancelled = Cancellation(ports.objects, layout)
-    rows = in_parallel(
+    found = in_parallel(
         lambda image: (
             None if cancelled else _classify_image(image, manifest.job_id, photos, products, model, ports)
         ),
         event.images,
     )
-    return [row for row in rows if row]
+    classified = [each for each in found if each]
+    return [*(each.row for each in classified), *_combined(classified, products, model, ports)]
 
 
 def _classify_image(
@@ -192,17 +210,78 @@ def _classify_image(
     products: Mapping[str, Product],
     model: Model,
     ports: Ports,
-) -> Prediction:
+) -> _Classified:
     return _classify(
-        photos.image(image.product_id, image.variant),
+        photos.image(image.product_id, image.variant, image.photo_number),
         model,
         ports,
         error=image.error,
         product=products.get(image.product_id),
-        prediction_id=digest(job_id, image.product_id, image.variant),
+        prediction_id=image_digest(job_id, image),
         job_id=job_id,
         product_id=image.product_id,
         variant=image.variant,
+        photo_number=image.photo_number,
+    )
+
+
+def _combined(
+    classified: Sequence[_Classified], products: Mapping[str, Product], model: Model, ports: Ports
+) -> Iterable[Prediction]:
+    """The answers for the products with several photos, so far as any of these can be used."""
+    several: dict[str, list[tuple[int, Prediction, Answer]]] = {}
+    for each in classified:
+        row = each.row
+        if (
+            row.photo_number is not None
+            and row.product_id is not None
+            and row.variant == "original"
+            and each.answer
+        ):
+            several.setdefault(row.product_id, []).append((row.photo_number, row, each.answer))
+    for product_id, photos in several.items():
+        yield _combine(photos, products.get(product_id), model, ports)
+
+
+def _combine(
+    photos: Sequence[tuple[int, Prediction, Answer]], product: Product | None, model: Model, ports: Ports
+) -> Prediction:
+    numbers = [number for number, _, _ in photos]
+    rows = [row for _, row, _ in photos]
+    answers = [answer for _, _, answer in photos]
+    by_head = {
+        head: np.stack([answer.probabilities[head] for answer in answers])
+        for head in answers[0].probabilities
+    }
+    probabilities = {head: combine(values) for head, values in by_head.items()}
+    decided = {head: deciding(values) for head, values in by_head.items()}
+    declared = _declared(product, probabilities, model)
+    places = {each.head: model.vocabulary.find(each.head, each.label) for each in declared}
+    heads = _labels(probabilities, model.labels)
+    shown = rows[next(iter(decided.values()))]
+    unfamiliar = [row.unfamiliar for row in rows]
+    learnt = [row.learnt for row in rows if row.learnt is not None]
+    return shown.model_copy(
+        update={
+            "prediction_id": digest(shown.job_id, shown.product_id, shown.variant),
+            "heads": heads,
+            "abstained": _abstained(heads, model),
+            # One photo like those that the model knows is enough.
+            "unfamiliar": None if None in unfamiliar else all(unfamiliar),
+            "predicted_at": ports.clock(),
+            "latency_ms": None,
+            "declared": declared,
+            "learnt": any(learnt) if learnt else None,
+            "photo_number": None,
+            "decided": tuple(
+                HeadPhoto(head=head, photo_number=numbers[place]) for head, place in decided.items()
+            ),
+            "misfits": tuple(
+                HeadPhoto(head=head, photo_number=numbers[place])
+                for head, values in by_head.items()
+                for place in np.flatnonzero(misfits(values, places.get(head)))
+            ),
+        }
     )
 
 
@@ -218,12 +297,14 @@ def _classify(
     generation: int | None = None,
     error: ImageErrorCode | None = None,
     product: Product | None = None,
-) -> Prediction:
+    photo_number: int | None = None,
+) -> _Classified:
     started = monotonic()
     heads: tuple[Label, ...] = ()
     declared: tuple[Declared, ...] = ()
     unfamiliar: bool | None = None
     learnt: bool | None = None
+    answer: Answer | None = None
     if error is None:
         try:
             stored = ports.objects.read(uri, generation=generation, max_bytes=MAX_BYTES)
@@ -244,7 +325,7 @@ def _classify(
             if unusable.detail:
                 # A row has the code alone.
                 _logger.warning("%s: %s", uri, unusable)
-    return Prediction(
+    row = Prediction(
         prediction_id=prediction_id,
         job_id=job_id,
         product_id=product_id,
@@ -254,21 +335,28 @@ def _classify(
         model=model.name,
         model_version=model.version,
         heads=heads,
-        abstained=tuple(
-            best.head
-            for best in heads
-            if best.rank == 1 and best.probability < model.thresholds.get(best.head, 0.0)
-        ),
+        abstained=_abstained(heads, model),
         unfamiliar=unfamiliar,
         error=error,
         predicted_at=ports.clock(),
         latency_ms=round(1000 * (monotonic() - started), 3),
         declared=declared,
         learnt=learnt,
+        photo_number=photo_number,
+    )
+    return _Classified(row, answer)
+
+
+def _abstained(heads: Sequence[Label], model: Model) -> tuple[str, ...]:
+    return tuple(
+        best.head
+        for best in heads
+        if best.rank == 1 and best.probability < model.thresholds.get(best.head, 0.0)
     )
 
 
-def _count(predictions: Sequence[Prediction]) -> None:
+def _count(rows: Sequence[Prediction]) -> None:
+    predictions = [row for row in rows if not row.combined]
     errors = Counter(prediction.error for prediction in predictions if prediction.error)
     telemetry.count("images_classified", len(predictions) - errors.total())
     for code, images in errors.items():

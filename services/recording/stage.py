@@ -22,7 +22,7 @@ from services.shared.events import (
     MessageRejected,
     Prediction,
 )
-from services.shared.jobs import Manifest, count_batch, ndjson, read_manifest
+from services.shared.jobs import Manifest, count_batch, image_digest, ndjson, read_manifest
 from services.shared.layout import (
     JobLayout,
     batches_in,
@@ -156,10 +156,10 @@ def _complete(manifest: Manifest, layout: JobLayout, ports: Ports) -> JobComplet
 
 def _failure(image: Image, layout: JobLayout, ports: Ports) -> Prediction:
     return Prediction(
-        prediction_id=digest(layout.job_id, image.product_id, image.variant),
+        prediction_id=image_digest(layout.job_id, image),
         job_id=layout.job_id,
         product_id=image.product_id,
-        image_uri=layout.image(image.product_id, image.variant),
+        image_uri=layout.image(image.product_id, image.variant, image.photo_number),
         generation=None,
         variant=image.variant,
         model=None,
@@ -168,6 +168,7 @@ def _failure(image: Image, layout: JobLayout, ports: Ports) -> Prediction:
         error=image.error,
         predicted_at=ports.clock(),
         latency_ms=None,
+        photo_number=image.photo_number,
     )
 
 

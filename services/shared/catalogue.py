@@ -114,6 +114,8 @@ class ProductTable:
         if photos.column in self.repeated:
             return _texts(f"`{photos.column}`")
         text = f"CAST(`{photos.column}` AS STRING)"
+        if photos.separator is not None:
+            return _texts(f"SPLIT({text}, {json.dumps(photos.separator)})")
         return f"IF(TRIM({text}) != '', [TRIM({text})], CAST([] AS ARRAY<STRING>))"
 
 

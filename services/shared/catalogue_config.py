@@ -37,17 +37,21 @@ class Photos(_Strict):
 
     Args:
         column: of gs:// or https:// URIs, or of names below the folder or bucket; one or several.
+        separator: between several photos in a text. Default: a text is one photo.
         pattern: a name with {id} in it, without an extension: any extension of an image counts.
 
     """
 
     column: Column | None = None
+    separator: Annotated[str, Field(min_length=1, max_length=5)] | None = None
     pattern: str | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if (self.column is None) == (self.pattern is None):
             raise ValueError("column: expected either `column` or `pattern`")
+        if self.separator is not None and self.column is None:
+            raise ValueError("separator: expected with `column`; a `pattern` names one photo")
         if self.pattern is not None and self.pattern.count(ID) != 1:
             raise ValueError(f"pattern: expected {ID} once, such as images/{ID} (got {self.pattern!r})")
         return self

@@ -5,7 +5,7 @@ The bundled catalogue.yaml is that of "Fashion Product Images": styles.csv and i
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from services.shared.catalogue import PHOTO_SUFFIXES, decimal, is_date
 from services.shared.catalogue_config import ID, Attribute, CatalogueConfig, Photos, bundled_config
 from services.shared.events import MAX_PRODUCT_ID, PRODUCT_ID, AttributeValue, Product
 from services.shared.folders import Folder, FolderError, open_folder, read_index, table_names
+from services.shared.layout import catalogue_photo
 from services.shared.nearest import did_you_mean, nearest
 from services.shared.table_files import SUFFIXES, BadRow, Row, TableError, Value, find_column, read_table
 
@@ -40,6 +41,7 @@ class Catalogue:
         products: in the order of the table.
         bad_rows: the rows that were left out.
         photos: id of a product -> the path of its photo in the folder; products without a photo are missing.
+        further: id of a product -> the paths of its second photo in the folder, and so on.
         notes: what was assumed or ignored, in sentences for people.
 
     """
@@ -49,9 +51,10 @@ class Catalogue:
     bad_rows: tuple[BadRow, ...] = ()
     photos: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
+    further: Mapping[str, Sequence[str]] = MappingProxyType({})
 
-    def photo(self, product: Product, max_bytes: int | None = None) -> bytes:
-        """The photo of a product.
+    def photo(self, product: Product, max_bytes: int | None = None, number: int = 1) -> bytes:
+        """The photo of a product; of several in the folder, the one of this number, from 1.
 
         Raises:
             ObjectNotFoundError: there is none.
@@ -60,6 +63,8 @@ class Catalogue:
 
         """
         name = self.photos.get(product.product_id, f"images/{product.product_id}.jpg")
+        if number > 1:
+            name = self.further[product.product_id][number - 2]
         return self.folder.read(name, max_bytes)
 
 
@@ -131,16 +136,52 @@ def catalogue_of(folder: Folder, config: CatalogueConfig) -> Catalogue:
             bad_rows.append(
                 BadRow(row.line, f"{config.id}: {product.product_id!r} is in line {first} already")
             )
-    photos = (
-        _named_photos(folder, named) if config.photos.column else photos_of(folder, products, config.photos)
-    )
+    photos: Mapping[str, str]
+    further: Mapping[str, Sequence[str]] = {}
+    if config.photos.column:
+        found = _named_photos(folder, named)
+        photos = {product: paths[0] for product, paths in found.items()}
+        further = {product: paths[1:] for product, paths in found.items() if len(paths) > 1}
+        notes = [*notes, *_absent(named, found)]
+    else:
+        photos = photos_of(folder, products, config.photos)
     return Catalogue(
         folder,
-        tuple(products.values()),
+        tuple(_with_photos(each, photos, further) for each in products.values()),
         tuple(sorted(bad_rows, key=lambda bad: bad.line)),
         photos,
         (*table.notes, *notes, *reader.notes()),
+        further,
     )
+
+
+def _with_photos(
+    product: Product, photos: Mapping[str, str], further: Mapping[str, Sequence[str]]
+) -> Product:
+    """The product with the names that its photos have in the bucket, if it has several.
+
+    Those of the folder come first. An only photo has the place that a product's photo has anyway.
+    """
+    product_id = product.product_id
+    at_hand = len(further.get(product_id, ())) + (product_id in photos)
+    if at_hand + len(product.photos) < 2:
+        return product
+    names = (catalogue_photo(product_id, number) for number in range(1, at_hand + 1))
+    return product.model_copy(update={"photos": (*names, *product.photos)})
+
+
+def _absent(named: Mapping[str, Sequence[str]], found: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """A note on products of which some photos are not in the folder; those without any are counted anyway."""
+    missing = {
+        product: len(names) - len(paths)
+        for product, paths in found.items()
+        if len(names := {*named[product]}) > len(paths)
+    }
+    if missing:
+        yield (
+            f"{sum(missing.values())} further photos are not in the folder, of the products "
+            f"{_examples(Counter([*missing]))}"
+        )
 
 
 def photos_of(folder: Folder, ids: Iterable[str], photos: Photos) -> Mapping[str, str]:
@@ -151,19 +192,23 @@ def photos_of(folder: Folder, ids: Iterable[str], photos: Photos) -> Mapping[str
     return {product: name for product in ids if (name := found.get(f"{before}{product}{after}"))}
 
 
-def _named_photos(folder: Folder, named: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
-    """The path of the first photo of each product that is there, in the folder or in its folder `images`."""
+def _named_photos(folder: Folder, named: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """The paths of each product's photos that are there, in the folder or in its folder `images`."""
     names = frozenset(folder.names(""))
     stems = _by_stem(folder, "")
-    found = {}
-    for product, photos in named.items():
-        places = [place for photo in photos for place in (photo.lstrip("./"), f"images/{photo.lstrip('./')}")]
+
+    def path(photo: str) -> str | None:
+        places = (photo.lstrip("./"), f"images/{photo.lstrip('./')}")
         exact = (place for place in places if place in names)
         # Named without an extension, or with another one than it has.
         alike = (stems[stem] for place in places if (stem := place.removesuffix(_suffix(place))) in stems)
-        if name := next(exact, None) or next(alike, None):
-            found[product] = name
-    return found
+        return next(exact, None) or next(alike, None)
+
+    found = {
+        product: [*dict.fromkeys(each for photo in photos if (each := path(photo)))]
+        for product, photos in named.items()
+    }
+    return {product: paths for product, paths in found.items() if paths}
 
 
 def _by_stem(folder: Folder, under: str) -> Mapping[str, str]:
@@ -282,7 +327,10 @@ class _Reader:
 
     def _listed(self, row: Row) -> Sequence[str]:
         cell = self._cell(row, "photos.column")
+        separator = self._config.photos.separator
         texts = cell if isinstance(cell, (list, tuple)) else [cell]
+        if separator is not None and isinstance(cell, str):
+            texts = cell.split(separator)
         return [text for each in texts if not isinstance(each, (list, tuple)) and (text := known(each))]
 
     def _kind(self, name: str) -> str:

@@ -594,12 +594,18 @@ def _attributes(values: Mapping[str, AttributeValue]) -> tuple[Attribute, ...]:
     return tuple(Attribute(name=name, values=given) for name, given in texts.items() if any(given))
 
 
+# Which of a product's photos, from 1. A field of this type is left out where there is nothing to tell apart,
+# so that readers of release 0.1 know all fields of products with one photo.
+PhotoNumber = Annotated[int, Field(ge=1)]
+
+
 class Image(_Strict):
     """One photo of a batch: `original`, or a variant of it; with `error`, why it cannot be used."""
 
     product_id: WrittenId = Field(validation_alias=ID_NAMES)
     variant: str = "original"
     error: ImageErrorCode | None = None
+    photo_number: PhotoNumber | None = Field(default=None, exclude_if=operator.not_)  # None: its only photo
 
 
 class JobEvent(Event):
@@ -699,8 +705,20 @@ class Declared(_Strict):
     probability: Annotated[float, Field(ge=0, le=1)] | None = None  # of `known`
 
 
+class HeadPhoto(_Strict):
+    """One of a product's photos, with regard to one attribute."""
+
+    head: str
+    photo_number: PhotoNumber
+
+
 class Prediction(_Strict):
-    """A row of the table `predictions`: what the model says of one photo, or why it says nothing."""
+    """A row of the table `predictions`: what the model says of one photo, or why it says nothing.
+
+    A product with several photos has a row for each of them, with its `photo_number`, and a row without one:
+    the answer for the product, combined from its photos as services/model/combining.py says. So the originals
+    without a `photo_number` have each product once.
+    """
 
     prediction_id: str
     job_id: str | None = None
@@ -724,6 +742,20 @@ class Prediction(_Strict):
     # Whether this version was trained on this very photo, so that its answer is no independent opinion; None
     # where that is not known, and of variants.
     learnt: bool | None = None
+    photo_number: PhotoNumber | None = Field(default=None, exclude_if=operator.not_)
+    # Only of an answer for several photos: which one decided each head, and which ones show something else
+    # than the others and the catalogue.
+    decided: tuple[HeadPhoto, ...] = Field(default=(), exclude_if=operator.not_)
+    misfits: tuple[HeadPhoto, ...] = Field(default=(), exclude_if=operator.not_)
+
+    @property
+    def combined(self) -> bool:
+        """Whether it is the answer for a product's several photos, not of one photo."""
+        return bool(self.decided)
+
+    def decided_by(self, head: str) -> int | None:
+        """Which of a product's photos decided a head; of a single photo's row, that photo."""
+        return next((each.photo_number for each in self.decided if each.head == head), self.photo_number)
 
 
 class ImageClassified(Event):

@@ -197,7 +197,8 @@ class BigQueryWarehouse:
     def tally(self, job_id: str) -> tuple[int, int]:  # noqa: D102
         sql = (
             "SELECT COUNTIF(error IS NULL) AS predictions, COUNTIF(error IS NOT NULL) AS errors "
-            f"FROM `{self._project}.{self._dataset}.predictions` WHERE job_id = @job_id"
+            f"FROM `{self._project}.{self._dataset}.predictions` WHERE job_id = @job_id "
+            "AND IFNULL(ARRAY_LENGTH(decided), 0) = 0"
         )
         config = bigquery.QueryJobConfig(
             query_parameters=[bigquery.ScalarQueryParameter("job_id", "STRING", job_id)]

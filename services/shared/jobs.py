@@ -4,18 +4,19 @@ Beside it, what is known of a job while it runs: whether it is to end, and what 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.shared.errors import ImageErrorCode, ObjectNotFoundError, UnsuitableJobError
-from services.shared.events import ClassificationRequested, JobCompleted, JobId, Prediction, Product
-from services.shared.layout import JobLayout, photo_uri, uri_of_photo
+from services.shared.events import ClassificationRequested, Image, JobCompleted, JobId, Prediction, Product
+from services.shared.layout import JobLayout, digest, photo_uri, uri_of_photo
 from services.shared.ports import Objects
 
 LOOK_SECONDS = 1.0
+MAX_PHOTOS = 20  # of a product: a batch of products stays the work of minutes
 
 
 class Manifest(BaseModel):
@@ -37,7 +38,7 @@ class BatchTally(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    predictions: Annotated[int, Field(ge=0)]  # rows with labels; variants count
+    predictions: Annotated[int, Field(ge=0)]  # photos with labels; variants count
     errors: Mapping[ImageErrorCode, Annotated[int, Field(ge=1)]]  # rows without, by code
 
 
@@ -137,11 +138,32 @@ def check_origin(objects: Objects, bucket: str, request: ClassificationRequested
             raise UnsuitableJobError(reason, job_id, "unsuitable")
 
 
-def photo_of(bucket: str, product: Product) -> str:
-    """The URI of a product's photo: of several, the first one that is in Cloud Storage."""
+def photo_uris(bucket: str, product: Product) -> Sequence[str]:
+    """The URIs of a product's photos, at least one and at most MAX_PHOTOS, each once.
+
+    They are those in Cloud Storage that the catalogue names, in its order; where it names none, the one of
+    the product's own name.
+    """
     uris = (uri_of_photo(bucket, photo) for photo in product.photos)
-    own = (uri for uri in uris if uri.startswith("gs://"))
-    return next(own, photo_uri(bucket, product.product_id))
+    own = [*dict.fromkeys(uri for uri in uris if uri.startswith("gs://"))]
+    return own[:MAX_PHOTOS] or [photo_uri(bucket, product.product_id)]
+
+
+def numbered_photos(bucket: str, product: Product) -> Sequence[tuple[int | None, str]]:
+    """A product's photos with their `Image.photo_number`, from 1; an only photo has None."""
+    uris = photo_uris(bucket, product)
+    return [(None, uris[0])] if len(uris) == 1 else [*enumerate(uris, start=1)]
+
+
+def image_digest(job_id: str, image: Image) -> str:
+    """What derives from a job and an image: the id of its row, and the seed of a variant."""
+    several = () if image.photo_number is None else (image.photo_number,)
+    return digest(job_id, image.product_id, image.variant, *several)
+
+
+def photo_of(bucket: str, product: Product) -> str:
+    """The URI of a product's first photo."""
+    return photo_uris(bucket, product)[0]
 
 
 def read_products(objects: Objects, layout: JobLayout, batch: int) -> list[Product]:
@@ -173,7 +195,8 @@ def count_batch(objects: Objects, layout: JobLayout, batch: int) -> BatchTally:
         ObjectNotFoundError: it is not classified yet.
 
     """
-    errors = Counter(row.error for row in read_predictions(objects, layout, batch))
+    rows = read_predictions(objects, layout, batch)
+    errors = Counter(row.error for row in rows if not row.combined)
     predictions = errors.pop(None, 0)
     return BatchTally(predictions=predictions, errors={code: n for code, n in errors.items() if code})
 

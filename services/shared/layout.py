@@ -1,10 +1,10 @@
 """Where things stand in Cloud Storage: every name derives from its input, so a repeat finds what is there.
 
-images/<product>.jpg                             the catalogue's photos
+images/<product>.jpg                             the catalogue's photos; further ones <product>@<photo>.jpg
 jobs/<job>/accepted.json                         the request, from before selection opens the job
 jobs/<job>/manifest.json                         the request, the pinned model, how many batches
-jobs/<job>/images/<product>.jpg                  the job's copies
-jobs/<job>/augmented/<product>-<copy>.jpg        their variants
+jobs/<job>/images/<product>.jpg                  the job's copies; of further photos <product>@<photo>.jpg
+jobs/<job>/augmented/<product>-<copy>.jpg        their variants; likewise <product>@<photo>-<copy>.jpg
 jobs/<job>/metadata/<shard>/<batch>.ndjson       the catalogue's columns
 jobs/<job>/augmentation/<shard>/<batch>          the variants of a batch stand
 jobs/<job>/predictions/<shard>/<batch>.ndjson    rows of `predictions`
@@ -43,9 +43,19 @@ _LITTER = frozenset((".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini"))
 END_OF_TIME = 9_999_999_999_999  # milliseconds since the epoch: 2286
 
 
-def photo_uri(bucket: str, product_id: str) -> str:
-    """The catalogue's photo of a product."""
-    return f"{photos_prefix(bucket)}{id_to_name(product_id)}.jpg"
+def photo_uri(bucket: str, product_id: str, photo: int = 1) -> str:
+    """The catalogue's photo of a product; from the second one on, `Product.photos` names them."""
+    return f"gs://{bucket}/{catalogue_photo(product_id, photo)}"
+
+
+def catalogue_photo(product_id: str, photo: int = 1) -> str:
+    """The name in the bucket of the catalogue's photo of a product."""
+    return f"images/{photo_name(product_id, photo)}.jpg"
+
+
+def photo_name(product_id: str, photo: int | None) -> str:
+    """The name of one of a product's photos, from 1. No other product's has it: `id_to_name` encodes an @."""
+    return id_to_name(product_id) + (f"@{photo}" if photo and photo > 1 else "")
 
 
 def uri_of_photo(bucket: str, photo: str) -> str:
@@ -150,11 +160,12 @@ class JobLayout:
         """The job's row of `jobs`."""
         return f"{self.root}/summary.json"
 
-    def image(self, product_id: str, variant: str = "original") -> str:
-        """A photo's copy, or the variant `augmented-<copy>` of it."""
+    def image(self, product_id: str, variant: str = "original", photo: int | None = None) -> str:
+        """A photo's copy, or the variant `augmented-<copy>` of it; of several photos, that of one of them."""
+        name = photo_name(product_id, photo)
         if variant == "original":
-            return f"{self.root}/images/{id_to_name(product_id)}.jpg"
-        return f"{self.root}/augmented/{id_to_name(product_id)}-{variant.removeprefix('augmented-')}.jpg"
+            return f"{self.root}/images/{name}.jpg"
+        return f"{self.root}/augmented/{name}-{variant.removeprefix('augmented-')}.jpg"
 
     def metadata(self, batch: int) -> str:
         """The catalogue's columns of a batch."""

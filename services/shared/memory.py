@@ -183,7 +183,11 @@ class MemoryWarehouse:
             self.tables.setdefault(table, []).extend(rows)
 
     def tally(self, job_id: str) -> tuple[int, int]:  # noqa: D102
-        rows = [row for row in self.tables.get("predictions", []) if row["job_id"] == job_id]
+        rows = [
+            row
+            for row in self.tables.get("predictions", [])
+            if row["job_id"] == job_id and not row.get("decided")
+        ]
         errors = sum(1 for row in rows if row["error"] is not None)
         return len(rows) - errors, errors
 

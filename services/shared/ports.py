@@ -125,7 +125,10 @@ class Warehouse(Protocol):
         ...
 
     def tally(self, job_id: str) -> tuple[int, int]:
-        """How many rows of `predictions` a job has with labels, and how many with an error."""
+        """How many rows of `predictions` a job has with labels, and how many with an error.
+
+        The answers that combine several photos do not count.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from services.shared import telemetry
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import BatchSelected, BatchStaged, Classify, Event, Handlers, Image, Product
-from services.shared.jobs import Cancellation, ndjson, photo_of, read_manifest, read_predictions
+from services.shared.jobs import Cancellation, ndjson, numbered_photos, read_manifest, read_predictions
 from services.shared.layout import JobLayout
 from services.shared.parallel import in_parallel
 from services.shared.ports import Objects
@@ -51,16 +51,22 @@ def handle(event: BatchSelected, ports: Ports) -> list[Event]:
 def _copy(
     products: Sequence[Product], layout: JobLayout, cancelled: Cancellation, ports: Ports
 ) -> list[Image]:
-    def stage(product: Product) -> Image | None:
+    def stage(photo: tuple[Image, str]) -> Image | None:
+        image, uri = photo
         if cancelled:
             return None
         try:
-            ports.objects.copy(photo_of(ports.bucket, product), layout.image(product.product_id))
+            ports.objects.copy(uri, layout.image(image.product_id, photo=image.photo_number))
         except ObjectNotFoundError:
-            return Image(product_id=product.product_id, error="photo-missing")
-        return Image(product_id=product.product_id)
+            return image.model_copy(update={"error": "photo-missing"})
+        return image
 
-    images = [image for image in in_parallel(stage, products) if image]
+    photos = [
+        (Image(product_id=product.product_id, photo_number=number), uri)
+        for product in products
+        for number, uri in numbered_photos(ports.bucket, product)
+    ]
+    images = [image for image in in_parallel(stage, photos) if image]
     telemetry.count("images_staged", sum(image.error is None for image in images))
     return images
 
@@ -71,13 +77,19 @@ def _find(event: BatchSelected, prepared: JobLayout, classify: Classify, ports: 
     made = [f"augmented-{copy}" for copy in range(augmentation.copies if augmentation else 0)]
     variants = {"originals": ["original"], "augmented": made, "both": ["original", *made]}[classify]
     rows = read_predictions(ports.objects, prepared, event.batch)
-    errors = {row.product_id: row.error for row in rows if row.error and row.variant == "original"}
+    errors = {
+        (row.product_id, row.photo_number): row.error
+        for row in rows
+        if row.error and row.variant == "original"
+    }
     images: list[Image] = []
     for product in event.products:
-        if error := errors.get(product.product_id):
-            images.append(Image(product_id=product.product_id, error=error))
-        else:
-            images += [Image(product_id=product.product_id, variant=variant) for variant in variants]
+        for number, _uri in numbered_photos(ports.bucket, product):
+            image = Image(product_id=product.product_id, photo_number=number)
+            if error := errors.get((product.product_id, number)):
+                images.append(image.model_copy(update={"error": error}))
+            else:
+                images += [image.model_copy(update={"variant": variant}) for variant in variants]
     return images
 
 

@@ -7,7 +7,7 @@ some 90 bytes a product, for the ids of the photos that there are and for findin
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import batched
+from itertools import batched, chain, groupby
 from types import MappingProxyType
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from services.model.preprocessing import to_array
 from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import Filters, Product
 from services.shared.images import MAX_BYTES, decode
-from services.shared.jobs import photo_of
+from services.shared.jobs import photo_uris
 from services.shared.layout import digest, photo_uri, photos_prefix
 from services.shared.parallel import in_parallel
 from services.shared.ports import Catalogue, Stored
@@ -93,6 +93,9 @@ class CatalogueSource:
     `TestSide` says which products test. All others, those without a year too, train, but for the share that a
     digest of their ids draws: they validate. So the side depends on nothing but the product's id and year;
     only a near-duplicate of a photo that is on another side goes there, and is left out if there are two.
+
+    Each photo of a product is an example, all of them on the side of its first photo. A further photo that is
+    a near-duplicate of one on another side, such as a size chart, is left out.
 
     A head has the labels with at least `minimum_photos` photos that train: the other sides have no say in
     what is learnt. Other labels are UNLEARNT; where the catalogue gives none it is UNKNOWN. A column that is
@@ -195,26 +198,30 @@ class CatalogueSource:
         """
         sides, findings = self._sides if self._sides is not None else Sides(), _Findings()
         for own in _ORDER:
-            for product, labels, photo in self._usable(own, image_size, findings):
-                side = sides.place(photo.signature, own)
+            for product, labels, photos in self._usable(own, image_size, findings):
+                side = sides.place(photos[0].signature, own)
                 if side != own:
                     findings.moved[own, side].add(product)
                 if side is None:
                     continue
-                findings.examples[side] += 1
-                if side == "train":
-                    findings.trained.update(labels.items())
-                yield (
-                    side,
-                    Example(
-                        product.product_id,
-                        photo.pixels,
-                        labels,
-                        self._origin,
-                        self._year(product),
-                        photo.digest,
-                    ),
-                )
+                for photo in photos:
+                    if photo is not photos[0] and sides.place(photo.signature, side) != side:
+                        findings.shared.add(product)
+                        continue
+                    findings.examples[side] += 1
+                    if side == "train":
+                        findings.trained.update(labels.items())
+                    yield (
+                        side,
+                        Example(
+                            product.product_id,
+                            photo.pixels,
+                            labels,
+                            self._origin,
+                            self._year(product),
+                            photo.digest,
+                        ),
+                    )
         self._found = list(findings.left_out(self.heads, self._minimum_photos))
         if not (findings.examples["train"] and findings.examples["test"]):
             reasons = "; ".join(f"{each.what} ({each.count}): {each.why}" for each in self._found)
@@ -286,19 +293,29 @@ class CatalogueSource:
 
     def _usable(
         self, side: Side, image_size: int, findings: "_Findings"
-    ) -> Iterator[tuple[Product, Mapping[str, int], "_Photo"]]:
-        """The labelled products of a side with their photos, so far as these can be used."""
-        for batch in batched(self._labelled(side, findings), PHOTOS_AT_ONCE, strict=False):
-            photos = in_parallel(lambda item: self._photo(item[0], image_size), batch)
-            for (product, labels), photo in zip(batch, photos, strict=True):
-                if isinstance(photo, _Photo):
-                    yield product, labels, photo
-                else:
+    ) -> Iterator[tuple[Product, Mapping[str, int], Sequence["_Photo"]]]:
+        """The labelled products of a side with those of their photos that can be used, at least one."""
+        photos = (
+            (product, labels, uri)
+            for product, labels in self._labelled(side, findings)
+            for uri in photo_uris(self._bucket, product)
+        )
+        read = chain.from_iterable(
+            zip(batch, in_parallel(lambda item: self._photo(item[2], image_size), batch), strict=True)
+            for batch in batched(photos, PHOTOS_AT_ONCE, strict=False)
+        )
+        for _, grouped in groupby(read, key=lambda pair: pair[0][0].product_id):
+            of_product = [*grouped]
+            (product, labels, _), _ = of_product[0]
+            for _, photo in of_product:
+                if not isinstance(photo, _Photo):
                     findings.unusable[photo].add(product)
+            if usable := [photo for _, photo in of_product if isinstance(photo, _Photo)]:
+                yield product, labels, usable
 
-    def _photo(self, product: Product, image_size: int) -> "_Photo | ImageErrorCode":
+    def _photo(self, uri: str, image_size: int) -> "_Photo | ImageErrorCode":
         try:
-            stored = self._photos.read(photo_of(self._bucket, product), max_bytes=MAX_BYTES)
+            stored = self._photos.read(uri, max_bytes=MAX_BYTES)
             image = decode(stored.data, about=image_size)
         except ObjectNotFoundError:
             return "photo-missing"  # it was there when they were listed
@@ -396,6 +413,7 @@ class _Findings:
     moved: defaultdict[tuple[Side, Side | None], _Products] = field(
         default_factory=lambda: defaultdict(_Products)
     )
+    shared: _Products = field(default_factory=_Products)  # a product as often as it has such a photo
     examples: Counter[Side] = field(default_factory=Counter)
     trained: Counter[tuple[str, int]] = field(default_factory=Counter)  # head, index of the label
 
@@ -408,6 +426,7 @@ class _Findings:
                 f"would {own}, but are near-duplicates of photos "
                 + (f"that {side}: they {side}" if side else "on two sides: they are on none")
             )
+        yield from self.shared.left_out("further photos, near-duplicates of photos that are on another side")
         for head, labels in heads.items():
             for index, label in enumerate(labels):
                 trained = self.trained[head, index]

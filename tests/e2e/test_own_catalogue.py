@@ -9,33 +9,43 @@ import pytest
 
 from services import local
 from services.local.cloud import LocalCloud, down, up
-from services.shared.catalogue_config import read_config
+from services.shared.catalogue_config import Photos, read_config
 from tests.conftest import free_ports
 from tests.e2e.command_line import CommandLine
 from tests.e2e.plain import new_job
 
 DEMO = Path(local.__file__).parent / "demo"
 PRODUCTS = 24
+LAST_REAL = 10240  # the id of a real photo, see the demo's README
+FOREIGN = 5  # the product whose last photo is of something else
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a table of semicolons, whose ids are SKUs, and photos in a folder of another name."""
+    """A folder with a table of semicolons, whose ids are SKUs, and 1 to 3 photos of each product."""
     folder = tmp_path_factory.mktemp("shop")
     (folder / "photos").mkdir()
     with (DEMO / "styles.csv").open(encoding="utf-8") as file:
         known = [
             row for row in csv.DictReader(file) if row["articleType"] in ("Dresses", "Boots", "Handbags")
         ]
-    lines = ["sku;colour;kind;price"]
+    real = [row for row in known if int(row["id"]) <= LAST_REAL]
+    lines = ["sku;colour;kind;price;photos"]
     for number, row in enumerate(known[:PRODUCTS]):
         sku = f"SKU/{number:03}-é"
+        alike = [each for each in real if each["articleType"] == row["articleType"] and each is not row]
+        shown = [row, *alike[number % 20 :][: number % 3]]
+        if number == FOREIGN:
+            shown[-1] = next(
+                each for each in real if each["articleType"] not in (row["articleType"], "Dresses")
+            )
+        names = [f"photos/{sku}-{place}.png" for place in range(len(shown))]
         # One is in the wrong drawer.
         kind = {"Dresses": "Boots"}.get(row["articleType"], "Dresses") if number == 0 else row["articleType"]
-        lines.append(f"{sku};{row['baseColour']};{kind};{5 + number},90")
-        target = folder / "photos" / f"{sku}.png"
-        target.parent.mkdir(exist_ok=True)
-        shutil.copy(DEMO / "images" / f"{row['id']}.jpg", target)
+        lines.append(f"{sku};{row['baseColour']};{kind};{5 + number},90;{'|'.join(names)}")
+        for name, each in zip(names, shown, strict=True):
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy(DEMO / "images" / f"{each['id']}.jpg", folder / name)
     (folder / "shop.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
@@ -46,7 +56,7 @@ def catalogue(shop: Path) -> Path:
     file = shop / "catalogue.yaml"
     file.write_text(
         "id: sku\n"
-        "photos: {pattern: 'photos/{id}'}\n"
+        "photos: {column: photos, separator: '|'}\n"
         "attributes:\n"
         "  base_colour: {column: colour}\n"
         "  article_type: {column: kind}\n"
@@ -77,6 +87,7 @@ def test_init_guesses_what_the_columns_mean(vitrine: CommandLine, shop: Path, tm
     done = vitrine.run("catalogue", "init", str(shop / "shop.csv"), "--to", str(file))
     guessed = read_config(file)
     assert guessed.id == "sku"
+    assert guessed.photos == Photos(column="photos", separator="|")
     assert {name: each.type for name, each in guessed.attributes.items()} == {
         "kind": "value",
         "price": "number",
@@ -120,6 +131,28 @@ def test_a_product_in_the_wrong_drawer_is_a_disagreement(vitrine: CommandLine) -
     vitrine("request", "--job-id", job, "--wait")
     found = vitrine.json("disagreements", job, "--head", "article_type", "--limit", "100")
     assert "SKU/000-é" in {each["product_id"] for each in found}
+
+
+def test_each_photo_has_a_row_and_each_product_an_answer(vitrine: CommandLine) -> None:
+    job = new_job()
+    vitrine("request", "--job-id", job, "--wait")
+    results = vitrine.json("results", job)
+    counted = results["summary"]
+    assert (counted["products"], counted["photos"], counted["errors"]) == (PRODUCTS, 2 * PRODUCTS, {})
+    rows = {(row["product_id"], row.get("photo_number")): row for row in results["results"]}
+    skus = [f"SKU/{number:03}-é" for number in range(PRODUCTS)]
+    assert rows.keys() == {(sku, None) for sku in skus} | {
+        (sku, photo) for number, sku in enumerate(skus) if number % 3 for photo in range(1, 2 + number % 3)
+    }
+    # The photo of something else is named.
+    answer = rows[skus[FOREIGN], None]
+    assert {"head": "article_type", "photo_number": 3} in answer["misfits"]
+    assert "photo 3 does not fit the others" in " ".join(vitrine("results", job, "--limit", "99").split())
+    # In figures and disagreements a product counts once.
+    quality = vitrine.json("quality", job, "--head", "article_type")
+    assert quality["photos"] + quality["left_out"] == PRODUCTS
+    doubts = [each["product_id"] for each in vitrine.json("disagreements", job, "--head", "article_type")]
+    assert len(doubts) == len({*doubts})
 
 
 def test_another_catalogue_than_the_clouds_is_refused(

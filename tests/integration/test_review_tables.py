@@ -442,6 +442,50 @@ def test_in_a_job_of_skirts_all_that_are_declared_dresses_are_found(world: World
     ]
 
 
+def test_a_product_with_several_photos_counts_once(world: World) -> None:
+    products = [
+        Product.of(
+            str(number), article_type=declared, photos=[f"{number}/{each}.jpg" for each in range(photos)]
+        )
+        for number, (declared, photos) in enumerate([("Light", 1), ("Light", 3), ("Dark", 4), ("Light", 2)])
+    ]
+    pipeline = MemoryPipeline(products)
+    # The first photo of the second and the third product is of something else; one of the last is broken.
+    for product in products:
+        for place, name in enumerate(product.photos):
+            photo = jpeg(2 if place == 0 and product.product_id in "12" else 250)
+            pipeline.objects.put(f"gs://{BUCKET}/{name}", photo)
+    pipeline.objects.put(f"gs://{BUCKET}/3/1.jpg", b"no photo")
+    pipeline.publish("classification-requested", b'{"job_id": "job"}')
+    pipeline.run()
+    fill(world, PipelineTables(pipeline).predictions(), products)
+
+    counted = world.tables.tally("job")
+    assert (counted.products, counted.photos, counted.predictions, counted.combined) == (4, 10, 9, 3)
+    assert (counted.errors, counted.disagreements, counted.rows) == ({"photo-not-an-image": 1}, 1, 13)
+    assert world.warehouse.tally("job") == (9, 1)
+    for job_id in ("job", None):
+        (doubt,) = world.tables.disagreements(job_id, limit=9)
+        assert (doubt.prediction.product_id, doubt.label, doubt.declared_label) == ("2", "Light", "Dark")
+        assert doubt.prediction.photo_number is None
+        assert doubt.decided_by in (2, 3, 4)
+    quality = world.tables.quality("job", "article_type", "catalogue")
+    assert (quality.photos, quality.accuracy) == (4, 0.75)
+    rows = [row.prediction for row in world.tables.results("job", 20)]
+    assert [(row.product_id, row.photo_number) for row in rows] == [
+        *(("2", None), ("3", 2), ("0", None)),
+        *(("1", number) for number in (None, 1, 2, 3)),
+        *(("2", number) for number in (1, 2, 3, 4)),
+        *(("3", number) for number in (None, 1)),
+    ]
+    (answer,) = (row for row in rows if row.product_id == "1" and row.combined)
+    assert [each.photo_number for each in answer.misfits] == [1]
+    # A later job of the same product, of one photo now, is the newest.
+    later = predicted("2", "later", at=NOW + timedelta(hours=1), article_type=[("Dark", 0.9), ("Light", 0.1)])
+    fill(world, [later])
+    assert world.tables.disagreements(None, limit=9) == []
+
+
 def test_a_value_that_was_changed_since_counts_as_far_as_the_row_tells(world: World) -> None:
     kept = [("Shirts", 0.7), ("Tshirts", 0.2), ("Tops", 0.05)]
     row = {"article_type": kept, "declared": [article("DRESSES", "Dresses", 0.001)]}

@@ -29,6 +29,7 @@ from services.client.review import BINS, Against, Cell, HumanLabel, Quality, ass
 from services.shared.audits import AuditedLabel
 from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Declared, Filters, Label, Prediction, Product
+from services.shared.jobs import photo_uris
 from services.shared.layout import digest
 from services.shared.memory import MemoryObjects
 from services.shared.ports import Stored
@@ -93,7 +94,9 @@ class PipelineTables:
     def matching(self, filters: Filters) -> Matching:
         # Kept under no name that a job's selection has.
         name = f"matching-{len(self._pipeline.catalogue.selections)}"
-        return Matching(self._pipeline.catalogue.select(name, filters).total, bytes_scanned=0)
+        found = self._pipeline.catalogue.select(name, filters)
+        photos = sum(len(photo_uris(BUCKET, product)) for product in found.rows(0, found.total))
+        return Matching(found.total, photos, bytes_scanned=0)
 
     def tally(self, job_id: str) -> Tally:
         return tally(self._results(job_id))
@@ -144,7 +147,7 @@ class PipelineTables:
         for row in rows:
             prediction = row.prediction
             ranked = row.labels(head)
-            if not ranked or prediction.variant != "original":
+            if not ranked or not for_product(prediction):
                 continue
             if against == "labels":
                 if prediction.product_id not in said:
@@ -243,7 +246,7 @@ class PipelineTables:
         recent = [
             each
             for each in self.predictions()
-            if each.product_id is not None and each.variant == "original"
+            if each.product_id is not None and for_product(each)
             if each.error is None and each.predicted_at > since
         ]
         recent.sort(key=lambda each: each.predicted_at)
@@ -314,9 +317,14 @@ def _record(row: Result, head: str) -> Declared | None:
     return next((record for record in records if today in (record.label, record.known)), None)
 
 
+def for_product(prediction: Prediction) -> bool:
+    """Whether a row is the answer for its product, or would be if the photo could be used."""
+    return prediction.variant == "original" and prediction.photo_number is None
+
+
 def with_disagreements(row: Result, given: Given) -> Result:
     """A result with the heads that disagree."""
-    if row.prediction.variant != "original":
+    if not for_product(row.prediction):
         return row
     doubts = [
         best
@@ -399,6 +407,7 @@ def _place(row: Result) -> tuple[Any, ...]:
         -max((row.labels(head)[0].probability for head in doubts), default=0.0),
         prediction.error is None,
         prediction.product_id or "",
+        prediction.photo_number or 0,
         prediction.variant,
     )
 
@@ -467,9 +476,12 @@ def result(
 def tally(results: Sequence[Result]) -> Tally:
     """Counts as BigQuery would."""
     errors = [row.prediction.error for row in results if row.prediction.error]
+    predictions = [row.prediction for row in results]
     return Tally(
-        photos=len({row.prediction.product_id for row in results}),
-        predictions=len(results) - len(errors),
+        products=len({each.product_id for each in predictions}),
+        photos=len({(each.product_id, each.photo_number or 1) for each in predictions}),
+        predictions=sum(not each.error and not each.combined for each in predictions),
+        combined=sum(each.combined for each in predictions),
         errors={code: errors.count(code) for code in dict.fromkeys(errors)},
         disagreements=sum(bool(row.disagreements) for row in results),
         unsure=sum(bool(row.disagreements) and all(map(row.unsure, row.disagreements)) for row in results),
