@@ -249,20 +249,8 @@ class Erasing:
 
     def _open(self, jobs: Sequence[str], audits: Sequence[str]) -> list[str]:
         """What waits for each open job and audit, in words."""
-        found = in_parallel(self._open_job, jobs) + in_parallel(self._open_audit, audits)
+        found = in_parallel(self._vitrine.open_job, jobs) + in_parallel(self._open_audit, audits)
         return [each for each in found if each]
-
-    def _open_job(self, job_id: str) -> str | None:
-        layout = JobLayout(self._bucket, job_id)
-        if self._objects.exists(layout.summary):
-            return None
-        begun = self._objects.exists(layout.manifest)
-        if not begun and not self._objects.exists(layout.accepted):
-            return None
-        if not begun and self._vitrine.blocking(job_id, begun=False):
-            # Its request was rejected: it never begins.
-            return None
-        return f"job {job_id!r} is open: wait until it has ended, or cancel it with `vitrine cancel {job_id}`"
 
     def _open_audit(self, audit_id: str) -> str | None:
         layout = AuditLayout(self._bucket, audit_id)
