@@ -29,7 +29,7 @@ from services.client.errors import ClientError
 from services.model.manifest import DEFAULT_DIRECTORY
 from services.shared.catalogue import PHOTO_SUFFIXES
 from services.shared.errors import ObjectNotFoundError
-from services.shared.events import id_of_upload
+from services.shared.events import id_of_upload, with_text_ids
 from services.shared.layout import (
     AuditLayout,
     JobLayout,
@@ -451,13 +451,13 @@ _AUDIT_FILES = ("products", "rows")
 
 
 def _id_of(line: bytes) -> str | None:
-    document: dict[str, Any] = json.loads(line) if line.strip() else {}
+    document: dict[str, Any] = json.loads(with_text_ids(line)) if line.strip() else {}
     return document.get("product_id")
 
 
 def _ids_in(message: bytes) -> Set[str]:
     """The products that a message names. It was rejected, so it may be anything."""
-    text = message.decode(errors="replace")
+    text = with_text_ids(message).decode(errors="replace")
     ids: set[str] = set()
     for match in _PRODUCT_ID.finditer(text):
         try:

@@ -17,7 +17,7 @@ from services.client.client import Vitrine
 from services.client.google_cloud import CloudObjects
 from services.client.target import EMULATOR_VARIABLES, Target
 from services.local.cloud import LocalCloud
-from services.local.provision import provision_buckets, provision_dataset
+from services.local.provision import provision_buckets, provision_dataset, view_query
 from services.shared.google_upgrade import UpgradeError, upgrade
 from services.shared.jobs import read_predictions, read_products
 from services.shared.layout import JobLayout
@@ -38,7 +38,7 @@ def client(emulators: None) -> bigquery.Client:
 
 @pytest.fixture
 def dataset(client: bigquery.Client) -> str:
-    """The tables of release 0.1, with its rows."""
+    """The tables of release 0.1, with its rows, and the view that says why a job cannot begin."""
     name = f"upgrade_{uuid4().hex}"
     client.create_dataset(name)
     for path in sorted((STATE / "rows").glob("*.ndjson")):
@@ -46,8 +46,11 @@ def dataset(client: bigquery.Client) -> str:
         schema = old if old.exists() else SCHEMAS / "tables" / old.name
         table = bigquery.Table(f"{PROJECT}.{name}.{path.stem}", schema=client.schema_from_json(str(schema)))
         client.create_table(table)
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        assert client.insert_rows_json(table, rows) == []
+        if rows := [json.loads(line) for line in path.read_text().splitlines()]:
+            assert client.insert_rows_json(table, rows) == []
+    view = bigquery.Table(f"{PROJECT}.{name}.unique_rejected")
+    view.view_query = view_query(SCHEMAS / "views" / "unique_rejected.sql", PROJECT, name)
+    client.create_table(view)
     return name
 
 
