@@ -630,6 +630,19 @@ class Vitrine:
         rejections = [message.rejection for message in self.rejected(job_id) if not message.replayed]
         return [rejection for rejection in rejections if not begun or rejection.topic != REQUEST_TOPIC]
 
+    def open_job(self, job_id: str) -> str | None:
+        """That a job has not ended, and what to do about it, in words; None where it has, or never begins."""
+        layout = JobLayout(self.bucket, job_id)
+        if self.objects.exists(layout.summary):
+            return None
+        begun = self.objects.exists(layout.manifest)
+        if not begun and not self.objects.exists(layout.accepted):
+            return None
+        if not begun and self.blocking(job_id, begun=False):
+            # Its request was rejected: it never begins.
+            return None
+        return f"job {job_id!r} is open: wait until it has ended, or cancel it with `vitrine cancel {job_id}`"
+
     # --------------------------------------------------------------------------------- what jobs leave behind
 
     def _manifest(self, job_id: str) -> Manifest | None:

@@ -29,7 +29,7 @@ from services.client.errors import ClientError
 from services.model.manifest import DEFAULT_DIRECTORY
 from services.shared.catalogue import PHOTO_SUFFIXES
 from services.shared.errors import ObjectNotFoundError
-from services.shared.events import id_of_upload
+from services.shared.events import id_of_upload, with_text_ids
 from services.shared.layout import (
     AuditLayout,
     JobLayout,
@@ -249,20 +249,8 @@ class Erasing:
 
     def _open(self, jobs: Sequence[str], audits: Sequence[str]) -> list[str]:
         """What waits for each open job and audit, in words."""
-        found = in_parallel(self._open_job, jobs) + in_parallel(self._open_audit, audits)
+        found = in_parallel(self._vitrine.open_job, jobs) + in_parallel(self._open_audit, audits)
         return [each for each in found if each]
-
-    def _open_job(self, job_id: str) -> str | None:
-        layout = JobLayout(self._bucket, job_id)
-        if self._objects.exists(layout.summary):
-            return None
-        begun = self._objects.exists(layout.manifest)
-        if not begun and not self._objects.exists(layout.accepted):
-            return None
-        if not begun and self._vitrine.blocking(job_id, begun=False):
-            # Its request was rejected: it never begins.
-            return None
-        return f"job {job_id!r} is open: wait until it has ended, or cancel it with `vitrine cancel {job_id}`"
 
     def _open_audit(self, audit_id: str) -> str | None:
         layout = AuditLayout(self._bucket, audit_id)
@@ -463,13 +451,13 @@ _AUDIT_FILES = ("products", "rows")
 
 
 def _id_of(line: bytes) -> str | None:
-    document: dict[str, Any] = json.loads(line) if line.strip() else {}
+    document: dict[str, Any] = json.loads(with_text_ids(line)) if line.strip() else {}
     return document.get("product_id")
 
 
 def _ids_in(message: bytes) -> Set[str]:
     """The products that a message names. It was rejected, so it may be anything."""
-    text = message.decode(errors="replace")
+    text = with_text_ids(message).decode(errors="replace")
     ids: set[str] = set()
     for match in _PRODUCT_ID.finditer(text):
         try:

@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from services.client.errors import ClientError
 from services.client.options import Options
+from services.shared.parallel import in_parallel
 
 err = Console(stderr=True, highlight=False)
 
@@ -33,12 +34,9 @@ def upgrade(
 
     options: Options = ctx.obj
     vitrine, target = options.connect(), options.target()
-    for job in vitrine.jobs().jobs:
-        if job.completed is None:
-            raise ClientError(
-                f"nothing was upgraded: job {job.job_id!r} is open; wait until it has ended, or cancel it "
-                f"with `vitrine cancel {job.job_id}`"
-            )
+    jobs = vitrine.objects.folders(f"gs://{vitrine.bucket}/jobs/")
+    if waiting := [each for each in in_parallel(vitrine.open_job, jobs) if each]:
+        raise ClientError(f"nothing was upgraded: {'; '.join(waiting)}")
     dataset = f"{target.project}.{target.dataset}"
     if not yes:
         typer.confirm(f"Upgrade the tables of {dataset}?", abort=True, err=True)

@@ -78,8 +78,10 @@ def provision_buckets(project: str, *buckets: str) -> None:
 def provision_dataset(project: str, dataset: str) -> None:
     """Creates the dataset, its tables as schemas/ says, and its views."""
     client = bigquery.Client(project, credentials=AnonymousCredentials())
-    client.create_dataset(dataset, exists_ok=True)
-    upgrade(client, f"{project}.{dataset}", print)
+    try:
+        client.create_dataset(dataset)
+    except Conflict:
+        upgrade(client, f"{project}.{dataset}", print)
     for name, layout in yaml.safe_load((SCHEMAS / "tables.yaml").read_text()).items():
         table = new_table(client, f"{project}.{dataset}.{name}", name, layout)
         try:

@@ -19,7 +19,7 @@ from services.shared.events import (
     Product,
     SelectionContinued,
 )
-from services.shared.jobs import Manifest, check_origin, find_manifest, read_manifest
+from services.shared.jobs import Manifest, check_origin, find_manifest, read_manifest, read_products
 from services.shared.layout import JobLayout, digest, recent_uri
 from services.shared.parallel import in_parallel
 from services.shared.ports import Catalogue, Clock, Objects, Selection
@@ -85,8 +85,7 @@ class Prepared:
         return in_parallel(self._batch, range(first, last))
 
     def _batch(self, batch: int) -> tuple[Product, ...]:
-        lines = self.objects.read(self.layout.metadata(batch)).data.splitlines()
-        return tuple(Product.model_validate_json(line) for line in lines)
+        return tuple(read_products(self.objects, self.layout, batch))
 
 
 def start(request: ClassificationRequested, ports: Ports) -> list[Event]:

@@ -17,7 +17,6 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
-    AliasChoices,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -72,6 +71,17 @@ def given(name: str, **others: JsonValue) -> JsonDict:
     return {"required": [name], "properties": {name: {"not": NULL}, **others}}
 
 
+# A quote inside a text is escaped, so that only a field has this name. A number that no id can be stays.
+_OLD_ID = re.compile(rb'(?<!\\)"image_id":\s*(?:(null)|(\d+)(?=\s*[,}]))')
+
+
+def with_text_ids(data: bytes) -> bytes:
+    """JSON of release 0.1, where a product's id was a number, `image_id`, as this release has it."""
+    if b'"image_id"' not in data:
+        return data
+    return _OLD_ID.sub(lambda old: b'"product_id":' + (old[1] or b'"%b"' % old[2]), data)
+
+
 class Event(_Strict):
     """What all events can do: come out of a message, and go into one."""
 
@@ -93,7 +103,7 @@ class Event(_Strict):
 
         """
         try:
-            return cls.model_validate_json(message.data)
+            return cls.model_validate_json(with_text_ids(message.data))
         except ValidationError as error:
             raise Reject(describe(error)) from error
 
@@ -191,9 +201,6 @@ JobId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")]
 PRODUCT_ID = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
 MAX_PRODUCT_ID = 200  # characters
 ProductId = Annotated[str, Field(max_length=MAX_PRODUCT_ID, pattern=PRODUCT_ID)]
-# What files and messages may hold: in those of release 0.1 it is a number, `image_id`.
-WrittenId = Annotated[ProductId, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
-ID_NAMES = AliasChoices("product_id", "image_id")
 # As BigQuery names columns; an attribute of a model, of a catalogue and of a request has the same name.
 AttributeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 
@@ -535,7 +542,7 @@ class Attribute(_Strict):
 class Product(_Strict):
     """A product of the catalogue, with the attributes that it has."""
 
-    product_id: WrittenId = Field(validation_alias=ID_NAMES)
+    product_id: ProductId
     attributes: Annotated[tuple[Attribute, ...], BeforeValidator(_listed)] = ()
     display_name: str | None = None
     # gs:// URIs, or names in the bucket. Empty: the photo is where `services.shared.layout.photo_uri` says.
@@ -602,7 +609,7 @@ PhotoNumber = Annotated[int, Field(ge=1)]
 class Image(_Strict):
     """One photo of a batch: `original`, or a variant of it; with `error`, why it cannot be used."""
 
-    product_id: WrittenId = Field(validation_alias=ID_NAMES)
+    product_id: ProductId
     variant: str = "original"
     error: ImageErrorCode | None = None
     photo_number: PhotoNumber | None = Field(default=None, exclude_if=operator.not_)  # None: its only photo
@@ -722,7 +729,7 @@ class Prediction(_Strict):
 
     prediction_id: str
     job_id: str | None = None
-    product_id: WrittenId | None = Field(default=None, validation_alias=ID_NAMES)
+    product_id: ProductId | None = None
     image_uri: str
     generation: int | None = None
     variant: str

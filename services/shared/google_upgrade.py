@@ -28,7 +28,7 @@ def upgrade(client: bigquery.Client, dataset: str, say: Callable[[str], None]) -
     Args:
         client: of the project.
         dataset: `project.dataset`.
-        say: is told what is done, in lines for people.
+        say: is called with a line of text for each table that was upgraded.
 
     Returns:
         The tables that were upgraded.

@@ -11,7 +11,15 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.shared.errors import ImageErrorCode, ObjectNotFoundError, UnsuitableJobError
-from services.shared.events import ClassificationRequested, Image, JobCompleted, JobId, Prediction, Product
+from services.shared.events import (
+    ClassificationRequested,
+    Image,
+    JobCompleted,
+    JobId,
+    Prediction,
+    Product,
+    with_text_ids,
+)
 from services.shared.layout import JobLayout, digest, photo_uri, uri_of_photo
 from services.shared.ports import Objects
 
@@ -173,7 +181,7 @@ def read_products(objects: Objects, layout: JobLayout, batch: int) -> list[Produ
         ObjectNotFoundError: it is not staged yet.
 
     """
-    lines = objects.read(layout.metadata(batch)).data.splitlines()
+    lines = with_text_ids(objects.read(layout.metadata(batch)).data).splitlines()
     return [Product.model_validate_json(line) for line in lines]
 
 
@@ -184,7 +192,7 @@ def read_predictions(objects: Objects, layout: JobLayout, batch: int) -> list[Pr
         ObjectNotFoundError: it is not classified yet.
 
     """
-    lines = objects.read(layout.predictions(batch)).data.splitlines()
+    lines = with_text_ids(objects.read(layout.predictions(batch)).data).splitlines()
     return [Prediction.model_validate_json(line) for line in lines]
 
 

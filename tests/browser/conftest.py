@@ -17,6 +17,7 @@ from tests.browser.signed_in import sign_in
 from tests.e2e.plain import Outsider, new_job
 
 DEMO = ROOT / "services" / "local" / "demo"
+PATIENCE = 90_000  # milliseconds: the machines that run this are shared
 CALLED_WHITE = ("Boots", "Coats", "Dresses", "Shirts")  # which most of them are not
 RIGHT_OF_EACH = 3  # products of a type whose type is right
 # Chromium tells of every answer that refuses something, and htmx of that too, and of what it asks for when a
@@ -96,6 +97,7 @@ class Console:
     def open(self, role: Role | None = "admin", **options: Any) -> Page:
         """A page of somebody who is signed in, or of nobody."""
         context = self._browser.new_context(base_url=self.url, **options)
+        context.set_default_timeout(PATIENCE)
         self.contexts.append(context)
         page = context.new_page()
         page.on("console", self._hear)

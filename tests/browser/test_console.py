@@ -16,10 +16,9 @@ from services.model.manifest import DEFAULT_DIRECTORY, load_manifest, save_manif
 from services.model.registry import Registry
 from services.shared.google_cloud import CloudObjects
 from services.shared.layout import digest
-from tests.browser.conftest import Console, Shop
+from tests.browser.conftest import PATIENCE, Console, Shop
 from tests.e2e.plain import Outsider, new_job, until
 
-PATIENCE = 90_000  # milliseconds: the machines that run this are shared
 SHIPPED = load_manifest(DEFAULT_DIRECTORY)
 PHONE = ViewportSize(width=360, height=740)
 
@@ -86,9 +85,11 @@ def test_a_job_is_asked_for_watched_until_it_is_done_and_its_photos_are_looked_a
     page = console.open("operator")
     page.get_by_role("link", name="New job").click()
     choose(page, "usage", shop.usage)
-    expect(page.locator("#estimate")).to_contain_text(re.compile(r"\d+ photos, less than 0.01 USD"))
+    expect(page.locator("#estimate")).to_contain_text(
+        re.compile(r"\d+ photos, less than 0.01 USD"), timeout=PATIENCE
+    )
     page.get_by_label("At most", exact=True).fill("5")
-    expect(page.locator("#estimate")).to_contain_text("5 photos")
+    expect(page.locator("#estimate")).to_contain_text("5 photos", timeout=PATIENCE)
     page.get_by_label("At most", exact=True).fill("")
     job_id = new_job()
     page.get_by_label("Name", exact=True).fill(job_id)
@@ -407,7 +408,7 @@ def test_everything_can_be_read_and_done_without_javascript(
     page.goto("/jobs/new")
     page.get_by_label("At most", exact=True).fill("3")
     page.get_by_role("button", name="Estimate").click()
-    expect(page.locator("#estimate")).to_contain_text("3 photos")
+    expect(page.locator("#estimate")).to_contain_text("3 photos", timeout=PATIENCE)
     page.goto(f"/check?job={shop.job_id}")
     items = page.locator(".review > li")
     assert items.count() > 1

@@ -16,7 +16,7 @@ from google.cloud.storage import Client
 from services.local.cloud import LocalCloud
 from services.shared.wiring import SCHEMAS
 
-WAIT = 90.0  # seconds: generous, because the machines that run this are shared
+WAIT = 180.0  # seconds: generous, because the machines that run this are shared
 
 _ids = count(1_000_000)
 

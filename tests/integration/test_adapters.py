@@ -148,15 +148,6 @@ def unique(name: str) -> str:
     return f"{name}-{uuid.uuid4().hex}"
 
 
-@pytest.fixture(scope="module")
-def emulators(cloud: LocalCloud) -> Iterator[None]:
-    """Google's clients find the local cloud."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in cloud.environment.items():
-            patch.setenv(name, value)
-        yield
-
-
 @pytest.fixture(scope="module", params=["memory", "google"])
 def adapters(request: pytest.FixtureRequest) -> World:
     """Adapters of one kind."""

@@ -1,6 +1,6 @@
 """What an erasure needs of the tables, by one suite for both: the twin in memory, and BigQuery's emulator."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -12,7 +12,6 @@ from google.cloud import bigquery
 
 from services.client.erasing import Erasure, Rows
 from services.client.erasing_tables import BigQueryRows
-from services.local.cloud import LocalCloud
 from services.local.provision import provision_dataset
 from services.shared.catalogue import product_row
 from services.shared.catalogue_config import bundled_config
@@ -40,15 +39,6 @@ class World:
     warehouse: Warehouse
     sell: Sells
     dataset: str = ""
-
-
-@pytest.fixture(scope="module")
-def emulators(cloud: LocalCloud) -> Iterator[None]:
-    """Google's clients find the local cloud."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in cloud.environment.items():
-            patch.setenv(name, value)
-        yield
 
 
 @pytest.fixture(params=["memory", "google"])

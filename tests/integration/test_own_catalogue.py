@@ -1,6 +1,5 @@
 """A team's own table: a view of 40 columns in BigQuery's emulator, of which some are attributes."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +10,6 @@ from google.cloud import bigquery
 from services.client.check import check_tables
 from services.client.errors import ClientError
 from services.client.google_cloud import BigQueryTables
-from services.local.cloud import LocalCloud
 from services.local.provision import provision_dataset
 from services.shared.catalogue import ColumnError, product_row
 from services.shared.catalogue_config import CatalogueConfig
@@ -57,12 +55,9 @@ THREE = Product.of("0003", None, article_type="Jeans")
 
 
 @pytest.fixture(scope="module")
-def client(cloud: LocalCloud) -> Iterator[bigquery.Client]:
+def client(emulators: None) -> bigquery.Client:
     """BigQuery, where Google's clients find it."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in cloud.environment.items():
-            patch.setenv(name, value)
-        yield bigquery.Client(PROJECT, credentials=AnonymousCredentials())
+    return bigquery.Client(PROJECT, credentials=AnonymousCredentials())
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ written them itself, on the local cloud; only the name of the reviewer is anothe
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,10 +14,10 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from services.client.client import Vitrine
+from services.client.google_cloud import CloudObjects
 from services.client.target import EMULATOR_VARIABLES, Target
 from services.local.cloud import LocalCloud
-from services.local.provision import provision_buckets, provision_dataset
-from services.shared.google_cloud import CloudObjects
+from services.local.provision import provision_buckets, provision_dataset, view_query
 from services.shared.google_upgrade import UpgradeError, upgrade
 from services.shared.jobs import read_predictions, read_products
 from services.shared.layout import JobLayout
@@ -32,16 +31,14 @@ JOB = "spring-check"
 
 
 @pytest.fixture(scope="module")
-def client(cloud: LocalCloud) -> Iterator[bigquery.Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in cloud.environment.items():
-            patch.setenv(name, value)
-        yield bigquery.Client(PROJECT, credentials=AnonymousCredentials())
+def client(emulators: None) -> bigquery.Client:
+    """BigQuery, where Google's clients find it."""
+    return bigquery.Client(PROJECT, credentials=AnonymousCredentials())
 
 
 @pytest.fixture
 def dataset(client: bigquery.Client) -> str:
-    """The tables of release 0.1, with its rows."""
+    """The tables of release 0.1, with its rows, and the view that says why a job cannot begin."""
     name = f"upgrade_{uuid4().hex}"
     client.create_dataset(name)
     for path in sorted((STATE / "rows").glob("*.ndjson")):
@@ -49,8 +46,11 @@ def dataset(client: bigquery.Client) -> str:
         schema = old if old.exists() else SCHEMAS / "tables" / old.name
         table = bigquery.Table(f"{PROJECT}.{name}.{path.stem}", schema=client.schema_from_json(str(schema)))
         client.create_table(table)
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        assert client.insert_rows_json(table, rows) == []
+        if rows := [json.loads(line) for line in path.read_text().splitlines()]:
+            assert client.insert_rows_json(table, rows) == []
+    view = bigquery.Table(f"{PROJECT}.{name}.unique_rejected")
+    view.view_query = view_query(SCHEMAS / "views" / "unique_rejected.sql", PROJECT, name)
+    client.create_table(view)
     return name
 
 
@@ -59,13 +59,18 @@ def rows(client: bigquery.Client, table: str) -> list[dict[str, object]]:
     return sorted(found, key=str)
 
 
+def columns(schema: Path) -> list[str]:
+    return [each["name"] for each in json.loads(schema.read_text())]
+
+
 def with_text_ids(old: list[dict[str, object]]) -> list[dict[str, object]]:
     """Rows of release 0.1 as this release has them, without its new columns."""
     changed = [
         {("product_id" if name == "image_id" else name): value for name, value in row.items()} for row in old
     ]
     for row in changed:
-        row["product_id"] = None if row["product_id"] is None else str(row["product_id"])
+        if row["product_id"] is not None:
+            row["product_id"] = str(row["product_id"])
     return changed
 
 
@@ -90,15 +95,11 @@ def test_an_upgraded_dataset_has_all_rows_and_the_columns_of_a_new_one(
         ]
         assert table.clustering_fields == expected.clustering_fields
         after = rows(client, f"{dataset}.{name}")
-        new = {each["name"] for each in json.loads((SCHEMAS / "tables" / f"{name}.json").read_text())}
-        new -= {each["name"] for each in json.loads((STATE / "schemas" / f"{name}.json").read_text())}
+        old = {"product_id", *columns(STATE / "schemas" / f"{name}.json")}
         for row in after:
-            assert [value for column, value in row.items() if column in new - {"product_id"} and value] == []
-        old = [
-            {column: value for column, value in row.items() if column not in new - {"product_id"}}
-            for row in after
-        ]
-        assert in_order(old) == in_order(with_text_ids(before[name]))
+            assert [value for column, value in row.items() if column not in old and value] == []
+        shared = [{column: row[column] for column in row if column in old} for row in after]
+        assert in_order(shared) == in_order(with_text_ids(before[name]))
     assert rows(client, f"{dataset}.jobs") == before["jobs"]
 
     # What is done is not done again.
@@ -161,7 +162,12 @@ def test_what_release_0_1_did_is_there_after_the_upgrade(
         if path.is_file():
             uri = f"{layout.root}/{path.relative_to(STATE / 'objects').as_posix()}"
             objects.create(uri, path.read_bytes(), "application/octet-stream")
-    told = CommandLine(cloud).run("--bucket", bucket, "--dataset", dataset, "upgrade", "--yes")
+    command = ("--bucket", bucket, "--dataset", dataset, "upgrade", "--yes")
+    waiting = JobLayout(bucket, "still-open").accepted
+    objects.create(waiting, b"{}", "application/json")
+    assert "job 'still-open' is open: wait" in CommandLine(cloud).refused(*command)
+    objects.delete(waiting)
+    told = CommandLine(cloud).run(*command)
     assert told.returncode == 0, told.stderr
     assert "products: upgraded" in told.stderr
     provision_dataset(PROJECT, dataset)  # as `terraform apply` does next: views, and tables that are new

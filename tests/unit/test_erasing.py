@@ -243,6 +243,17 @@ def test_a_rejected_message_that_holds_the_product_goes() -> None:
     assert shop.pipeline.objects.names(f"gs://{BUCKET}/rejected/") == [row["payload_uri"]]
 
 
+def test_what_release_0_1_wrote_of_the_product_goes() -> None:
+    shop = Shop("12", "13")
+    shop.job()
+    file = JobLayout(BUCKET, "spring").metadata(0)
+    shop.pipeline.objects.put(file, b'{"image_id":12,"gender":"Men"}\n{"image_id":13,"gender":"Men"}\n')
+    shop.reject("1", b'{"products": [{"image_id": 13}, {"image_id": 12}]}')
+    shop.erase("12")
+    assert shop.pipeline.objects.read(file).data == b'{"image_id":13,"gender":"Men"}\n'
+    assert shop.pipeline.warehouse.tables["rejected"] == []
+
+
 def test_snapshots_and_models_that_hold_the_product_are_named(tmp_path: Path) -> None:
     shop = Shop("12", "13")
     ours, other, replaced = shop.photos["12"], shop.photos["13"], photo("Jeans", 50)

@@ -33,6 +33,7 @@ from services.shared.events import (
     Prediction,
     Product,
     SelectionContinued,
+    with_text_ids,
 )
 
 DEAD_LETTER = {
@@ -369,8 +370,16 @@ def test_an_unknown_field_is_named_with_the_nearest() -> None:
 
 
 def test_ids_of_release_0_1_are_read_and_not_written() -> None:
-    image = Image.model_validate_json('{"image_id": 15970, "variant": "original"}')
-    assert image == Image(product_id="15970")
-    assert json.loads(image.model_dump_json())["product_id"] == "15970"
-    product = Product.model_validate_json('{"image_id": 15970, "gender": "Men"}')
+    old = {"job_id": "spring", "batch": 0, "images": [{"image_id": 15970, "variant": "original"}]}
+    event = BatchStaged.from_message(message({**old, "augment": False, "classify": True}))
+    assert event.images == (Image(product_id="15970"),)
+    assert json.loads(event.model_dump_json())["images"][0]["product_id"] == "15970"
+    product = Product.model_validate_json(with_text_ids(b'{"image_id": 15970, "gender": "Men"}'))
     assert product == Product.of("15970", gender="Men")
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"display_name": "the \\"image_id\\":5"}', b'{"image_id": 1.5}', b'{"image_id": "5"}']
+)
+def test_only_ids_of_release_0_1_are_changed(line: bytes) -> None:
+    assert with_text_ids(line) == line
