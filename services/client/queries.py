@@ -1,10 +1,12 @@
 """The SQL behind `Tables`. All values are query parameters; only the dataset's name is put in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from services.client.literals import string_literal
 from services.client.ports import ResultFilter
 from services.client.review import BINS, Against
 from services.shared.catalogue import ProductTable, value_counts_query
+from services.shared.labels import NOT_APPLICABLE
 from services.shared.wiring import SCHEMAS
 
 MAX_ROWS = 2**62
@@ -183,11 +185,11 @@ LIMIT {limit:d} OFFSET {offset:d}
 def quality(products: ProductTable, against: Against) -> str:
     """A row a `review.Cell` of a job and @head; those without a truth to compare with have NULL for it."""
     if against == "catalogue":
-        measured = """
+        measured = f"""
   SELECT compared.*, compared.known_label AS truth
   FROM compared
   WHERE compared.head = @head AND compared.declared_label IS NOT NULL
-"""
+{_not_applicable(products)}"""
     else:
         measured = f"""
   SELECT best.*, judged.label AS truth
@@ -208,6 +210,33 @@ SELECT
   SUM(probability) AS confidence
 FROM measured GROUP BY 1, 2, 3, 4
 """
+
+
+def _not_applicable(products: ProductTable) -> str:
+    """The photos whose truth is NOT_APPLICABLE, because the product has no value and should have none.
+
+    For versions that know this label; others cannot be right.
+    """
+    label = string_literal(NOT_APPLICABLE)
+    return "".join(
+        f"""
+  UNION ALL
+  SELECT compared.*, given.label AS truth
+  FROM compared
+  JOIN rated ON rated.prediction_id = compared.prediction_id
+  JOIN given
+    ON given.model_version = rated.model_version AND given.head = compared.head AND given.label = {label}
+  JOIN catalogue AS product ON product.product_id = rated.product_id
+  WHERE compared.head = @head AND compared.head = '{name}' AND compared.declared_label IS NULL
+    AND ({" OR ".join(_is_other(other, values) for other, values in attribute.applies_to.items())})
+"""
+        for name, attribute in products.config.attributes.items()
+        if attribute.applies_to
+    )
+
+
+def _is_other(attribute: str, values: Sequence[str]) -> str:
+    return f"product.`{attribute}` NOT IN ({', '.join(map(string_literal, values))})"
 
 
 def labels(dataset: str, limit: int | None) -> str:

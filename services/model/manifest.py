@@ -1,6 +1,7 @@
 """`model.json`: what stands beside a model's files and says what they are."""
 
 import hashlib
+import operator
 import re
 from collections.abc import Iterable
 from datetime import date
@@ -70,6 +71,9 @@ class Manifest(BaseModel):
     hierarchy: tuple[str, ...] = ()
     # Head of the hierarchy, but not the broadest -> its label -> the label of the broader head.
     parents: dict[str, dict[str, str]] = {}
+    # Head -> other head -> the labels of that one with which this head applies; see
+    # `services.model.decoding.Decoder`.
+    applies_to: dict[str, dict[str, tuple[str, ...]]] = Field(default={}, exclude_if=operator.not_)
     # Head -> the probability under which the model abstains; a head without one always answers.
     thresholds: dict[str, PositiveFloat] = {}
     # Head -> why its answers are not to be relied on, in one sentence for people.

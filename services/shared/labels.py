@@ -3,6 +3,9 @@
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+# The label of a product that an attribute does not apply to, such as the sleeve length of shoes.
+NOT_APPLICABLE = "Not applicable"
+
 # Characters that no font draws and that are not of Unicode's category Cf: the grapheme joiner, the Hangul
 # fillers, two Khmer vowels, and the variation selectors.
 _UNDRAWN = frozenset(

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from services.model.duplicates import Signature, signature
 from services.model.learnt import photo_digest
 from services.model.preprocessing import to_array
+from services.shared.catalogue_config import CatalogueConfig
 from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import Filters, Product
 from services.shared.images import MAX_BYTES, decode
 from services.shared.jobs import photo_of
+from services.shared.labels import NOT_APPLICABLE
 from services.shared.layout import digest, photo_uri, photos_prefix
 from services.shared.parallel import in_parallel
 from services.shared.ports import Catalogue, Stored
@@ -159,10 +161,16 @@ class CatalogueSource:
         _check_sides(census, self._split)
         self.heads, unlearnt = _heads(census, self._split, self._minimum_photos)
         _check_heads(census, self._split, self.heads, unlearnt, self._minimum_photos)
+        self.applies_to = _dependences(self._config, self.heads)
         self._counted = [
             *left_out,
             *census.missing.left_out(f"photo-missing, of {self._selection.total} products"),
             *census.undated.left_out("no year: they test nothing"),
+            *(
+                entry
+                for name, products in census.contradicting.items()
+                for entry in products.left_out(f"a {name}, which does not apply to them: not learnt")
+            ),
             *unlearnt,
         ]
         self._found: Sequence[LeftOut] = ()
@@ -229,6 +237,12 @@ class CatalogueSource:
         """Of what people say, what the catalogue has an attribute for; a model may have other heads."""
         return {name: label for name, label in truth.items() if name in self._config.named("value")}
 
+    def _label(self, name: str, product: Product) -> str | None:
+        """What is to be learnt of an attribute; what people say of it counts even if it should not apply."""
+        if name in self._judged.get(product.product_id, {}):
+            return product.value(name)
+        return next(iter(self._config.labels(name, product)), None)
+
     def _year(self, product: Product) -> int | None:
         time = self._config.time and product.value(self._config.time)
         # A date begins with its year.
@@ -262,8 +276,10 @@ class CatalogueSource:
             kind = self._kind(product)
             census.kinds[kind] += 1
             for column, labels in census.labels.items():
-                if label := product.value(column):
+                if label := self._label(column, product):
                     labels[label][kind] += 1
+                elif self._config.contradicts(column, product):
+                    census.contradicting[column].add(product)
         return census
 
     def _labelled(self, side: Side, findings: "_Findings") -> Iterator[tuple[Product, Mapping[str, int]]]:
@@ -275,7 +291,7 @@ class CatalogueSource:
             if self._split.side(self._kind(product)) != side or not self._has_photo(product):
                 continue
             labels = {
-                head: index.get(label, UNLEARNT) if (label := product.value(head)) else UNKNOWN
+                head: index.get(label, UNLEARNT) if (label := self._label(head, product)) else UNKNOWN
                 for head, index in indices.items()
             }
             # A product that tests counts even so: the model cannot be right.
@@ -366,6 +382,7 @@ class _Census:
         self.labels: Mapping[str, defaultdict[str, Counter[_Kind]]] = {
             name: defaultdict(Counter) for name in attributes
         }
+        self.contradicting: defaultdict[str, _Products] = defaultdict(_Products)
         self.missing = _Products()
         self.undated = _Products()
 
@@ -482,6 +499,17 @@ def _heads(
             why = f"to learn needs two classes, it has {len(learnt)}"
             unlearnt.append(LeftOut(column, census.photos, why))
     return heads, unlearnt
+
+
+def _dependences(
+    config: CatalogueConfig, heads: Mapping[str, Sequence[str]]
+) -> Mapping[str, Mapping[str, Sequence[str]]]:
+    """Of the heads that have NOT_APPLICABLE, what decides it, where that is learnt too."""
+    return {
+        name: attribute.applies_to
+        for name, attribute in config.attributes.items()
+        if NOT_APPLICABLE in heads.get(name, ()) and attribute.applies_to.keys() <= heads.keys()
+    }
 
 
 def _check_heads(

@@ -44,6 +44,14 @@ class Source(Protocol):
         """Head -> its labels, in the order of their indices."""
         ...
 
+    @property
+    def applies_to(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
+        """Head -> other head -> the labels of that one with which the head applies.
+
+        Heads that apply to all products are left out.
+        """
+        ...
+
     def examples(self, image_size: int) -> Iterator[tuple[Side, Example]]:
         """Streams all examples, in the same order each time."""
         ...

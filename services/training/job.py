@@ -12,7 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice, pairwise
@@ -200,6 +200,10 @@ def train(
     held = _answered(data, "validate", integers)
     decoder = _calibrated(heads, tree, held)
     thresholds = _thresholds(config, decoder, held)
+    if data.manifest.applies_to:
+        # What a dependent head says changes with what the others are sure of; these do not change.
+        decoder = replace(decoder, applies_to=data.manifest.applies_to, thresholds=thresholds)
+        thresholds = _thresholds(config, decoder, held)
     batch = config.fitting.batch
     typical = islice(shuffled(data, config.seed, 0, batch, shown), KNOWN_PHOTOS // batch)
     trained = _seen(typical, integers)
@@ -269,7 +273,12 @@ def train(
     manifest = Manifest(
         name=config.name,
         version=_version(
-            files[WEIGHTS_FILE], files[FAMILIARITY_FILE], decoder.temperatures, thresholds, parents
+            files[WEIGHTS_FILE],
+            files[FAMILIARITY_FILE],
+            decoder.temperatures,
+            thresholds,
+            parents,
+            *filter(None, [data.manifest.applies_to]),
         ),
         created=datetime.now(UTC).date(),
         image_size=size,
@@ -278,6 +287,7 @@ def train(
         temperatures=dict(decoder.temperatures),
         hierarchy=config.hierarchy,
         parents=parents,
+        applies_to=data.manifest.applies_to,
         thresholds=thresholds,
         unreliable=evaluation.unreliable,
         figures=evaluation.figures(),

@@ -74,6 +74,9 @@ class Mixture:
                     if label not in heads[head]:
                         heads[head].append(label)
         self.heads: Mapping[str, Sequence[str]] = heads
+        self.applies_to = {
+            head: rules for part in parts for head, rules in part.source.applies_to.items() if head in heads
+        }
         self.description = {
             f"{part.name}: {key}": value for part in parts for key, value in part.source.description.items()
         }

@@ -9,6 +9,7 @@ wrote.
 """
 
 import io
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,8 @@ class Manifest(BaseModel):
     source: dict[str, str]
     image_size: int = Field(ge=1)
     heads: dict[str, tuple[str, ...]] = Field(min_length=1)
+    # As `Source.applies_to`.
+    applies_to: dict[str, dict[str, tuple[str, ...]]] = Field(default={}, exclude_if=operator.not_)
     # Side -> names of its shards, in order, and how many examples they hold.
     shards: dict[Side, tuple[str, ...]]
     examples: dict[Side, int]
@@ -226,6 +229,10 @@ def write(
         source=dict(source.description),
         image_size=image_size,
         heads=heads,
+        applies_to={
+            head: {other: tuple(values) for other, values in rules.items()}
+            for head, rules in source.applies_to.items()
+        },
         shards={side: tuple(names) for side, names in shards.items()},
         examples=dict(examples),
         origins=dict(origins),

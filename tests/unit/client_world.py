@@ -29,6 +29,7 @@ from services.client.review import BINS, Against, Cell, HumanLabel, Quality, ass
 from services.shared.audits import AuditedLabel
 from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Declared, Filters, Label, Prediction, Product
+from services.shared.labels import NOT_APPLICABLE
 from services.shared.layout import digest
 from services.shared.memory import MemoryObjects
 from services.shared.ports import Stored
@@ -151,7 +152,12 @@ class PipelineTables:
                     continue
                 truth = said[prediction.product_id]
             elif row.declared_label(head) is None:
-                continue
+                known = (prediction.model_version, head, NOT_APPLICABLE) in given
+                if not (known and row.declared and self._depends(head)):
+                    continue
+                if self.config.applies(head, row.declared) is not False:
+                    continue
+                truth = NOT_APPLICABLE
             else:
                 truth = known_label(row, head, given)
             if truth is None:
@@ -181,8 +187,13 @@ class PipelineTables:
             if label.product_id is not None and label.label is not None
             if (label.declared or "").strip().lower() != label.label.strip().lower()
             if since is None or label.judged_at >= since
+            if not (label.declared is None and label.label == NOT_APPLICABLE and self._depends(label.head))
         ]
         return found[offset : None if limit is None else offset + limit]
+
+    def _depends(self, head: str) -> bool:
+        attribute = self.config.attributes.get(head)
+        return attribute is not None and bool(attribute.applies_to)
 
     def count_corrections(
         self, job_id: str | None = None, *, since: datetime | None = None

@@ -74,3 +74,41 @@ def test_heads_of_a_tree_answer_together_and_others_alone() -> None:
 def test_labels_that_form_no_tree_are_refused(changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(HierarchyError, match=complaint):
         Decoder.of(manifest(**changes))
+
+
+SLEEVES: dict[str, Any] = {
+    "heads": {"kind": ("Shirts", "Heels"), "sleeve": ("Long", "Not applicable", "Short")},
+    "temperatures": {"kind": 1, "sleeve": 1},
+    "applies_to": {"sleeve": {"kind": ("Shirts", "Skirts")}},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sleeve", "answer"),
+    [
+        ([0, 4], [2, 1, 0], "Not applicable"),
+        ([4, 0], [1, 2, 0], "Long"),
+        ([4, 0], [0, 1, 2], "Short"),
+        ([4, 0], [0, 3, 0], "Long"),  # equally likely
+        ([0, 4], [0, 3, 2], "Not applicable"),
+        # The kind abstains: the head answers by itself.
+        ([0, 0.1], [2, 1, 0], "Long"),
+        ([0.1, 0], [1, 2, 0], "Not applicable"),
+    ],
+)
+def test_what_does_not_apply_is_as_the_other_head_answers(
+    kind: list[float], sleeve: list[float], answer: str
+) -> None:
+    decode = Decoder.of(manifest(**SLEEVES, thresholds={"kind": 0.7}))
+
+    probabilities = decode({"kind": np.array([kind], np.float32), "sleeve": np.array([sleeve], np.float32)})
+
+    assert SLEEVES["heads"]["sleeve"][probabilities["sleeve"].argmax()] == answer
+    assert sorted(probabilities["sleeve"][0]) == pytest.approx(
+        sorted(softmax(np.array([sleeve], np.float32), 1)[0])
+    )
+
+
+def test_a_head_that_depends_on_none_is_refused() -> None:
+    with pytest.raises(HierarchyError, match="applies_to: size is no head"):
+        Decoder.of(manifest(**SLEEVES | {"applies_to": {"sleeve": {"size": ("S",)}}}))

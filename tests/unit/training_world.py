@@ -26,6 +26,7 @@ class Squares:
     test: int = 12
     seed: int = 0
     heads: Mapping[str, Sequence[str]] = field(default_factory=lambda: HEADS)
+    applies_to: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     left_out: Sequence[LeftOut] = (LeftOut("product 7", 1, "photo-missing"),)
     description: Mapping[str, str] = field(default_factory=lambda: {"kind": "squares"})
 
