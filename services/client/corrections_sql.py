@@ -11,7 +11,7 @@ from itertools import batched
 
 from services.client.corrections import Correction
 from services.client.literals import identifier, string_literal
-from services.client.queries import MAX_ROWS
+from services.client.queries import MAX_ROWS, declared_value
 from services.shared.catalogue import ProductTable
 from services.shared.catalogue_config import CatalogueConfig, bundled_config
 from services.shared.events import Filters
@@ -107,10 +107,12 @@ SELECT status, COUNT(*) AS corrections FROM compared GROUP BY status
 
 
 def _compared(products: ProductTable, *, since: bool) -> str:
-    names = products.config.named("value")
+    names = products.config.named("value", "values")
     # A model may have heads that the catalogue has no attribute for, or none that it has.
     known = ", ".join(map(string_literal, names)) or "''"
-    values = " ".join(f"WHEN {string_literal(name)} THEN product.{identifier(name)}" for name in names)
+    values = " ".join(
+        f"WHEN {string_literal(name)} THEN {declared_value(name, products.config)}" for name in names
+    )
     current = f"CASE review.head {values} END" if names else "CAST(NULL AS STRING)"
     return f"""
 WITH reviewed AS ({_reviewed(products.dataset, products.config)}),

@@ -34,7 +34,7 @@ from services.shared.audits import AuditedLabel
 from services.shared.catalogue import ColumnError, ProductTable, product_of, product_row, query
 from services.shared.catalogue_config import CatalogueConfig, bundled_config
 from services.shared.errors import NotAllowedError
-from services.shared.events import Declared, Filters, Label, Prediction, Product
+from services.shared.events import Declared, Filters, HeadValue, Label, Prediction, Product
 from services.shared.google_bigquery import (
     BigQueryWarehouse,
     bigquery_client,
@@ -345,6 +345,7 @@ def _prediction(row: Mapping[str, Any]) -> Prediction:
         "heads": tuple(Label(**label) for label in row["heads"]),
         "abstained": tuple(row["abstained"]),
         "declared": tuple(Declared(**record) for record in row["declared"] or ()),
+        "head_values": tuple(HeadValue(**value) for value in row["head_values"] or ()),
     }
     return Prediction(**columns | repeated)
 

@@ -6,7 +6,8 @@ from services.client.literals import string_literal
 from services.client.ports import ResultFilter
 from services.client.review import BINS, Against
 from services.shared.catalogue import ProductTable, value_counts_query
-from services.shared.labels import NOT_APPLICABLE
+from services.shared.catalogue_config import CatalogueConfig
+from services.shared.labels import JOINT, NOT_APPLICABLE
 from services.shared.wiring import SCHEMAS
 
 MAX_ROWS = 2**62
@@ -306,9 +307,20 @@ def _result(products: ProductTable, rated: str) -> str:
 
 
 def _declared_label(head: str, products: ProductTable) -> str:
-    names = products.config.named("value")
-    cases = " ".join(f"WHEN '{name}' THEN product.`{name}`" for name in names)
+    names = products.config.named("value", "values")
+    cases = " ".join(f"WHEN '{name}' THEN {declared_value(name, products.config)}" for name in names)
     return f"CASE {head} {cases} END" if names else "CAST(NULL AS STRING)"
+
+
+def declared_value(name: str, config: CatalogueConfig) -> str:
+    """What `product` has of an attribute, as `Product.label` writes it: NULL where that is nothing."""
+    column = f"product.`{name}`"
+    if config.attributes[name].type != "values":
+        return column
+    text = (
+        f"ARRAY_TO_STRING(ARRAY(SELECT DISTINCT each FROM UNNEST({column}) AS each ORDER BY each), '{JOINT}')"
+    )
+    return f"NULLIF({text}, '')"
 
 
 def _latest_labels(dataset: str) -> str:
@@ -326,7 +338,8 @@ def _condition(where: ResultFilter, products: ProductTable) -> tuple[str, Parame
     }
     of_a_head = {
         "head": "best.head = @head",
-        "label": "best.label = @label",
+        "label": "(best.label = @label OR EXISTS (SELECT 1 FROM UNNEST(rated.head_values) AS each "
+        "WHERE each.head = best.head AND each.value = @label))",
         "declared": f"{_declared_label('best.head', products)} = @declared",
         "min_confidence": "best.probability >= @min_confidence",
         "abstained": "(best.head IN UNNEST(rated.abstained)) = @abstained",

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from services.model.calibration import softmax
 from services.model.hierarchy import Hierarchy, HierarchyError, prefer
-from services.model.manifest import Manifest
+from services.model.manifest import Manifest, SeveralValues
+from services.model.several import Sets, choose, sigmoid
 from services.shared.labels import NOT_APPLICABLE
 
 
@@ -28,6 +29,7 @@ class Decoder:
     applies_to: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     # Head -> the probability under which it abstains.
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    several: Mapping[str, SeveralValues] = field(default_factory=dict)
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
@@ -39,11 +41,8 @@ class Decoder:
 
         """
         tree = None
-        dependent = [
-            *manifest.applies_to,
-            *(other for each in manifest.applies_to.values() for other in each),
-        ]
-        if strange := [head for head in dependent if head not in manifest.heads]:
+        deciding = [other for rules in manifest.applies_to.values() for other in rules]
+        if strange := [head for head in (*manifest.applies_to, *deciding) if head not in manifest.labels]:
             raise HierarchyError(f"applies_to: {strange[0]} is no head")
         if manifest.hierarchy:
             if unknown := [head for head in manifest.hierarchy if head not in manifest.heads]:
@@ -51,7 +50,16 @@ class Decoder:
             if len({manifest.temperatures[head] for head in manifest.hierarchy}) > 1:
                 raise HierarchyError("temperatures: the heads of the hierarchy have one temperature together")
             tree = Hierarchy(manifest.hierarchy, manifest.heads, manifest.parents)
-        return cls(manifest.heads, manifest.temperatures, tree, manifest.applies_to, manifest.thresholds)
+        if strange := [head for head in deciding if head in manifest.several]:
+            raise HierarchyError(f"applies_to: {strange[0]} has several values, and cannot decide")
+        return cls(
+            manifest.heads,
+            manifest.temperatures,
+            tree,
+            manifest.applies_to,
+            manifest.thresholds,
+            manifest.several,
+        )
 
     def __call__(self, logits: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Head -> probabilities [N, labels] of logits [N, labels]."""
@@ -61,9 +69,26 @@ class Decoder:
             head: joint[head] if head in joint else softmax(logits[head], self.temperatures[head])
             for head in self.labels
         }
-        for head in self.applies_to:
+        for head in self.applies_to.keys() & self.labels.keys():
             self._decide(head, probabilities)
         return probabilities
+
+    def sets(
+        self, logits: Mapping[str, NDArray[np.float32]], answers: Mapping[str, NDArray[np.float32]]
+    ) -> dict[str, Sets]:
+        """Head of several labels -> its answers.
+
+        Args:
+            logits: head -> [N, labels].
+            answers: what this decoder says of the other heads.
+
+        """
+        found = {}
+        for head, each in self.several.items():
+            probabilities = sigmoid(logits[head], each.temperature)
+            known = self.applicability(head, answers) if head in self.applies_to else ()
+            found[head] = choose(each.labels, probabilities, each.thresholds, *known)
+        return found
 
     def _decide(self, head: str, probabilities: Mapping[str, NDArray[np.float32]]) -> None:
         """Make NOT_APPLICABLE the likeliest label of a head, or another one, as the others have it."""

@@ -19,10 +19,10 @@ from services.model.learnt import photo_digest
 from services.model.preprocessing import to_array
 from services.shared.catalogue_config import CatalogueConfig
 from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
-from services.shared.events import Filters, Product
+from services.shared.events import AttributeValue, Filters, Product
 from services.shared.images import MAX_BYTES, decode
 from services.shared.jobs import photo_of
-from services.shared.labels import NOT_APPLICABLE
+from services.shared.labels import NOT_APPLICABLE, SEPARATOR, split
 from services.shared.layout import digest, photo_uri, photos_prefix
 from services.shared.parallel import in_parallel
 from services.shared.ports import Catalogue, Stored
@@ -159,9 +159,13 @@ class CatalogueSource:
             )
         self._split = _Split(TestSide(_test_from(census)) if test.by_newest else test)
         _check_sides(census, self._split)
-        self.heads, unlearnt = _heads(census, self._split, self._minimum_photos)
+        self.heads, unlearnt = _heads(census, self._split, self._minimum_photos, self._config.named("value"))
+        self.several, others = _heads(
+            census, self._split, self._minimum_photos, self._config.named("values"), several=True
+        )
+        unlearnt = [*unlearnt, *others]
         _check_heads(census, self._split, self.heads, unlearnt, self._minimum_photos)
-        self.applies_to = _dependences(self._config, self.heads)
+        self.applies_to = _dependences(self._config, self.heads, {**self.heads, **self.several})
         self._counted = [
             *left_out,
             *census.missing.left_out(f"photo-missing, of {self._selection.total} products"),
@@ -203,7 +207,7 @@ class CatalogueSource:
         """
         sides, findings = self._sides if self._sides is not None else Sides(), _Findings()
         for own in _ORDER:
-            for product, labels, photo in self._usable(own, image_size, findings):
+            for product, labels, several, photo in self._usable(own, image_size, findings):
                 side = sides.place(photo.signature, own)
                 if side != own:
                     findings.moved[own, side].add(product)
@@ -212,6 +216,12 @@ class CatalogueSource:
                 findings.examples[side] += 1
                 if side == "train":
                     findings.trained.update(labels.items())
+                    findings.trained.update(
+                        (head, index)
+                        for head, targets in several.items()
+                        for index, target in enumerate(targets)
+                        if target == 1
+                    )
                 yield (
                     side,
                     Example(
@@ -221,9 +231,10 @@ class CatalogueSource:
                         self._origin,
                         self._year(product),
                         photo.digest,
+                        several,
                     ),
                 )
-        self._found = list(findings.left_out(self.heads, self._minimum_photos))
+        self._found = list(findings.left_out({**self.heads, **self.several}, self._minimum_photos))
         if not (findings.examples["train"] and findings.examples["test"]):
             reasons = "; ".join(f"{each.what} ({each.count}): {each.why}" for each in self._found)
             raise DatasetError(f"no photo is left to train or to test with. {reasons}")
@@ -231,17 +242,41 @@ class CatalogueSource:
     def _rows(self) -> Iterator[Product]:
         for product in self._selection.rows(0, self._selection.total):
             truth = self._judged.get(product.product_id)
-            yield product.with_values(self._known(truth)) if truth else product
+            yield product.with_values(self._values(truth)) if truth else product
+
+    def _values(self, truth: Mapping[str, str | None]) -> Mapping[str, AttributeValue]:
+        several = self._config.named("values")
+        return {
+            name: split(label) if label is not None and name in several else label
+            for name, label in self._known(truth).items()
+        }
 
     def _known(self, truth: Mapping[str, str | None]) -> Mapping[str, str | None]:
         """Of what people say, what the catalogue has an attribute for; a model may have other heads."""
-        return {name: label for name, label in truth.items() if name in self._config.named("value")}
+        known = self._config.named("value", "values")
+        return {name: label for name, label in truth.items() if name in known}
 
-    def _label(self, name: str, product: Product) -> str | None:
+    def _labels(self, name: str, product: Product) -> tuple[str, ...]:
         """What is to be learnt of an attribute; what people say of it counts even if it should not apply."""
         if name in self._judged.get(product.product_id, {}):
-            return product.value(name)
-        return next(iter(self._config.labels(name, product)), None)
+            return product.values(name)
+        return self._config.labels(name, product)
+
+    def _label(self, name: str, product: Product) -> str | None:
+        return next(iter(self._labels(name, product)), None)
+
+    def _targets(self, product: Product) -> Mapping[str, Sequence[int]]:
+        """Of the heads of several labels that the catalogue says something of, which labels are there.
+
+        What it does not list is not there. Where it lists a label that is not learnt, nothing is known: the
+        photo shows something that no answer has.
+        """
+        found = {}
+        for head, labels in self.several.items():
+            values = {*self._labels(head, product)}
+            if values and values <= {*labels}:
+                found[head] = [int(label in values) for label in labels]
+        return found
 
     def _year(self, product: Product) -> int | None:
         time = self._config.time and product.value(self._config.time)
@@ -266,7 +301,7 @@ class CatalogueSource:
         )
 
     def _census(self) -> "_Census":
-        census = _Census(self._config.named("value"))
+        census = _Census(self._config.named("value", "values"))
         for product in self._rows():
             if not self._has_photo(product):
                 census.missing.add(product)
@@ -276,13 +311,17 @@ class CatalogueSource:
             kind = self._kind(product)
             census.kinds[kind] += 1
             for column, labels in census.labels.items():
-                if label := self._label(column, product):
+                found = self._labels(column, product)
+                # An attribute of one value has one, whatever its cell says.
+                for label in {*found} if self._config.attributes[column].type == "values" else found[:1]:
                     labels[label][kind] += 1
-                elif self._config.contradicts(column, product):
+                if not found and self._config.contradicts(column, product):
                     census.contradicting[column].add(product)
         return census
 
-    def _labelled(self, side: Side, findings: "_Findings") -> Iterator[tuple[Product, Mapping[str, int]]]:
+    def _labelled(
+        self, side: Side, findings: "_Findings"
+    ) -> Iterator[tuple[Product, Mapping[str, int], Mapping[str, Sequence[int]]]]:
         """The products of a side that have a photo, with a known label at least."""
         indices = {
             head: {label: index for index, label in enumerate(labels)} for head, labels in self.heads.items()
@@ -294,21 +333,23 @@ class CatalogueSource:
                 head: index.get(label, UNLEARNT) if (label := self._label(head, product)) else UNKNOWN
                 for head, index in indices.items()
             }
+            several = self._targets(product)
             # A product that tests counts even so: the model cannot be right.
-            if max(labels.values()) < 0 and not (side == "test" and UNLEARNT in labels.values()):
+            known = several or max(labels.values()) >= 0
+            if not known and not (side == "test" and UNLEARNT in labels.values()):
                 findings.unlabelled.add(product)
             else:
-                yield product, labels
+                yield product, labels, several
 
     def _usable(
         self, side: Side, image_size: int, findings: "_Findings"
-    ) -> Iterator[tuple[Product, Mapping[str, int], "_Photo"]]:
+    ) -> Iterator[tuple[Product, Mapping[str, int], Mapping[str, Sequence[int]], "_Photo"]]:
         """The labelled products of a side with their photos, so far as these can be used."""
         for batch in batched(self._labelled(side, findings), PHOTOS_AT_ONCE, strict=False):
             photos = in_parallel(lambda item: self._photo(item[0], image_size), batch)
-            for (product, labels), photo in zip(batch, photos, strict=True):
+            for (product, labels, several), photo in zip(batch, photos, strict=True):
                 if isinstance(photo, _Photo):
-                    yield product, labels, photo
+                    yield product, labels, several, photo
                 else:
                     findings.unusable[photo].add(product)
 
@@ -475,15 +516,23 @@ def _check_sides(census: _Census, split: _Split) -> None:
 
 
 def _heads(
-    census: _Census, split: _Split, minimum_photos: int
+    census: _Census,
+    split: _Split,
+    minimum_photos: int,
+    attributes: Sequence[str],
+    *,
+    several: bool = False,
 ) -> tuple[Mapping[str, Sequence[str]], Sequence[LeftOut]]:
-    """Each column that a request may filter by, where there is something to learn in it; and the others."""
+    """The attributes, where there is something to learn in them, with the labels; and the others."""
     heads: dict[str, Sequence[str]] = {}
     unlearnt = []
-    for column, labels in census.labels.items():
-        learnt = []
+    for column in attributes:
+        labels, learnt = census.labels[column], []
         for label, kinds in sorted(labels.items()):
             sides = split.sides(kinds)
+            if several and SEPARATOR in label:
+                unlearnt.append(LeftOut(f"{column} {label!r}", sides.total(), f"it has a {SEPARATOR}"))
+                continue
             if sides["train"] >= minimum_photos:
                 learnt.append(label)
                 continue
@@ -502,13 +551,13 @@ def _heads(
 
 
 def _dependences(
-    config: CatalogueConfig, heads: Mapping[str, Sequence[str]]
+    config: CatalogueConfig, heads: Mapping[str, Sequence[str]], every: Mapping[str, Sequence[str]]
 ) -> Mapping[str, Mapping[str, Sequence[str]]]:
     """Of the heads that have NOT_APPLICABLE, what decides it, where that is learnt too."""
     return {
         name: attribute.applies_to
         for name, attribute in config.attributes.items()
-        if NOT_APPLICABLE in heads.get(name, ()) and attribute.applies_to.keys() <= heads.keys()
+        if NOT_APPLICABLE in every.get(name, ()) and attribute.applies_to.keys() <= heads.keys()
     }
 
 

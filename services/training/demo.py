@@ -54,6 +54,11 @@ class DemoSource:
         return HEADS
 
     @property
+    def several(self) -> Mapping[str, Sequence[str]]:
+        """As `services.training.examples.Source`."""
+        return {}
+
+    @property
     def applies_to(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
         """As `services.training.examples.Source`."""
         return {}

@@ -17,7 +17,15 @@ from services.recording import stage as recording
 from services.shared.audits import AuditedLabel
 from services.shared.catalogue import product_row
 from services.shared.catalogue_config import bundled_config
-from services.shared.events import Declared, JobCompleted, Label, MessageRejected, Prediction, Product
+from services.shared.events import (
+    Declared,
+    HeadValue,
+    JobCompleted,
+    Label,
+    MessageRejected,
+    Prediction,
+    Product,
+)
 from services.shared.memory import MemoryObjects, MemoryWarehouse
 from services.shared.wiring import SCHEMAS
 from tests.contracts.shapes import Shape, shapes
@@ -70,7 +78,7 @@ def test_products_has_the_columns_of_its_rows() -> None:
 
 def test_the_records_of_a_prediction_have_the_fields_of_their_models() -> None:
     nested = {column["name"]: column for column in columns("predictions") if column["type"] == "RECORD"}
-    models: dict[str, type[BaseModel]] = {"heads": Label, "declared": Declared}
+    models: dict[str, type[BaseModel]] = {"heads": Label, "declared": Declared, "head_values": HeadValue}
     assert nested.keys() == models.keys()
     for name, model in models.items():
         stored = [without(column, "description") for column in nested[name]["fields"]]
@@ -79,10 +87,11 @@ def test_the_records_of_a_prediction_have_the_fields_of_their_models() -> None:
 
 def test_what_came_to_a_table_later_stands_at_its_end_and_may_be_missing() -> None:
     """Terraform and the local cloud add columns to a table that has rows: BigQuery takes no others."""
-    later = [*columns("predictions")[-2:], *columns("products")[-2:]]
+    later = [*columns("predictions")[-3:], *columns("products")[-2:]]
     assert [(column["name"], column["mode"]) for column in later] == [
         ("declared", "REPEATED"),
         ("learnt", "NULLABLE"),
+        ("head_values", "REPEATED"),
         ("photos", "REPEATED"),
         ("attributes", "NULLABLE"),
     ]

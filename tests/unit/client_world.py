@@ -343,12 +343,12 @@ def _correction(label: HumanLabel, product: Product | None, config: CatalogueCon
     assert label.label is not None
     current: str | None = None
     status: Status
-    if label.head not in config.named("value"):
+    if label.head not in config.named("value", "values"):
         status = "no-column"
     elif product is None:
         status = "missing"
     else:
-        current = product.value(label.head)
+        current = product.label(label.head)
         status = "changed"
         if current in (label.label, label.declared):
             status = "applied" if current == label.label else "pending"
@@ -394,7 +394,7 @@ def matches(row: Result, where: ResultFilter) -> bool:
     return asked == EVERYTHING or any(
         best.rank == 1
         and where.head in (None, best.head)
-        and where.label in (None, best.label)
+        and where.label in (None, best.label, *(each.value for each in prediction.values_of(best.head)))
         and where.declared in (None, row.declared_label(best.head))
         and (not where.disagreements or best.head in row.disagreements)
         and best.probability >= (where.min_confidence or 0)

@@ -32,6 +32,7 @@ class Told:
     labelled: Sequence[tuple[Side, Labelled]] = ()
     left_out: Sequence[LeftOut] = ()
     description: Mapping[str, str] = field(default_factory=dict)
+    several: Mapping[str, Sequence[str]] = field(default_factory=dict)
     applies_to: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
     def examples(self, image_size: int) -> Iterator[tuple[Side, Example]]:
