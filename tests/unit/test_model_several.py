@@ -78,7 +78,8 @@ def test_each_label_is_measured_and_whole_answers_are() -> None:
     (figures,) = measure_several(("a", "b", "c"), sets, targets, np.array(["photo"] * 4), 0.71).values()
 
     first, second, third = figures.classes
-    assert (first.photos, first.said, first.precision, first.recall) == (3, 2, 1.0, pytest.approx(2 / 3))
+    assert (first.photos, first.said, first.precision) == (3, 2, 1.0)
+    assert first.recall == pytest.approx(2 / 3)
     assert (second.photos, second.said, second.f1) == (2, 2, 0.5)
     assert (third.photos, third.recall) == (0, None)
     assert figures.macro_f1 == pytest.approx((0.8 + 0.5) / 2)

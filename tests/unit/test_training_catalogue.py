@@ -263,7 +263,7 @@ def test_several_values_are_learnt_as_a_set_where_the_catalogue_lists_any() -> N
         Product.of("5", kind="Dress", parts=("a|b",)),
         Product.of("6", kind="Dress"),
     ]
-    judged = {"6": {"parts": "Pocket | Collar"}, "4": {"parts": None}}
+    judged: Judged = {"6": {"parts": "Pocket | Collar"}, "4": {"parts": None}}
     made = source(judged, products=products, test=catalogue.TestSide(share=0.5), config=config)
 
     assert made.several == {"parts": ["Collar", "Not applicable", "Pocket"]}
