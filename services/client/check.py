@@ -12,6 +12,7 @@ from services.shared.catalogue_files import Catalogue
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import Product
 from services.shared.jobs import MAX_PHOTOS, photo_uris
+from services.shared.nearest import did_you_mean
 from services.shared.ports import Objects
 
 EXAMPLES = 3
@@ -148,8 +149,34 @@ def _checked(
         findings.append(Finding("products without a photo", len(missing), missing, stops=all_missing))
     if not products:
         findings.append(Finding("products", 0, (), stops=True))
+    findings += _dependences(products, config)
     findings.sort(key=lambda each: not each.stops)
     return CatalogueCheck(rows, len(products), _attributes(products, config), findings)
+
+
+def _dependences(products: Sequence[Product], config: CatalogueConfig) -> Iterator[Finding]:
+    """What contradicts `applies_to`: values that no product has, and values where none should be."""
+    for name, attribute in config.attributes.items():
+        for other, values in attribute.applies_to.items():
+            known = {value for product in products for value in product.values(other)}
+            unknown = [
+                f"{value!r}{did_you_mean(value, sorted(known))}" for value in values if value not in known
+            ]
+            if unknown:
+                yield Finding(
+                    f"values of {other} in applies_to of {name} that no product has", len(unknown), unknown
+                )
+        contradicting = [
+            f"{product.product_id} ({name} {', '.join(product.values(name))}; "
+            + ", ".join(f"{other} {product.value(other)}" for other in attribute.applies_to)
+            + ")"
+            for product in products
+            if config.contradicts(name, product)
+        ]
+        if contradicting:
+            yield Finding(
+                f"products with a {name}, which does not apply to them", len(contradicting), contradicting
+            )
 
 
 def _attributes(products: Iterable[Product], config: CatalogueConfig) -> Mapping[str, AttributeCheck]:

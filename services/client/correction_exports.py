@@ -44,7 +44,7 @@ def export(found: Sequence[Correction], form: Format, dataset: str, config: Cata
         case "merge":
             columns = attribute_columns(config)
             unstored = tuple(
-                LeftOut(each, "the table `products` has no column of its own for it; import it again instead")
+                LeftOut(each, _without_column(each.attribute, config))
                 for each in found
                 if each.status == "pending" and each.attribute not in columns
             )
@@ -53,3 +53,9 @@ def export(found: Sequence[Correction], form: Format, dataset: str, config: Cata
         case "merchant-center":
             made = feed(found)
             return Export(made.text, (*late, *made.left_out))
+
+
+def _without_column(attribute: str, config: CatalogueConfig) -> str:
+    if attribute in config.named("values"):
+        return "it has several values, which this statement does not change; use the csv export"
+    return "the table `products` has no column of its own for it; import it again instead"

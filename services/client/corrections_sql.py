@@ -5,41 +5,23 @@ generated, because its columns are those of the catalogue, and checked in, becau
 cloud create views from files.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import batched
 
 from services.client.corrections import Correction
-from services.client.queries import MAX_ROWS
+from services.client.literals import identifier, string_literal
+from services.client.queries import MAX_ROWS, declared_value
 from services.shared.catalogue import ProductTable
 from services.shared.catalogue_config import CatalogueConfig, bundled_config
 from services.shared.events import Filters
+from services.shared.labels import NOT_APPLICABLE
 from services.shared.wiring import SCHEMAS
 
 FILE = SCHEMAS / "views" / "catalogue_corrected.sql"
 MERGED = 500  # corrections of one statement: BigQuery takes at most 1 MB of SQL
 
 _LATEST_LABELS = (SCHEMAS / "views" / "latest_labels.sql").read_text()
-
-
-def string_literal(text: str) -> str:
-    """A text as a literal of GoogleSQL, on one line: characters that cannot be printed are escaped."""
-    return f"'{_escaped(text, "'")}'"
-
-
-def identifier(name: str) -> str:
-    """A name as a quoted identifier of GoogleSQL."""
-    return f"`{_escaped(name, '`')}`"
-
-
-def _escaped(text: str, quote: str) -> str:
-    def escape(letter: re.Match[str]) -> str:
-        if letter[0] in ("\\", quote):
-            return f"\\{letter[0]}"
-        return letter[0] if letter[0].isprintable() else f"\\U{ord(letter[0]):08x}"
-
-    return re.sub(r"[^A-Za-z0-9 ]", escape, text)
 
 
 def attribute_columns(config: CatalogueConfig) -> Mapping[str, str]:
@@ -95,7 +77,7 @@ WITH reviewed AS (
       head AS attribute, declared AS declared, label AS corrected, judged_by AS reviewer,
       judged_at AS reviewed_at, job_id AS job_id, model_version AS model_version
     ) ORDER BY head) AS reviews
-  FROM ({_reviewed(dataset)})
+  FROM ({_reviewed(dataset, config)})
   GROUP BY product_id
 )
 SELECT product.* REPLACE (
@@ -125,13 +107,15 @@ SELECT status, COUNT(*) AS corrections FROM compared GROUP BY status
 
 
 def _compared(products: ProductTable, *, since: bool) -> str:
-    names = products.config.named("value")
+    names = products.config.named("value", "values")
     # A model may have heads that the catalogue has no attribute for, or none that it has.
     known = ", ".join(map(string_literal, names)) or "''"
-    values = " ".join(f"WHEN {string_literal(name)} THEN product.{identifier(name)}" for name in names)
+    values = " ".join(
+        f"WHEN {string_literal(name)} THEN {declared_value(name, products.config)}" for name in names
+    )
     current = f"CASE review.head {values} END" if names else "CAST(NULL AS STRING)"
     return f"""
-WITH reviewed AS ({_reviewed(products.dataset)}),
+WITH reviewed AS ({_reviewed(products.dataset, products.config)}),
 catalogue AS (
   SELECT * FROM ({products.sql}) WHERE TRUE
   QUALIFY ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY display_name) = 1
@@ -155,16 +139,20 @@ compared AS (
 """
 
 
-def _reviewed(dataset: str) -> str:
+def _reviewed(dataset: str, config: CatalogueConfig) -> str:
     """The last reviews of products that contradict what the catalogue declared."""
     project, _, name = dataset.rpartition(".")
+    # Of an attribute that does not apply, a catalogue that says nothing is right.
+    dependent = ", ".join(string_literal(name) for name, each in config.attributes.items() if each.applies_to)
+    silent = f"declared IS NULL AND label = {string_literal(NOT_APPLICABLE)} AND head IN ({dependent})"
+    right = f"\n    AND NOT ({silent})" if dependent else ""
     # A label that differs from the declared value only in case or in outer blanks corrects nothing.
     return f"""
   SELECT * FROM (
 {_LATEST_LABELS.replace("{project}", project).replace("{dataset}", name).strip()}
   )
   WHERE product_id IS NOT NULL AND label IS NOT NULL
-    AND (declared IS NULL OR LOWER(TRIM(label)) != LOWER(TRIM(declared)))
+    AND (declared IS NULL OR LOWER(TRIM(label)) != LOWER(TRIM(declared))){right}
 """
 
 

@@ -87,7 +87,13 @@ def correct(
     job: Job,
     photo: Photo,
     head: Head,
-    label: Annotated[str, typer.Argument(help="The truth; it may be a label that the model does not know.")],
+    label: Annotated[
+        str,
+        typer.Argument(
+            help="The truth; it may be a label that the model does not know. Of an attribute of several "
+            "values all of them: 'Red|Blue'."
+        ),
+    ],
     by: By = None,
     comment: Comment = None,
 ) -> None:

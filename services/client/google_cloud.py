@@ -34,7 +34,7 @@ from services.shared.audits import AuditedLabel
 from services.shared.catalogue import ColumnError, ProductTable, product_of, product_row, query
 from services.shared.catalogue_config import CatalogueConfig, bundled_config
 from services.shared.errors import NotAllowedError
-from services.shared.events import Declared, Filters, HeadPhoto, Label, Prediction, Product
+from services.shared.events import Declared, Filters, HeadPhoto, HeadValue, Label, Prediction, Product
 from services.shared.google_bigquery import (
     BigQueryWarehouse,
     bigquery_client,
@@ -351,6 +351,7 @@ def _prediction(row: Mapping[str, Any]) -> Prediction:
         "declared": tuple(Declared(**record) for record in row["declared"] or ()),
         "decided": tuple(HeadPhoto(**each) for each in row["decided"] or ()),
         "misfits": tuple(HeadPhoto(**each) for each in row["misfits"] or ()),
+        "head_values": tuple(HeadValue(**value) for value in row["head_values"] or ()),
     }
     return Prediction(**columns | repeated)
 

@@ -64,7 +64,7 @@ def list_(ctx: typer.Context) -> None:
             table.add_row(
                 marked if manifest.version == served else manifest.version,
                 str(manifest.created),
-                " ".join(manifest.heads),
+                " ".join(manifest.labels),
                 figures,
             )
         if table.row_count:
@@ -113,8 +113,8 @@ def compare(ctx: typer.Context, one: Version, other: Version) -> None:
     table = Table("", one, other, "change", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_row("created", str(first.created), str(second.created), "")
     table.add_row("image_size", str(first.image_size), str(second.image_size), "")
-    for head in {**first.heads, **second.heads}:
-        counts = [str(len(manifest.heads.get(head, ())) or "-") for manifest in (first, second)]
+    for head in {**first.labels, **second.labels}:
+        counts = [str(len(manifest.labels.get(head, ())) or "-") for manifest in (first, second)]
         table.add_row(f"labels of {head}", *counts, "")
     for figure in {**first.figures, **second.figures}:
         before, after = first.figures.get(figure), second.figures.get(figure)

@@ -66,8 +66,8 @@ class Result:
         return tuple(sorted((label for label in self.prediction.heads if label.head == head), key=_rank))
 
     def declared_label(self, head: str) -> str | None:
-        """What the catalogue says of the attribute that a head predicts."""
-        return None if self.declared is None else self.declared.value(head)
+        """What the catalogue says of the attribute that a head predicts: see `Product.label`."""
+        return None if self.declared is None else self.declared.label(head)
 
     def declared_probability(self, head: str) -> float | None:
         """How likely the model finds what the catalogue says; None where it was not asked that, or has no
@@ -96,7 +96,8 @@ class ResultFilter:
     """Which rows of a job; what is not given is not asked.
 
     `label`, `declared`, `disagreements`, `min_confidence` and `abstained` are about the best label of a head:
-    of `head` if that is given, else of any, but all of the same one. Rows with an error have no heads.
+    of `head` if that is given, else of any, but all of the same one. Rows with an error have no heads. Of an
+    answer of several values, `label` may be any of them.
     """
 
     head: str | None = None

@@ -1,11 +1,14 @@
 """The SQL behind `Tables`. All values are query parameters; only the dataset's name is put in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from services.client.literals import string_literal
 from services.client.ports import ResultFilter
 from services.client.review import BINS, Against
 from services.shared.catalogue import ProductTable, value_counts_query
+from services.shared.catalogue_config import CatalogueConfig
 from services.shared.jobs import MAX_PHOTOS
+from services.shared.labels import JOINT, NOT_APPLICABLE
 from services.shared.wiring import SCHEMAS
 
 MAX_ROWS = 2**62
@@ -194,11 +197,11 @@ LIMIT {limit:d} OFFSET {offset:d}
 def quality(products: ProductTable, against: Against) -> str:
     """A row a `review.Cell` of a job and @head; those without a truth to compare with have NULL for it."""
     if against == "catalogue":
-        measured = """
+        measured = f"""
   SELECT compared.*, compared.known_label AS truth
   FROM compared
   WHERE compared.head = @head AND compared.declared_label IS NOT NULL
-"""
+{_not_applicable(products)}"""
     else:
         measured = f"""
   SELECT best.*, judged.label AS truth
@@ -219,6 +222,33 @@ SELECT
   SUM(probability) AS confidence
 FROM measured GROUP BY 1, 2, 3, 4
 """
+
+
+def _not_applicable(products: ProductTable) -> str:
+    """The photos whose truth is NOT_APPLICABLE, because the product has no value and should have none.
+
+    For versions that know this label; others cannot be right.
+    """
+    label = string_literal(NOT_APPLICABLE)
+    return "".join(
+        f"""
+  UNION ALL
+  SELECT compared.*, given.label AS truth
+  FROM compared
+  JOIN rated ON rated.prediction_id = compared.prediction_id
+  JOIN given
+    ON given.model_version = rated.model_version AND given.head = compared.head AND given.label = {label}
+  JOIN catalogue AS product ON product.product_id = rated.product_id
+  WHERE compared.head = @head AND compared.head = '{name}' AND compared.declared_label IS NULL
+    AND ({" OR ".join(_is_other(other, values) for other, values in attribute.applies_to.items())})
+"""
+        for name, attribute in products.config.attributes.items()
+        if attribute.applies_to
+    )
+
+
+def _is_other(attribute: str, values: Sequence[str]) -> str:
+    return f"product.`{attribute}` NOT IN ({', '.join(map(string_literal, values))})"
 
 
 def labels(dataset: str, limit: int | None) -> str:
@@ -288,9 +318,20 @@ def _result(products: ProductTable, rated: str) -> str:
 
 
 def _declared_label(head: str, products: ProductTable) -> str:
-    names = products.config.named("value")
-    cases = " ".join(f"WHEN '{name}' THEN product.`{name}`" for name in names)
+    names = products.config.named("value", "values")
+    cases = " ".join(f"WHEN '{name}' THEN {declared_value(name, products.config)}" for name in names)
     return f"CASE {head} {cases} END" if names else "CAST(NULL AS STRING)"
+
+
+def declared_value(name: str, config: CatalogueConfig) -> str:
+    """What `product` has of an attribute, as `Product.label` writes it: NULL where that is nothing."""
+    column = f"product.`{name}`"
+    if config.attributes[name].type != "values":
+        return column
+    text = (
+        f"ARRAY_TO_STRING(ARRAY(SELECT DISTINCT each FROM UNNEST({column}) AS each ORDER BY each), '{JOINT}')"
+    )
+    return f"NULLIF({text}, '')"
 
 
 def _latest_labels(dataset: str) -> str:
@@ -308,7 +349,8 @@ def _condition(where: ResultFilter, products: ProductTable) -> tuple[str, Parame
     }
     of_a_head = {
         "head": "best.head = @head",
-        "label": "best.label = @label",
+        "label": "(best.label = @label OR EXISTS (SELECT 1 FROM UNNEST(rated.head_values) AS each "
+        "WHERE each.head = best.head AND each.value = @label))",
         "declared": f"{_declared_label('best.head', products)} = @declared",
         "min_confidence": "best.probability >= @min_confidence",
         "abstained": "(best.head IN UNNEST(rated.abstained)) = @abstained",

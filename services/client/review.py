@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.client.errors import InvalidRequestError
 from services.shared.events import Prediction
+from services.shared.labels import join, split
 from services.shared.layout import digest
 
 BINS = 10  # of equal width, from 0 to 1
@@ -64,7 +65,8 @@ def judgement(
         prediction: what is judged; it needs a label of the head.
         head: the attribute, such as article_type.
         verdict: as `HumanLabel` says.
-        label: the truth, of a corrected verdict only. It may be one that the model does not know.
+        label: the truth, of a corrected verdict only. It may be one that the model does not know. Of an
+            attribute of several values all of them, with "|" between them.
         declared: what the catalogue says.
         by: who judges.
         at: when, with its zone.
@@ -80,6 +82,9 @@ def judgement(
         raise InvalidRequestError(f"must be {known} (got {head!r})", field="head", got=head)
     predicted = best[head]
     label = (label or "").strip() or None
+    if label is not None and prediction.values_of(head):
+        # All values that the photo shows, in the order in which sets are compared.
+        label = join(split(label)) or None
     comment = (comment or "").strip() or None
     if verdict == "corrected":
         if label is None:

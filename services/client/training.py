@@ -86,7 +86,7 @@ def train(
         # TensorFlow takes many seconds to import: whether there is anything to learn is told before.
         try:
             counted = _source(config, options, name, data)
-            config.check_heads(counted.heads)
+            config.check_heads(counted.heads, counted.several)
         except (
             configurations.ConfigError,
             CatalogueFileError,

@@ -1083,7 +1083,7 @@ def list_models(identity: Reader, ports: PortsOf, settings: SettingsOf) -> Model
             ModelSummary(
                 version=each.name,
                 created=each.manifest.created,
-                heads={head: len(labels) for head, labels in each.manifest.heads.items()},
+                heads={head: len(labels) for head, labels in each.manifest.labels.items()},
                 figures=each.manifest.figures,
                 production=each.production,
             )

@@ -491,7 +491,7 @@ def _prepared(ports: Ports, job_id: str, progress: Progress, number: int) -> tup
 
 
 def _known(manifest: Manifest) -> Mapping[str, Sequence[str]]:
-    return {head: sorted(labels) for head, labels in manifest.heads.items()}
+    return {head: sorted(labels) for head, labels in manifest.labels.items()}
 
 
 def _heads(ports: Ports, settings: Settings, version: str | None) -> Mapping[str, Sequence[str]]:

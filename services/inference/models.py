@@ -13,7 +13,7 @@ from threading import Lock
 
 from services.inference.batcher import Batcher
 from services.inference.predictors import Predictor
-from services.inference.stage import Predict
+from services.inference.stage import Combine, Predict
 from services.model.learnt import Learnt
 from services.model.manifest import ModelError, load_manifest
 from services.model.registry import Pointer, Registry
@@ -38,6 +38,7 @@ class LoadedModel:
     thresholds: Mapping[str, float]
     learnt: Learnt | None
     predict: Predict
+    combine: Combine
 
 
 class RegistryModels:
@@ -149,4 +150,5 @@ class RegistryModels:
             thresholds=predictor.thresholds,
             learnt=predictor.learnt,
             predict=Batcher(predictor, self._workers).predict,
+            combine=predictor.combine,
         )

@@ -6,7 +6,7 @@ because a container has only one of them.
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from services.inference.stage import Answer
+from services.inference.stage import Answer, AnswerSet
 from services.model.decoding import Decoder
 from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
 from services.model.hierarchy import HierarchyError
@@ -28,6 +28,7 @@ from services.model.manifest import (
     ModelError,
     load_manifest,
 )
+from services.model.several import Sets
 
 __all__ = ["DEFAULT_DIRECTORY", "LiteRTPredictor", "Predictor", "SavedModelPredictor", "load_predictor"]
 
@@ -54,15 +55,20 @@ OPERATORS = frozenset((
 class Answers:
     """What a model says of N photos."""
 
-    probabilities: Mapping[str, NDArray[np.float32]]  # head -> [N, labels]
+    probabilities: Mapping[str, NDArray[np.float32]]  # head of one label -> [N, labels]
     # [N]: whether a photo is unlike all that the model was trained on; None: this model cannot tell.
     unfamiliar: NDArray[np.bool_] | None = None
+    sets: Mapping[str, Sets] = field(default_factory=dict)  # head of several labels -> answers
 
     def of(self, row: int) -> Answer:
         """What is said of one of them."""
         return Answer(
             {head: probabilities[row] for head, probabilities in self.probabilities.items()},
             None if self.unfamiliar is None else bool(self.unfamiliar[row]),
+            {
+                head: AnswerSet(sets.probabilities[row], sets.chosen[row], bool(sets.sure[row]))
+                for head, sets in self.sets.items()
+            },
         )
 
 
@@ -83,7 +89,7 @@ class Predictor(Protocol):
 
     @property
     def labels(self) -> Mapping[str, Sequence[str]]:
-        """Head -> labels, in the order of the probabilities."""
+        """Head -> labels, in the order of the probabilities: of all heads."""
 
     @property
     def thresholds(self) -> Mapping[str, float]:
@@ -104,6 +110,9 @@ class Predictor(Protocol):
             ValueError: the images have another shape or type.
 
         """
+
+    def combine(self, answers: Sequence[Answer]) -> Answer:
+        """The answer for a product, of those for its photos, at least one; not whether it is unfamiliar."""
 
 
 def load_predictor(directory: Path = DEFAULT_DIRECTORY, *, require_gpu: bool = False) -> Predictor:
@@ -152,7 +161,7 @@ class _Described:
 
     @property
     def labels(self) -> Mapping[str, Sequence[str]]:
-        return self._manifest.heads
+        return self._manifest.labels
 
     @property
     def thresholds(self) -> Mapping[str, float]:
@@ -161,6 +170,15 @@ class _Described:
     @property
     def learnt(self) -> Learnt | None:
         return self._learnt
+
+    def combine(self, answers: Sequence[Answer]) -> Answer:
+        """As in `Predictor`."""
+        first = answers[0]
+        probabilities, sets = self._decode.combine(
+            {head: np.stack([each.probabilities[head] for each in answers]) for head in first.probabilities},
+            {head: np.stack([each.sets[head].probabilities for each in answers]) for head in first.sets},
+        )
+        return Answers(probabilities, sets=sets).of(0)
 
     def _check(self, images: NDArray[np.uint8]) -> None:
         expected = (self.image_size, self.image_size, 3)
@@ -171,13 +189,14 @@ class _Described:
         def joined(name: str, width: int) -> NDArray[np.float32]:
             return np.concatenate([np.empty((0, width), np.float32), *(part[name] for part in outputs)])
 
-        probabilities = self._decode(
-            {head: joined(head, len(labels)) for head, labels in self.labels.items()}
-        )
+        logits = {head: joined(head, len(labels)) for head, labels in self.labels.items()}
+        probabilities = self._decode(logits)
+        sets = self._decode.sets(logits, probabilities)
         if self._familiarity is None:
-            return Answers(probabilities)
+            return Answers(probabilities, sets=sets)
         embeddings = joined(EMBEDDING, self._familiarity.centres.shape[1])
-        return Answers(probabilities, self._familiarity.distance(embeddings) > self._familiarity.threshold)
+        unfamiliar = self._familiarity.distance(embeddings) > self._familiarity.threshold
+        return Answers(probabilities, unfamiliar, sets)
 
 
 class LiteRTPredictor(_Described):

@@ -2,15 +2,15 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.model.combining import combine, deciding, misfits
+from services.model.combining import misfits
 from services.model.learnt import Learnt, photo_digest
 from services.model.manifest import ModelError
 from services.model.preprocessing import to_array
@@ -30,6 +30,7 @@ from services.shared.events import (
     Event,
     Handlers,
     HeadPhoto,
+    HeadValue,
     Image,
     ImageClassified,
     ImageUploaded,
@@ -47,7 +48,7 @@ from services.shared.jobs import (
     read_manifest,
     read_products,
 )
-from services.shared.labels import Vocabulary
+from services.shared.labels import Vocabulary, join
 from services.shared.layout import JobLayout, digest, is_litter
 from services.shared.parallel import in_parallel
 from services.shared.ports import Clock, Objects
@@ -58,16 +59,38 @@ _logger = logging.getLogger("vitrine.inference")
 
 
 @dataclass(frozen=True)
+class AnswerSet:
+    """The labels that a photo has of a head of several: see services/model/several.py."""
+
+    probabilities: NDArray[np.float32]  # [classes], each by itself
+    chosen: NDArray[np.bool_]  # [classes]
+    sure: bool  # whether all that are chosen reach their thresholds
+
+    def probability(self, chosen: NDArray[np.bool_]) -> float:
+        """How likely exactly these labels are."""
+        return float(np.where(chosen, self.probabilities, 1 - self.probabilities).prod())
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a model says of one photo."""
 
-    probabilities: Mapping[str, NDArray[np.float32]]  # head -> [classes]
+    probabilities: Mapping[str, NDArray[np.float32]]  # head of one label -> [classes]
     # Whether the photo is unlike all that the model was trained on; None: this model cannot tell.
     unfamiliar: bool | None = None
+    sets: Mapping[str, AnswerSet] = field(default_factory=dict)  # head of several labels -> its answer
+
+    @property
+    def unsure(self) -> Collection[str]:
+        """The heads of several labels that are not sure of theirs."""
+        return [head for head, each in self.sets.items() if not each.sure]
 
 
 type Predict = Callable[[NDArray[np.uint8]], Answer]
 """One image, [S, S, 3], to what is said of it."""
+
+type Combine = Callable[[Sequence[Answer]], Answer]
+"""What is said of a product's photos to what is said of the product; not whether it is unfamiliar."""
 
 
 class Model(Protocol):
@@ -84,7 +107,7 @@ class Model(Protocol):
 
     @property
     def labels(self) -> Mapping[str, Sequence[str]]:
-        """Head -> its classes, in the order of the probabilities."""
+        """Head -> its classes, in the order of the probabilities: of all heads."""
         ...
 
     @property
@@ -105,6 +128,11 @@ class Model(Protocol):
     @property
     def predict(self) -> Predict:
         """Asks it; from any number of threads at once."""
+        ...
+
+    @property
+    def combine(self) -> Combine:
+        """The answer for a product with several photos."""
         ...
 
 
@@ -253,11 +281,11 @@ def _combine(
         head: np.stack([answer.probabilities[head] for answer in answers])
         for head in answers[0].probabilities
     }
-    probabilities = {head: combine(values) for head, values in by_head.items()}
-    decided = {head: deciding(values) for head, values in by_head.items()}
-    declared = _declared(product, probabilities, model)
+    combined = model.combine(answers)
+    decided = {head: _deciding(head, combined, answers) for head in (*by_head, *combined.sets)}
+    declared = _declared(product, combined, model)
     places = {each.head: model.vocabulary.find(each.head, each.label) for each in declared}
-    heads = _labels(probabilities, model.labels)
+    heads = _labels(combined, model.labels)
     shown = rows[next(iter(decided.values()))]
     unfamiliar = [row.unfamiliar for row in rows]
     learnt = [row.learnt for row in rows if row.learnt is not None]
@@ -265,7 +293,8 @@ def _combine(
         update={
             "prediction_id": digest(shown.job_id, shown.product_id, shown.variant),
             "heads": heads,
-            "abstained": _abstained(heads, model),
+            "abstained": _abstained(heads, model, combined.unsure),
+            "head_values": _values(combined, model.labels),
             # One photo like those that the model knows is enough.
             "unfamiliar": None if None in unfamiliar else all(unfamiliar),
             "predicted_at": ports.clock(),
@@ -283,6 +312,15 @@ def _combine(
             ),
         }
     )
+
+
+def _deciding(head: str, combined: Answer, answers: Sequence[Answer]) -> int:
+    """The index of the photo that finds the combined answer of a head the most probable."""
+    if head in combined.sets:
+        chosen = combined.sets[head].chosen
+        return int(np.argmax([each.sets[head].probability(chosen) for each in answers]))
+    best = combined.probabilities[head].argmax()
+    return int(np.argmax([each.probabilities[head][best] for each in answers]))
 
 
 def _classify(
@@ -305,14 +343,18 @@ def _classify(
     unfamiliar: bool | None = None
     learnt: bool | None = None
     answer: Answer | None = None
+    unsure: Collection[str] = ()
+    head_values: tuple[HeadValue, ...] = ()
     if error is None:
         try:
             stored = ports.objects.read(uri, generation=generation, max_bytes=MAX_BYTES)
             generation = stored.generation
             pixels = to_array(decode(stored.data, about=model.image_size), model.image_size)
             answer = model.predict(pixels)
-            heads, unfamiliar = _labels(answer.probabilities, model.labels), answer.unfamiliar
-            declared = _declared(product, answer.probabilities, model)
+            heads, unfamiliar = _labels(answer, model.labels), answer.unfamiliar
+            head_values = _values(answer, model.labels)
+            unsure = answer.unsure
+            declared = _declared(product, answer, model)
             # A variant has bytes of its own, which no model was trained on.
             if model.learnt is not None and variant == "original":
                 learnt = photo_digest(stored.data) in model.learnt
@@ -335,7 +377,7 @@ def _classify(
         model=model.name,
         model_version=model.version,
         heads=heads,
-        abstained=_abstained(heads, model),
+        abstained=_abstained(heads, model, unsure),
         unfamiliar=unfamiliar,
         error=error,
         predicted_at=ports.clock(),
@@ -343,15 +385,16 @@ def _classify(
         declared=declared,
         learnt=learnt,
         photo_number=photo_number,
+        head_values=head_values,
     )
     return _Classified(row, answer)
 
 
-def _abstained(heads: Sequence[Label], model: Model) -> tuple[str, ...]:
+def _abstained(heads: Sequence[Label], model: Model, unsure: Collection[str] = ()) -> tuple[str, ...]:
     return tuple(
         best.head
         for best in heads
-        if best.rank == 1 and best.probability < model.thresholds.get(best.head, 0.0)
+        if best.rank == 1 and (best.head in unsure or best.probability < model.thresholds.get(best.head, 0.0))
     )
 
 
@@ -363,35 +406,66 @@ def _count(rows: Sequence[Prediction]) -> None:
         telemetry.count("image_errors", images, code=code)
 
 
-def _labels(
-    probabilities: Mapping[str, NDArray[np.float32]], labels: Mapping[str, Sequence[str]]
-) -> tuple[Label, ...]:
-    """The TOP most probable labels of each head, best first."""
-    return tuple(
+def _labels(answer: Answer, labels: Mapping[str, Sequence[str]]) -> tuple[Label, ...]:
+    """The TOP most probable labels of each head, best first; of one of several labels, its answer."""
+    ranked = tuple(
         Label(head=head, rank=rank, label=labels[head][best], probability=round(float(values[best]), 6))
-        for head, values in probabilities.items()
+        for head, values in answer.probabilities.items()
         for rank, best in enumerate(np.argsort(-values)[:TOP], start=1)
     )
+    return (*ranked, *(_answer(head, labels[head], each) for head, each in answer.sets.items()))
 
 
-def _declared(
-    product: Product | None, probabilities: Mapping[str, NDArray[np.float32]], model: Model
-) -> tuple[Declared, ...]:
-    """What the catalogue declares of each head, and how likely the model finds it."""
-    return tuple(
-        _found(head, label, probabilities[head], model)
-        for head in probabilities
-        if product is not None and (label := product.value(head)) is not None
+def _answer(head: str, labels: Sequence[str], given: AnswerSet) -> Label:
+    return Label(
+        head=head,
+        rank=1,
+        label=join(labels[place] for place in np.flatnonzero(given.chosen).tolist()),
+        probability=round(given.probability(given.chosen), 6),
     )
 
 
-def _found(head: str, label: str, probabilities: NDArray[np.float32], model: Model) -> Declared:
-    place = model.vocabulary.find(head, label)
-    if place is None:
+def _values(answer: Answer, labels: Mapping[str, Sequence[str]]) -> tuple[HeadValue, ...]:
+    """What the answers of heads of several labels are made of."""
+    return tuple(
+        HeadValue(
+            head=head, value=labels[head][place], probability=round(float(each.probabilities[place]), 6)
+        )
+        for head, each in answer.sets.items()
+        for place in np.flatnonzero(each.chosen).tolist()
+    )
+
+
+def _declared(product: Product | None, answer: Answer, model: Model) -> tuple[Declared, ...]:
+    """What the catalogue declares of each head, and how likely the model finds it."""
+    if product is None:
+        return ()
+    return tuple(
+        _found(head, values, answer, model)
+        for head in (*answer.probabilities, *answer.sets)
+        if (values := product.values(head))
+    )
+
+
+def _found(head: str, values: Sequence[str], answer: Answer, model: Model) -> Declared:
+    label = join(values)
+    places = [model.vocabulary.find(head, value) for value in values]
+    known = [place for place in places if place is not None]
+    # A head of one label has no set of them.
+    if len(known) < len(places) or (head in answer.probabilities and len({*known}) > 1):
         return Declared(head=head, label=label)
-    # Significant digits: photos are ranked by these, and the smallest ones come first.
-    probability = float(f"{probabilities[place]:.6g}")
-    return Declared(head=head, label=label, known=model.labels[head][place], probability=probability)
+    if head in answer.sets:
+        chosen = np.isin(np.arange(len(model.labels[head])), known)
+        probability = answer.sets[head].probability(chosen)
+    else:
+        probability = float(answer.probabilities[head][known[0]])
+    return Declared(
+        head=head,
+        label=label,
+        known=join(model.labels[head][place] for place in known),
+        # Significant digits: photos are ranked by these, and the smallest ones come first.
+        probability=float(f"{probability:.6g}"),
+    )
 
 
 HANDLERS: Handlers = {

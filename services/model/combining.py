@@ -11,7 +11,7 @@ MISFIT = 0.1
 
 
 def combine(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The answer for a product, of the answers for its photos.
+    """The answer of one head for a product, of those for its photos; `Decoder.combine` has all heads.
 
     Logarithms are added and divided by the square root of the number of photos. Divided by the number, ten
     photos would be trusted no more than one; undivided, they would count as independent, which photos of one
@@ -19,19 +19,14 @@ def combine(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     error was 0.005 to 0.024 (divided by the number: 0.06 to 0.07).
 
     Args:
-        probabilities: float32 [photos, labels] of one head, calibrated, at least one photo.
+        probabilities: float32 [photos, ..., labels] of one head, calibrated, at least one photo.
 
     Returns:
-        float32 [labels], their sum is 1.
+        float32 [..., labels], their sum is 1.
 
     """
     together = _logarithms(probabilities).sum(axis=0) / np.sqrt(len(probabilities))
     return _normalised(together).astype(np.float32)
-
-
-def deciding(probabilities: NDArray[np.float32]) -> int:
-    """The index of the photo that finds the answer of `combine` the most probable."""
-    return int(probabilities[:, combine(probabilities).argmax()].argmax())
 
 
 def misfits(probabilities: NDArray[np.float32], declared: int | None = None) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.model.calibration import softmax
+from services.model.combining import combine
 
 
 class HierarchyError(ValueError):
@@ -75,6 +76,14 @@ class Hierarchy:
         paths = softmax(self.path_logits(logits), temperature)
         return self._consistent({head: paths @ self._members[head] for head in self.heads})
 
+    def combine(self, probabilities: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Probabilities [1, labels] of each head for one product, of those for its photos, [photos, labels].
+
+        The narrowest head has a label for each path; the other heads follow from it.
+        """
+        paths = combine(probabilities[self.heads[-1]])[np.newaxis]
+        return self._consistent({head: paths @ self._members[head] for head in self.heads})
+
     def path_logits(self, logits: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Logits [N, paths] of the paths, which are in the order of the narrowest head's labels."""
         parts = [_log_softmax(logits[head])[:, self._paths[head]] for head in self.heads]
@@ -87,14 +96,11 @@ class Hierarchy:
         likeliest child is another's. Then its own likeliest child changes places with that one.
         """
         for broader, head in pairwise(self.heads):
-            values, rows = probabilities[head], np.arange(len(probabilities[head]))
             chosen = probabilities[broader].argmax(axis=1)
-            best = values.argmax(axis=1)
-            child = np.where(self._children[head][chosen], values, -1).argmax(axis=1)
-            values[rows, best], values[rows, child] = values[rows, child], values[rows, best]
-            # Of equal ones the first would count as the likeliest.
-            tied = rows[values.argmax(axis=1) != child]
-            values[tied, child[tied]] = np.nextafter(values[tied, child[tied]], np.float32(2))
+            prefer(
+                probabilities[head],
+                np.where(self._children[head][chosen], probabilities[head], -1).argmax(axis=1),
+            )
         return probabilities
 
     @cached_property
@@ -112,6 +118,24 @@ class Hierarchy:
             head: (self._members[broader].T @ self._members[head]) > 0
             for broader, head in pairwise(self.heads)
         }
+
+
+def prefer(probabilities: NDArray[np.float32], labels: NDArray[np.intp]) -> None:
+    """Make labels the likeliest ones, in place: each changes places with the one that was.
+
+    Args:
+        probabilities: [N, labels].
+        labels: [N], the label that each photo is to have.
+
+    """
+    rows, best = np.arange(len(probabilities)), probabilities.argmax(axis=1)
+    probabilities[rows, best], probabilities[rows, labels] = (
+        probabilities[rows, labels],
+        probabilities[rows, best],
+    )
+    # Of equal ones the first would count as the likeliest.
+    tied = rows[probabilities.argmax(axis=1) != labels]
+    probabilities[tied, labels[tied]] = np.nextafter(probabilities[tied, labels[tied]], np.float32(2))
 
 
 def parents_of(

@@ -1,13 +1,23 @@
 """`model.json`: what stands beside a model's files and says what they are."""
 
 import hashlib
+import operator
 import re
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 MANIFEST = "model.json"
 # The forms that are served: for LiteRT, in 8-bit integers; for TensorFlow.
@@ -47,6 +57,22 @@ def _inside(name: str) -> str:
     return name
 
 
+class SeveralValues(BaseModel):
+    """A head of which a photo may have several labels: see services/model/several.py."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: tuple[str, ...] = Field(min_length=1)  # in the order of the logits
+    temperature: PositiveFloat  # what logits are divided by before the sigmoid
+    thresholds: tuple[float, ...]  # of each label: the probability from which on it is said
+
+    @model_validator(mode="after")
+    def _one_threshold_a_label(self) -> Self:
+        if len(self.thresholds) != len(self.labels):
+            raise ValueError(f"thresholds: expected {len(self.labels)}, one a label")
+        return self
+
+
 class Manifest(BaseModel):
     """A model's identity, what it answers, and the digests of its files."""
 
@@ -63,6 +89,8 @@ class Manifest(BaseModel):
     small_photos: bool = False
     # Head -> its labels, in the order of the logits.
     heads: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = Field(min_length=1)
+    # Heads of which a photo may have several labels. All fields below, but `thresholds`, are of the others.
+    several: dict[str, SeveralValues] = Field(default={}, exclude_if=operator.not_)
     # Head -> what its logits are divided by before the softmax, fitted so that probabilities are calibrated.
     # The heads of the hierarchy share one.
     temperatures: dict[str, PositiveFloat]
@@ -70,7 +98,11 @@ class Manifest(BaseModel):
     hierarchy: tuple[str, ...] = ()
     # Head of the hierarchy, but not the broadest -> its label -> the label of the broader head.
     parents: dict[str, dict[str, str]] = {}
-    # Head -> the probability under which the model abstains; a head without one always answers.
+    # Head -> other head -> the labels of that one with which this head applies; see
+    # `services.model.decoding.Decoder`.
+    applies_to: dict[str, dict[str, tuple[str, ...]]] = Field(default={}, exclude_if=operator.not_)
+    # Head -> the probability under which the model abstains; a head without one always answers. Of a head
+    # with several labels it is that of the whole answer.
     thresholds: dict[str, PositiveFloat] = {}
     # Head -> why its answers are not to be relied on, in one sentence for people.
     unreliable: dict[str, str] = {}
@@ -78,6 +110,11 @@ class Manifest(BaseModel):
     figures: dict[str, float]
     # Path within the directory -> SHA-256.
     files: dict[Annotated[str, AfterValidator(_inside)], str] = Field(min_length=1)
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """Head -> its labels, in the order of the logits: of all heads."""
+        return self.heads | {head: each.labels for head, each in self.several.items()}
 
 
 def load_manifest(directory: Path) -> Manifest:
@@ -119,6 +156,8 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         raise ModelError(f"{where}: {error}") from error
     if manifest.temperatures.keys() != manifest.heads.keys():
         raise ModelError(f"{where}: heads and temperatures name different heads")
+    if both := manifest.heads.keys() & manifest.several.keys():
+        raise ModelError(f"{where}: several: {min(both)} is one of `heads` already")
     return manifest
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from services.shared.events import AttributeName, describe
+from services.shared.events import AttributeName, Product, Value, describe
+from services.shared.labels import NOT_APPLICABLE, normalised
 from services.shared.nearest import did_you_mean
 
 Column = Annotated[str, Field(min_length=1, max_length=300)]
@@ -65,6 +66,8 @@ class Attribute(_Strict):
         type: one value, any number of values, or a number or a date, which requests ask for by range.
         separator: between several values in a cell of a text file.
         parent: the attribute that each value determines, such as the sub category of an article type.
+        applies_to: other attributes -> the values that a product must have one of, each of them, for this
+            attribute to apply to it: `{garment: [T-Shirt, Shirt]}`. Default: it applies to all products.
 
     """
 
@@ -72,6 +75,7 @@ class Attribute(_Strict):
     type: AttributeType = "value"
     separator: Annotated[str, Field(min_length=1, max_length=5)] = "|"
     parent: AttributeName | None = None
+    applies_to: Mapping[AttributeName, Annotated[tuple[Value, ...], Field(min_length=1)]] = {}
 
 
 class CatalogueConfig(_Strict):
@@ -106,6 +110,24 @@ class CatalogueConfig(_Strict):
                     raise ValueError(f"{field}: {name} and {attribute.parent} must both be of type value")
                 if name in self.ancestors(name):
                     raise ValueError(f"{field}: {name} is its own ancestor")
+        return self
+
+    @model_validator(mode="after")
+    def _dependences_can_be_decided(self) -> Self:
+        for name, attribute in self.attributes.items():
+            for other in attribute.applies_to:
+                field = f"attributes.{name}.applies_to"
+                decides = self._attribute(field, other)
+                if other == name:
+                    raise ValueError(f"{field}: {name} cannot depend on itself")
+                if decides.type != "value":
+                    raise ValueError(f"{field}: {other} must be of type value")
+                if decides.applies_to:
+                    raise ValueError(f"{field}: {other} depends on others itself; name those instead")
+                if attribute.type not in ("value", "values"):
+                    raise ValueError(f"{field}: {name} must be of type value or values")
+                if attribute.parent is not None:
+                    raise ValueError(f"{field}: {name} has a parent; leave out one of both")
         return self
 
     @model_validator(mode="after")
@@ -150,6 +172,36 @@ class CatalogueConfig(_Strict):
             parent = self.attributes[parent].parent if parent in self.attributes else None
         return found
 
+    def applies(self, name: str, product: Product) -> bool | None:
+        """Whether an attribute applies to a product; None if the attributes that decide it have no value."""
+        decided: set[bool | None] = set()
+        for other, values in self.attributes[name].applies_to.items():
+            value = product.value(other)
+            decided.add(None if value is None else value in values)
+        return False if False in decided else None if None in decided else True
+
+    def contradicts(self, name: str, product: Product) -> bool:
+        """Whether a product has a value of an attribute that does not apply to it."""
+        values = [value for value in product.values(name) if not is_not_applicable(value)]
+        return bool(values) and self.applies(name, product) is False
+
+    def labels(self, name: str, product: Product) -> tuple[str, ...]:
+        """The labels of a product that a model can learn and be measured by.
+
+        Returns:
+            The values of the attribute, or NOT_APPLICABLE alone. Empty if the catalogue says nothing, and if
+            it contradicts itself.
+
+        """
+        if not self.attributes[name].applies_to:
+            return product.values(name)
+        if self.applies(name, product) is False:
+            return () if self.contradicts(name, product) else (NOT_APPLICABLE,)
+        values = product.values(name)
+        if any(map(is_not_applicable, values)):
+            return (NOT_APPLICABLE,) if all(map(is_not_applicable, values)) else ()
+        return values
+
     def named(self, *types: AttributeType) -> tuple[str, ...]:
         """The names of the attributes of these types, in order."""
         return tuple(name for name, each in self.attributes.items() if each.type in types)
@@ -165,6 +217,11 @@ class CatalogueConfig(_Strict):
         for name, attribute in self.attributes.items():
             columns[f"attributes.{name}"] = attribute.column or name
         return columns
+
+
+def is_not_applicable(value: str) -> bool:
+    """Whether a value says that the attribute does not apply."""
+    return normalised(value) == normalised(NOT_APPLICABLE)
 
 
 @cache

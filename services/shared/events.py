@@ -30,6 +30,7 @@ from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 
 from services.shared.errors import ImageErrorCode, Reject
+from services.shared.labels import join
 from services.shared.layout import digest
 from services.shared.nearest import did_you_mean
 from services.shared.wiring import load_wiring
@@ -590,6 +591,11 @@ class Product(_Strict):
         """The value of an attribute that has one; None where the catalogue says nothing of it."""
         return next(iter(self.values(name)), None)
 
+    def label(self, name: str) -> str | None:
+        """The value of an attribute, or all that it has as `services.shared.labels.join` writes them."""
+        values = self.values(name)
+        return join(values) if values else None
+
     def with_values(self, values: Mapping[str, AttributeValue]) -> Self:
         """The same product with other values of some attributes."""
         kept: dict[str, AttributeValue] = {each.name: each.values for each in self.attributes}
@@ -695,11 +701,23 @@ class JobCompleted(JobEvent):
 
 
 class Label(_Strict):
-    """One of a head's most probable labels; rank 1 is the best."""
+    """One of a head's most probable labels; rank 1 is the best.
+
+    A head of which a photo may have several labels has one answer, of rank 1: `label` is all of them, as
+    `services.shared.labels.join` writes them, and `probability` that of exactly these.
+    """
 
     head: str
     rank: Annotated[int, Field(ge=1)]
     label: str
+    probability: Annotated[float, Field(ge=0, le=1)]
+
+
+class HeadValue(_Strict):
+    """One of the values in the answer of a head of which a photo may have several labels."""
+
+    head: str
+    value: str
     probability: Annotated[float, Field(ge=0, le=1)]
 
 
@@ -755,6 +773,11 @@ class Prediction(_Strict):
     decided: tuple[HeadPhoto, ...] = Field(default=(), exclude_if=operator.not_)
     misfits: tuple[HeadPhoto, ...] = Field(default=(), exclude_if=operator.not_)
 
+    # Left out where no head has several labels, so that readers of release 0.1 know all fields.
+    head_values: Annotated[tuple[HeadValue, ...], BeforeValidator(_listed)] = Field(
+        default=(), exclude_if=operator.not_
+    )
+
     @property
     def combined(self) -> bool:
         """Whether it is the answer for a product's several photos, not of one photo."""
@@ -763,6 +786,10 @@ class Prediction(_Strict):
     def decided_by(self, head: str) -> int | None:
         """Which of a product's photos decided a head; of a single photo's row, that photo."""
         return next((each.photo_number for each in self.decided if each.head == head), self.photo_number)
+
+    def values_of(self, head: str) -> tuple[HeadValue, ...]:
+        """The values in the answer of a head of which a photo may have several labels; else none."""
+        return tuple(each for each in self.head_values if each.head == head)
 
 
 class ImageClassified(Event):

@@ -3,6 +3,13 @@
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+# The label of a product that an attribute does not apply to, such as the sleeve length of shoes.
+NOT_APPLICABLE = "Not applicable"
+
+# Between the values of an attribute that has several, where they are written as one text.
+SEPARATOR = "|"
+JOINT = f" {SEPARATOR} "
+
 # Characters that no font draws and that are not of Unicode's category Cf: the grapheme joiner, the Hangul
 # fillers, two Khmer vowels, and the variation selectors.
 _UNDRAWN = frozenset(
@@ -15,6 +22,16 @@ _UNDRAWN = frozenset(
     )
     for code in codes
 )
+
+
+def join(values: Iterable[str]) -> str:
+    """Several values as one text, which is the same whatever their order; of one value, this value."""
+    return JOINT.join(sorted({*values}))
+
+
+def split(text: str) -> tuple[str, ...]:
+    """The values of a text that `join` made, or that somebody wrote; each once, in order."""
+    return tuple(sorted({value.strip() for value in text.split(SEPARATOR)} - {""}))
 
 
 def normalised(label: str) -> str:

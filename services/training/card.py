@@ -23,7 +23,7 @@ _CARD = """\
 *Of labelled* also counts photos with a label that it does not know, of which no answer is right. *ECE* is
 the expected calibration error. The model abstains where it is less sure than its threshold: *answered* is the
 share that remains, *right* their accuracy.
-{rare}{programs}
+{several}{rare}{programs}
 ## What it does with each kind of photo
 
 | photos | number | called unfamiliar | {abstained_heads} |
@@ -89,6 +89,7 @@ def card(manifest: Manifest, evaluation: Evaluation, data: snapshot.Manifest, ab
         left_out="".join(f"- Left out: {each.what} ({each.count}): {each.why}\n" for each in data.left_out),
         held_out=evaluation.made.held_out,
         heads=_rows(_head_rows(evaluation)),
+        several=_SEVERAL.format(rows=_rows(_several_rows(evaluation))) if evaluation.several else "",
         rare="".join(
             f"\n{name}: accuracy is {figures.frequent.value:.1%} over the {FREQUENT} most frequent labels, "
             f"{figures.rare.value:.1%} over all others.\n"
@@ -126,6 +127,35 @@ def card(manifest: Manifest, evaluation: Evaluation, data: snapshot.Manifest, ab
             f"- {kind.kind}, {kind.images} images: {kind.auroc:.3f}" for kind in evaluation.unfamiliar
         ),
     )
+
+
+_SEVERAL = """
+A photo may have several labels of these attributes. An answer is right if it has all of them and no other;
+precision, recall and F1 are of each label.
+
+| attribute | photos | number | right | macro F1 | micro F1 | ECE | label | has it | precision | recall | F1 |
+|---|---|---|---|---|---|---|---|---|---|---|---|
+{rows}
+"""
+
+
+def _several_rows(evaluation: Evaluation) -> Iterator[tuple[object, ...]]:
+    for name, origins in evaluation.several.items():
+        for origin, figures in origins.items():
+            for each in figures.classes:
+                shares = (each.precision, each.recall, each.f1)
+                yield (
+                    name,
+                    origin,
+                    figures.accuracy.whole,
+                    f"{figures.accuracy.value:.1%}",
+                    f"{figures.macro_f1:.3f}",
+                    f"{figures.micro_f1:.3f}",
+                    f"{figures.calibration_error:.3f}",
+                    each.label,
+                    each.photos,
+                    *("" if share is None else f"{share:.1%}" for share in shares),
+                )
 
 
 def _head_rows(evaluation: Evaluation) -> Iterator[tuple[object, ...]]:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from services.model.duplicates import Signature, signature
 from services.model.learnt import photo_digest
 from services.model.preprocessing import to_array
+from services.shared.catalogue_config import CatalogueConfig
 from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
-from services.shared.events import Filters, Product
+from services.shared.events import AttributeValue, Filters, Product
 from services.shared.images import MAX_BYTES, decode
 from services.shared.jobs import photo_uris
+from services.shared.labels import NOT_APPLICABLE, SEPARATOR, split
 from services.shared.layout import digest, photo_uri, photos_prefix
 from services.shared.parallel import in_parallel
 from services.shared.ports import Catalogue, Stored
@@ -160,12 +162,22 @@ class CatalogueSource:
             )
         self._split = _Split(TestSide(_test_from(census)) if test.by_newest else test)
         _check_sides(census, self._split)
-        self.heads, unlearnt = _heads(census, self._split, self._minimum_photos)
+        self.heads, unlearnt = _heads(census, self._split, self._minimum_photos, self._config.named("value"))
+        self.several, others = _heads(
+            census, self._split, self._minimum_photos, self._config.named("values"), several=True
+        )
+        unlearnt = [*unlearnt, *others]
         _check_heads(census, self._split, self.heads, unlearnt, self._minimum_photos)
+        self.applies_to = _dependences(self._config, self.heads, {**self.heads, **self.several})
         self._counted = [
             *left_out,
             *census.missing.left_out(f"photo-missing, of {self._selection.total} products"),
             *census.undated.left_out("no year: they test nothing"),
+            *(
+                entry
+                for name, products in census.contradicting.items()
+                for entry in products.left_out(f"a {name}, which does not apply to them: not learnt")
+            ),
             *unlearnt,
         ]
         self._found: Sequence[LeftOut] = ()
@@ -198,7 +210,8 @@ class CatalogueSource:
         """
         sides, findings = self._sides if self._sides is not None else Sides(), _Findings()
         for own in _ORDER:
-            for product, labels, photos in self._usable(own, image_size, findings):
+            for labelled, photos in self._usable(own, image_size, findings):
+                product = labelled.product
                 side = sides.place(photos[0].signature, own)
                 if side != own:
                     findings.moved[own, side].add(product)
@@ -210,19 +223,20 @@ class CatalogueSource:
                         continue
                     findings.examples[side] += 1
                     if side == "train":
-                        findings.trained.update(labels.items())
+                        findings.trained.update(labelled.shown())
                     yield (
                         side,
                         Example(
                             product.product_id,
                             photo.pixels,
-                            labels,
+                            labelled.labels,
                             self._origin,
                             self._year(product),
                             photo.digest,
+                            labelled.several,
                         ),
                     )
-        self._found = list(findings.left_out(self.heads, self._minimum_photos))
+        self._found = list(findings.left_out({**self.heads, **self.several}, self._minimum_photos))
         if not (findings.examples["train"] and findings.examples["test"]):
             reasons = "; ".join(f"{each.what} ({each.count}): {each.why}" for each in self._found)
             raise DatasetError(f"no photo is left to train or to test with. {reasons}")
@@ -230,11 +244,41 @@ class CatalogueSource:
     def _rows(self) -> Iterator[Product]:
         for product in self._selection.rows(0, self._selection.total):
             truth = self._judged.get(product.product_id)
-            yield product.with_values(self._known(truth)) if truth else product
+            yield product.with_values(self._values(truth)) if truth else product
+
+    def _values(self, truth: Mapping[str, str | None]) -> Mapping[str, AttributeValue]:
+        several = self._config.named("values")
+        return {
+            name: split(label) if label is not None and name in several else label
+            for name, label in self._known(truth).items()
+        }
 
     def _known(self, truth: Mapping[str, str | None]) -> Mapping[str, str | None]:
         """Of what people say, what the catalogue has an attribute for; a model may have other heads."""
-        return {name: label for name, label in truth.items() if name in self._config.named("value")}
+        known = self._config.named("value", "values")
+        return {name: label for name, label in truth.items() if name in known}
+
+    def _labels(self, name: str, product: Product) -> tuple[str, ...]:
+        """What is to be learnt of an attribute; what people say of it counts even if it should not apply."""
+        if name in self._judged.get(product.product_id, {}):
+            return product.values(name)
+        return self._config.labels(name, product)
+
+    def _label(self, name: str, product: Product) -> str | None:
+        return next(iter(self._labels(name, product)), None)
+
+    def _targets(self, product: Product) -> Mapping[str, Sequence[int]]:
+        """Of the heads of several labels that the catalogue says something of, which labels are there.
+
+        What it does not list is not there. Where it lists a label that is not learnt, nothing is known: the
+        photo shows something that no answer has.
+        """
+        found = {}
+        for head, labels in self.several.items():
+            values = {*self._labels(head, product)}
+            if values and values <= {*labels}:
+                found[head] = [int(label in values) for label in labels]
+        return found
 
     def _year(self, product: Product) -> int | None:
         time = self._config.time and product.value(self._config.time)
@@ -259,7 +303,7 @@ class CatalogueSource:
         )
 
     def _census(self) -> "_Census":
-        census = _Census(self._config.named("value"))
+        census = _Census(self._config.named("value", "values"))
         for product in self._rows():
             if not self._has_photo(product):
                 census.missing.add(product)
@@ -269,11 +313,15 @@ class CatalogueSource:
             kind = self._kind(product)
             census.kinds[kind] += 1
             for column, labels in census.labels.items():
-                if label := product.value(column):
+                found = self._labels(column, product)
+                # An attribute of one value has one, whatever its cell says.
+                for label in {*found} if self._config.attributes[column].type == "values" else found[:1]:
                     labels[label][kind] += 1
+                if not found and self._config.contradicts(column, product):
+                    census.contradicting[column].add(product)
         return census
 
-    def _labelled(self, side: Side, findings: "_Findings") -> Iterator[tuple[Product, Mapping[str, int]]]:
+    def _labelled(self, side: Side, findings: "_Findings") -> Iterator["_Labelled"]:
         """The products of a side that have a photo, with a known label at least."""
         indices = {
             head: {label: index for index, label in enumerate(labels)} for head, labels in self.heads.items()
@@ -282,36 +330,38 @@ class CatalogueSource:
             if self._split.side(self._kind(product)) != side or not self._has_photo(product):
                 continue
             labels = {
-                head: index.get(label, UNLEARNT) if (label := product.value(head)) else UNKNOWN
+                head: index.get(label, UNLEARNT) if (label := self._label(head, product)) else UNKNOWN
                 for head, index in indices.items()
             }
+            several = self._targets(product)
             # A product that tests counts even so: the model cannot be right.
-            if max(labels.values()) < 0 and not (side == "test" and UNLEARNT in labels.values()):
+            known = several or max(labels.values()) >= 0
+            if not known and not (side == "test" and UNLEARNT in labels.values()):
                 findings.unlabelled.add(product)
             else:
-                yield product, labels
+                yield _Labelled(product, labels, several)
 
     def _usable(
         self, side: Side, image_size: int, findings: "_Findings"
-    ) -> Iterator[tuple[Product, Mapping[str, int], Sequence["_Photo"]]]:
+    ) -> Iterator[tuple["_Labelled", Sequence["_Photo"]]]:
         """The labelled products of a side with those of their photos that can be used, at least one."""
         photos = (
-            (product, labels, uri)
-            for product, labels in self._labelled(side, findings)
-            for uri in photo_uris(self._bucket, product)
+            (labelled, uri)
+            for labelled in self._labelled(side, findings)
+            for uri in photo_uris(self._bucket, labelled.product)
         )
         read = chain.from_iterable(
-            zip(batch, in_parallel(lambda item: self._photo(item[2], image_size), batch), strict=True)
+            zip(batch, in_parallel(lambda item: self._photo(item[1], image_size), batch), strict=True)
             for batch in batched(photos, PHOTOS_AT_ONCE, strict=False)
         )
-        for _, grouped in groupby(read, key=lambda pair: pair[0][0].product_id):
+        for _, grouped in groupby(read, key=lambda pair: pair[0][0].product.product_id):
             of_product = [*grouped]
-            (product, labels, _), _ = of_product[0]
+            (labelled, _), _ = of_product[0]
             for _, photo in of_product:
                 if not isinstance(photo, _Photo):
-                    findings.unusable[photo].add(product)
+                    findings.unusable[photo].add(labelled.product)
             if usable := [photo for _, photo in of_product if isinstance(photo, _Photo)]:
-                yield product, labels, usable
+                yield labelled, usable
 
     def _photo(self, uri: str, image_size: int) -> "_Photo | ImageErrorCode":
         try:
@@ -337,6 +387,21 @@ class _Photo:
     pixels: NDArray[np.uint8]
     signature: Signature
     digest: int
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """A product and what is known of it."""
+
+    product: Product
+    labels: Mapping[str, int]  # head of one label -> its class
+    several: Mapping[str, Sequence[int]]  # head of several labels -> [classes], 1 where it has the label
+
+    def shown(self) -> Iterator[tuple[str, int]]:
+        """The heads and classes that its photos are examples of."""
+        yield from self.labels.items()
+        for head, targets in self.several.items():
+            yield from ((head, place) for place, target in enumerate(targets) if target == 1)
 
 
 @dataclass(frozen=True)
@@ -383,6 +448,7 @@ class _Census:
         self.labels: Mapping[str, defaultdict[str, Counter[_Kind]]] = {
             name: defaultdict(Counter) for name in attributes
         }
+        self.contradicting: defaultdict[str, _Products] = defaultdict(_Products)
         self.missing = _Products()
         self.undated = _Products()
 
@@ -477,15 +543,23 @@ def _check_sides(census: _Census, split: _Split) -> None:
 
 
 def _heads(
-    census: _Census, split: _Split, minimum_photos: int
+    census: _Census,
+    split: _Split,
+    minimum_photos: int,
+    attributes: Sequence[str],
+    *,
+    several: bool = False,
 ) -> tuple[Mapping[str, Sequence[str]], Sequence[LeftOut]]:
-    """Each column that a request may filter by, where there is something to learn in it; and the others."""
+    """The attributes, where there is something to learn in them, with the labels; and the others."""
     heads: dict[str, Sequence[str]] = {}
     unlearnt = []
-    for column, labels in census.labels.items():
-        learnt = []
+    for column in attributes:
+        labels, learnt = census.labels[column], []
         for label, kinds in sorted(labels.items()):
             sides = split.sides(kinds)
+            if several and SEPARATOR in label:
+                unlearnt.append(LeftOut(f"{column} {label!r}", sides.total(), f"it has a {SEPARATOR}"))
+                continue
             if sides["train"] >= minimum_photos:
                 learnt.append(label)
                 continue
@@ -501,6 +575,17 @@ def _heads(
             why = f"to learn needs two classes, it has {len(learnt)}"
             unlearnt.append(LeftOut(column, census.photos, why))
     return heads, unlearnt
+
+
+def _dependences(
+    config: CatalogueConfig, heads: Mapping[str, Sequence[str]], every: Mapping[str, Sequence[str]]
+) -> Mapping[str, Mapping[str, Sequence[str]]]:
+    """Of the heads that have NOT_APPLICABLE, what decides it, where that is learnt too."""
+    return {
+        name: attribute.applies_to
+        for name, attribute in config.attributes.items()
+        if NOT_APPLICABLE in every.get(name, ()) and attribute.applies_to.keys() <= heads.keys()
+    }
 
 
 def _check_heads(

@@ -76,6 +76,8 @@ class ClothingSource:
             for column, value in labels[photo.label].items():
                 known.setdefault(column, {})[value] = None
         self.heads: Mapping[str, Sequence[str]] = {column: sorted(values) for column, values in known.items()}
+        self.several: Mapping[str, Sequence[str]] = {}
+        self.applies_to: Mapping[str, Mapping[str, Sequence[str]]] = {}
         self._left_out: Counter[str] = Counter()
         self.description = {
             "folder": path.name,

@@ -220,20 +220,27 @@ class Config(_Settings):
             return self.answered_accuracy
         return self.answered_accuracy.get(head, ANSWERED_ACCURACY)
 
-    def check_heads(self, heads: Iterable[str]) -> None:
+    def check_heads(self, heads: Iterable[str], several: Iterable[str] = ()) -> None:
         """Checks that the data has the heads that the configuration names.
+
+        Args:
+            heads: of the data, of one label a photo.
+            several: those of several labels a photo.
 
         Raises:
             ConfigError: it has not; names the field and the nearest head.
 
         """
-        known = [*heads]
+        one = [*heads]
+        known = [*one, *several]
         accuracies = self.answered_accuracy if isinstance(self.answered_accuracy, dict) else {}
         for field, named in (("hierarchy", self.hierarchy), ("answered_accuracy", accuracies)):
             if unknown := [head for head in named if head not in known]:
                 raise ConfigError(
                     f"{field}: the data has no attribute {unknown[0]!r}{did_you_mean(unknown[0], known)}"
                 )
+        if strange := [head for head in self.hierarchy if head not in one]:
+            raise ConfigError(f"hierarchy: {strange[0]} has several values; each label has one parent")
 
     def shown(self) -> dict[str, float]:
         """Origin -> how often an epoch shows each of its photos; origins that are not named: once."""

@@ -208,6 +208,8 @@ class DeepFashionSource:
             "clothes_type": [clothes_type.name.lower() for clothes_type in ClothesType],
         }
         self.description: Mapping[str, str] = {"kind": "deepfashion"}
+        self.several: Mapping[str, Sequence[str]] = {}
+        self.applies_to: Mapping[str, Mapping[str, Sequence[str]]] = {}
 
     @property
     def left_out(self) -> Sequence[LeftOut]:

@@ -54,6 +54,16 @@ class DemoSource:
         return HEADS
 
     @property
+    def several(self) -> Mapping[str, Sequence[str]]:
+        """As `services.training.examples.Source`."""
+        return {}
+
+    @property
+    def applies_to(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
+        """As `services.training.examples.Source`."""
+        return {}
+
+    @property
     def left_out(self) -> Sequence[LeftOut]:
         """As `services.training.examples.Source`."""
         only_drawn = [kind for kind in HEADS["article_type"] if kind not in fashion_mnist.ARTICLE_TYPES]

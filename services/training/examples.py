@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 import numpy as np
@@ -25,6 +26,8 @@ class Example:
     origin: str  # "photo", "tinted", "drawn": figures are never mixed between them
     year: int | None  # of the collection
     photo: int = 0  # services.model.learnt.photo_digest of its file; 0 where it comes from none
+    # Head of which a photo may have several labels -> of each of its labels 1, 0, or UNKNOWN.
+    several: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,19 @@ class Source(Protocol):
     @property
     def heads(self) -> Mapping[str, Sequence[str]]:
         """Head -> its labels, in the order of their indices."""
+        ...
+
+    @property
+    def several(self) -> Mapping[str, Sequence[str]]:
+        """Head of which a photo may have several labels -> its labels; none of them is in `heads`."""
+        ...
+
+    @property
+    def applies_to(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
+        """Head -> other head -> the labels of that one with which the head applies.
+
+        Heads that apply to all products are left out.
+        """
         ...
 
     def examples(self, image_size: int) -> Iterator[tuple[Side, Example]]:

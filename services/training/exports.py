@@ -94,7 +94,7 @@ def export_saved_model(directory: Path, target: Path) -> None:
     """
     manifest = load_manifest(directory)
     weights = Weights.load(directory / WEIGHTS_FILE)
-    served = build_served(manifest.heads, manifest.image_size, weights, small_photos=manifest.small_photos)
+    served = build_served(manifest.labels, manifest.image_size, weights, small_photos=manifest.small_photos)
     save(served, target / SAVED_MODEL)
     kept = [name for name in BESIDE if name in manifest.files]
     for name in kept:

@@ -108,6 +108,8 @@ class FashionMnistSource:
                 known.setdefault(column, {})[value] = None
         self.heads: Mapping[str, Sequence[str]] = {column: sorted(values) for column, values in known.items()}
         self.left_out: Sequence[LeftOut] = ()
+        self.several: Mapping[str, Sequence[str]] = {}
+        self.applies_to: Mapping[str, Mapping[str, Sequence[str]]] = {}
         self.description: Mapping[str, str] = {"data set": "Fashion-MNIST", "validate": str(validate)}
 
     def examples(self, image_size: int) -> Iterator[tuple[Side, Example]]:

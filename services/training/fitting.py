@@ -20,6 +20,7 @@ import tensorflow as tf
 import tf_keras
 from numpy.typing import NDArray
 
+from services.model.several import decisions
 from services.shared.errors import ObjectNotFoundError
 from services.shared.ports import Objects
 from services.training.augmentation import mix, vary
@@ -44,7 +45,9 @@ class Epoch:
 
     number: int  # from 1
     loss: float  # mean over its steps
-    accuracy: dict[str, float]  # head -> share of the validation side that is right, by the averaged weights
+    # Head -> share of the validation side that is right, by the averaged weights: of its photos, or, if they
+    # may have several labels, of each label of each photo.
+    accuracy: dict[str, float]
 
     @property
     def score(self) -> float:
@@ -166,7 +169,7 @@ def fit(
         FittingError: the snapshot has less than a batch to train on, or another run uses the checkpoint.
 
     """
-    heads = list(snapshot.manifest.heads)
+    heads, several = list(snapshot.manifest.heads), list(snapshot.manifest.several)
     epoch_steps = _epoch_steps(snapshot, settings.batch, shown)
     size = network.input_shape[1]
     if not epoch_steps:
@@ -191,7 +194,9 @@ def fit(
     def update(pixels: tf.Tensor, targets: Mapping[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = network(pixels, training=True)
-            loss = tf.add_n([_loss(logits[head], targets[head], weights[head], settings) for head in heads])
+            losses = [_loss(logits[head], targets[head], weights[head], settings) for head in heads]
+            losses += [_loss_of_several(logits[head], targets[head], settings) for head in several]
+            loss = tf.add_n(losses)
         gradients = tape.gradient(loss, network.trainable_variables)
         optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
         # Young averages forget faster, so that they do not remember the untrained network.
@@ -284,6 +289,9 @@ def accuracy(network: tf_keras.Model, snapshot: Snapshot) -> dict[str, float]:
             target = shard.targets[:, column]
             known = target >= 0
             right.setdefault(head, []).append(logits[head].argmax(axis=1)[known] == target[known])
+        for head, place in snapshot.manifest.places.items():
+            pairs, wanted = decisions(logits[head], shard.several[:, place])
+            right.setdefault(head, []).append(pairs.argmax(axis=1) == wanted)
     joined = {head: np.concatenate(parts) for head, parts in right.items()}
     return {head: float(values.mean()) for head, values in joined.items() if values.size}
 
@@ -359,23 +367,28 @@ def _batches(
     stored, batch = snapshot.manifest.image_size, settings.batch
     epoch_steps = _epoch_steps(snapshot, batch, shown)
 
-    def plain() -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.int16]]]:
+    places = snapshot.manifest.places
+    columns = sum(map(len, snapshot.manifest.several.values()))
+
+    def plain() -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.int16], NDArray[np.int8]]]:
         epoch, skipped = divmod(first, epoch_steps)
         step = first
         while step < steps:
             for index, shard in enumerate(shuffled(snapshot, seed, epoch, batch, shown)):
                 if index >= skipped:
-                    yield step, shard.pixels, shard.targets
+                    yield step, shard.pixels, shard.targets, shard.several
                     step += 1
             epoch, skipped = epoch + 1, 0
 
     def augmented(
-        step: tf.Tensor, pixels: tf.Tensor, targets: tf.Tensor
+        step: tf.Tensor, pixels: tf.Tensor, targets: tf.Tensor, several: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         wanted = {
             head: tf.one_hot(tf.cast(targets[:, column], tf.int32), count)
             for column, (head, count) in enumerate(heads.items())
         }
+        yes, no = (tf.cast(several == each, tf.float32) for each in (1, 0))
+        wanted |= {head: tf.concat([yes[:, place], no[:, place]], axis=1) for head, place in places.items()}
         smaller = _smaller(tf.cast(pixels, tf.float32), size)
         varied = vary(smaller, settings.augmentation, tf.stack([seed, 2 * step]))
         return mix(varied, wanted, settings.augmentation, tf.stack([seed, 2 * step + 1]))
@@ -384,6 +397,7 @@ def _batches(
         tf.TensorSpec((), tf.int32),
         tf.TensorSpec((batch, stored, stored, 3), tf.uint8),
         tf.TensorSpec((batch, len(heads)), tf.int16),
+        tf.TensorSpec((batch, columns), tf.int8),
     )
     return iter(
         tf.data.Dataset.from_generator(plain, output_signature=signature)
@@ -397,12 +411,37 @@ def _loss(logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, settings: F
 
     Where few are known the mean is over a quarter of the batch, so that a rare label does not shout.
     """
-    known = tf.cast(tf.reduce_sum(targets, axis=1) > 0, tf.float32)
+    known = _known(targets)
     labels = targets.shape[1]
     smooth = targets * (1 - settings.label_smoothing) + settings.label_smoothing / labels
     costs = tf.nn.softmax_cross_entropy_with_logits(smooth, logits)
-    counted = tf.maximum(tf.reduce_sum(known), KNOWN_SHARE * tf.cast(tf.size(known), tf.float32))
-    return tf.reduce_sum(costs * known * tf.reduce_sum(targets * weights, axis=1)) / counted
+    return tf.reduce_sum(costs * known * tf.reduce_sum(targets * weights, axis=1)) / _counted(known)
+
+
+def _loss_of_several(logits: tf.Tensor, targets: tf.Tensor, settings: Fitting) -> tf.Tensor:
+    """Mean over photos of the binary cross-entropy, summed over the labels that are known.
+
+    Args:
+        logits: [N, labels].
+        targets: [N, 2 * labels], how much each label is there, then how much it is not; both 0 where it is
+            not known.
+        settings: says how far targets are smoothed.
+
+    """
+    yes, no = tf.split(targets, 2, axis=1)
+    doubt = settings.label_smoothing / 2 * (yes + no)
+    there = yes * (1 - settings.label_smoothing) + doubt
+    not_there = no * (1 - settings.label_smoothing) + doubt
+    costs = there * tf.nn.softplus(-logits) + not_there * tf.nn.softplus(logits)
+    return tf.reduce_sum(costs) / _counted(_known(targets))
+
+
+def _known(targets: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.reduce_sum(targets, axis=1) > 0, tf.float32)
+
+
+def _counted(known: tf.Tensor) -> tf.Tensor:
+    return tf.maximum(tf.reduce_sum(known), KNOWN_SHARE * tf.cast(tf.size(known), tf.float32))
 
 
 def class_weights(snapshot: Snapshot, head: str, balance: float) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice, pairwise
@@ -30,7 +30,15 @@ from services.model.decoding import Decoder
 from services.model.familiarity import EMBEDDING, FAMILIARITY_FILE, Familiarity
 from services.model.hierarchy import Hierarchy, parents_of
 from services.model.learnt import LEARNT_FILE, Learnt
-from services.model.manifest import MODEL_FILE, SAVED_MODEL, Manifest, digests, save_manifest
+from services.model.manifest import (
+    MODEL_FILE,
+    SAVED_MODEL,
+    Manifest,
+    SeveralValues,
+    digests,
+    save_manifest,
+)
+from services.model.several import decisions, fit_label_threshold, sigmoid
 from services.model.weights import Range, Weights, pretrained_checkpoint, quantize
 from services.shared.ports import Objects
 from services.training import exports, measures, snapshot, temporal
@@ -114,12 +122,13 @@ def train(
     # ---- data --------------------------------------------------------------------------------------------
     data = _snapshot(config, source, objects, f"{root}/snapshot", say)
     heads, size = data.manifest.heads, config.image_size
-    config.check_heads(heads)
+    all_heads = data.manifest.all_heads
+    config.check_heads(heads, data.manifest.several)
     parents = _parents(config.hierarchy, data)
     tree = Hierarchy(config.hierarchy, heads, parents) if config.hierarchy else None
 
     # ---- model -------------------------------------------------------------------------------------------
-    model = network.build(heads, size, small_photos=config.small_photos)
+    model = network.build(all_heads, size, small_photos=config.small_photos)
     network.load_pretrained(model, pretrained_checkpoint())
     network.fix_large_filters(model)
     shown = config.shown()
@@ -134,7 +143,7 @@ def train(
 
     # ---- update ------------------------------------------------------------------------------------------
     if config.coarse is not None:
-        coarse = network.build(heads, config.coarse.image_size, small_photos=config.small_photos)
+        coarse = network.build(all_heads, config.coarse.image_size, small_photos=config.small_photos)
         coarse.set_weights(model.get_weights())
         network.fix_large_filters(coarse)
         say(f"first at {config.coarse.image_size} pixels")
@@ -173,7 +182,7 @@ def train(
     # Rounding to 8 bits moves the features. A few steps with the rounding in place move them back.
     ranges = _ranges(config, model, data)
     rounded = network.build_served(
-        heads, size, Weights(quantize(network.layers_of(model)), ranges), small_photos=config.small_photos
+        all_heads, size, Weights(quantize(network.layers_of(model)), ranges), small_photos=config.small_photos
     )
     network.fix_large_filters(rounded)
     say("now with activations rounded to 8 bits")
@@ -192,14 +201,21 @@ def train(
     say("exports")
     out.mkdir(parents=True, exist_ok=True)
     weights.save(out / WEIGHTS_FILE)
-    served = network.build_served(heads, size, weights, small_photos=config.small_photos)
+    served = network.build_served(all_heads, size, weights, small_photos=config.small_photos)
     compared = Shard.concatenate([*_some(data, "validate", COMPARED_PHOTOS)])
-    integers, sizes, agreements = _export(config, [*heads], model, served, compared, out)
+    integers, sizes, agreements = _export(config, data.manifest, model, served, compared, out)
 
     # ---- calibrate ---------------------------------------------------------------------------------------
     held = _answered(data, "validate", integers)
     decoder = _calibrated(heads, tree, held)
     thresholds = _thresholds(config, decoder, held)
+    if data.manifest.applies_to:
+        # What a dependent head says changes with what the others are sure of; these do not change.
+        decoder = replace(decoder, applies_to=data.manifest.applies_to, thresholds=thresholds)
+        thresholds = _thresholds(config, decoder, held)
+    several = _several(data.manifest, held)
+    decoder = replace(decoder, several=several)
+    thresholds |= _set_thresholds(config, decoder, held)
     batch = config.fitting.batch
     typical = islice(shuffled(data, config.seed, 0, batch, shown), KNOWN_PHOTOS // batch)
     trained = _seen(typical, integers)
@@ -222,7 +238,7 @@ def train(
         kind: familiarity.distance(integers(images)[EMBEDDING])
         for kind, images in foreign_images(size).items()
     }
-    nothing_known = (tested.targets < 0).all(axis=1)
+    nothing_known = (tested.targets < 0).all(axis=1) & (tested.several < 0).all(axis=1)
     if nothing_known.any():
         strange[NOT_LEARNT] = distances[nothing_known]
     known_distances = distances[~nothing_known & ~np.isin(tested.origins, MADE_BY_A_PROGRAM)]
@@ -237,6 +253,16 @@ def train(
             held_out=config.held_out,
         ),
         heads=measures.measure(photos, held.photos(decoder, thresholds)),
+        several={
+            head: measures.measure_several(
+                each.labels,
+                decoder.sets(tested.outputs, decoder(tested.outputs))[head],
+                tested.several[:, data.manifest.places[head]],
+                tested.origins,
+                min(1.0, thresholds.get(head, 0.0)),
+            )
+            for head, each in several.items()
+        },
         exports={
             name: Export(
                 size=size,
@@ -269,15 +295,22 @@ def train(
     manifest = Manifest(
         name=config.name,
         version=_version(
-            files[WEIGHTS_FILE], files[FAMILIARITY_FILE], decoder.temperatures, thresholds, parents
+            files[WEIGHTS_FILE],
+            files[FAMILIARITY_FILE],
+            decoder.temperatures,
+            thresholds,
+            parents,
+            *filter(None, [data.manifest.applies_to, several]),
         ),
         created=datetime.now(UTC).date(),
         image_size=size,
         small_photos=config.small_photos,
         heads={head: tuple(labels) for head, labels in heads.items()},
+        several=several,
         temperatures=dict(decoder.temperatures),
         hierarchy=config.hierarchy,
         parents=parents,
+        applies_to=data.manifest.applies_to,
         thresholds=thresholds,
         unreliable=evaluation.unreliable,
         figures=evaluation.figures(),
@@ -300,6 +333,7 @@ class _Answered:
     origins: NDArray[np.str_]  # [N]
     years: NDArray[np.int16]  # [N]; 0 where it is not known
     targets: NDArray[np.int16]  # [N, heads]
+    several: NDArray[np.int8]  # [N, labels of all heads of several]
     outputs: Mapping[str, NDArray[np.float32]]
 
     def dated(self) -> temporal.Photos:
@@ -373,9 +407,52 @@ def _telling(held: "_Answered", column: int) -> NDArray[np.bool_]:
 
     The photos that the model is for, where their labels are known; else those of all other origins.
     """
-    known = (held.targets[:, column] >= 0) & ~np.isin(held.origins, MADE_BY_A_PROGRAM)
+    return _real(held, held.targets[:, column] >= 0)
+
+
+def _real(held: "_Answered", known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    known = known & ~np.isin(held.origins, MADE_BY_A_PROGRAM)
     own = known & (held.origins == PHOTO)
     return own if own.any() else known
+
+
+def _several(manifest: snapshot.Manifest, held: "_Answered") -> dict[str, SeveralValues]:
+    """The heads of several labels, with what is fitted to held photos: a temperature, a threshold a label."""
+    found = {}
+    for head, place in manifest.places.items():
+        known = _real(held, (held.several[:, place] >= 0).any(axis=1))
+        logits, targets = held.outputs[head][known], held.several[known, place]
+        temperature = fit_temperature(*decisions(logits, targets)) if known.any() else 1.0
+        probabilities = sigmoid(logits, temperature)
+        thresholds = [
+            fit_label_threshold(probabilities[told, index], targets[told, index])
+            for index in range(targets.shape[1])
+            for told in [targets[:, index] >= 0]
+        ]
+        found[head] = SeveralValues(
+            labels=manifest.several[head], temperature=temperature, thresholds=tuple(thresholds)
+        )
+    return found
+
+
+def _set_thresholds(config: Config, decoder: Decoder, held: "_Answered") -> dict[str, float]:
+    """Head of several labels -> the probability from which on answers are as accurate as asked for.
+
+    An answer is right if it has all labels of the photo, and no other.
+    """
+    sets = decoder.sets(held.outputs, decoder(held.outputs))
+    thresholds, start = {}, 0
+    for head, answers in sets.items():
+        targets = held.several[:, start : start + answers.chosen.shape[1]]
+        start += answers.chosen.shape[1]
+        known = _real(held, (targets >= 0).all(axis=1))
+        if known.any():
+            right = (answers.chosen == (targets == 1)).all(axis=1) & answers.sure
+            confidence = np.stack([answers.confidence, np.zeros(len(right), np.float32)], axis=1)
+            thresholds[head] = fit_threshold(
+                confidence[known], np.where(right, 0, 1)[known], config.accuracy_of(head)
+            )
+    return thresholds
 
 
 def _thresholds(config: Config, decoder: Decoder, held: "_Answered") -> dict[str, float]:
@@ -431,7 +508,7 @@ def _try_export(config: Config, model: tf_keras.Model, data: Snapshot, folder: P
     """
     weights = Weights(quantize(network.layers_of(model)), _ranges(config, model, data))
     served = network.build_served(
-        data.manifest.heads, config.image_size, weights, small_photos=config.small_photos
+        data.manifest.all_heads, config.image_size, weights, small_photos=config.small_photos
     )
     photos = Shard.concatenate([*_some(data, "validate", TRIED_PHOTOS)])
     (folder / MODEL_FILE).write_bytes(exports.integers(served))
@@ -439,11 +516,24 @@ def _try_export(config: Config, model: tf_keras.Model, data: Snapshot, folder: P
         exports.of_litert(folder / MODEL_FILE)(photos.pixels),
         exports.of_network(served)(photos.pixels),
     )
-    for column, head in enumerate(data.manifest.heads):
-        known = photos.targets[:, column] >= 0
-        if known.any():
-            same = measures.agreement(wanted[head][known], said[head][known])
+    for head in data.manifest.all_heads:
+        answers, targets = _classes(data.manifest, head, wanted, photos)
+        if len(targets):
+            same = measures.agreement(answers, _classes(data.manifest, head, said, photos)[0])
             _hold(same, head, MODEL_FILE, config.file_agreement - TRIAL_MARGIN)
+
+
+def _classes(
+    manifest: snapshot.Manifest, head: str, outputs: Mapping[str, NDArray[np.float32]], photos: Shard
+) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
+    """Logits [M, classes] and targets [M] of what is known of photos.
+
+    Of a head of several labels, each label of a photo is a decision between two classes.
+    """
+    if head in manifest.several:
+        return decisions(outputs[head], photos.several[:, manifest.places[head]])
+    targets = photos.targets[:, [*manifest.heads].index(head)]
+    return outputs[head][targets >= 0], targets[targets >= 0]
 
 
 def _hold(same: measures.Share, head: str, name: str, least: float) -> None:
@@ -471,15 +561,15 @@ def _seen(shards: Iterable[Shard], run: Run) -> _Answered:
     known, said = [], []
     for shard in shards:
         said.append(run(shard.pixels))
-        known.append((shard.keys, shard.origins, shard.years, shard.targets))
-    keys, origins, years, targets = (np.concatenate(arrays) for arrays in zip(*known, strict=True))
+        known.append((shard.keys, shard.origins, shard.years, shard.targets, shard.several))
+    keys, origins, years, targets, several = (np.concatenate(arrays) for arrays in zip(*known, strict=True))
     outputs = {name: np.concatenate([each[name] for each in said]) for name in said[0]}
-    return _Answered([str(key) for key in keys], origins, years, targets, outputs)
+    return _Answered([str(key) for key in keys], origins, years, targets, several, outputs)
 
 
 def _export(
     config: Config,
-    heads: Sequence[str],
+    manifest: snapshot.Manifest,
     model: tf_keras.Model,
     served: tf_keras.Model,
     held: Shard,
@@ -493,28 +583,28 @@ def _export(
     """
     photos, agreements = held.pixels, []
     said = {"fitted": exports.of_network(model)(photos), "rounded": exports.of_network(served)(photos)}
-    for column, head in enumerate(heads):
-        known = held.targets[:, column] >= 0
-        if known.any():
+    for head in manifest.all_heads:
+        answers = {name: _classes(manifest, head, outputs, held) for name, outputs in said.items()}
+        if len(answers["fitted"][1]):
             right = {
-                name: float((outputs[head][known].argmax(axis=1) == held.targets[known, column]).mean())
-                for name, outputs in said.items()
+                name: float((logits.argmax(axis=1) == targets).mean())
+                for name, (logits, targets) in answers.items()
             }
             # What rounding has spoilt is not worth exporting.
             if right["rounded"] < right["fitted"] - config.rounding_loss:
                 raise ExportError(
                     f"{head}: rounded to 8 bits the network is right on {right['rounded']:.2%} of "
-                    f"{known.sum()} held photos, unrounded on {right['fitted']:.2%}; `rounding_loss` allows "
-                    f"{config.rounding_loss:.2%} less. More epochs of `rounding` help"
+                    f"{len(answers['fitted'][1])} held photos, unrounded on {right['fitted']:.2%}; "
+                    f"`rounding_loss` allows {config.rounding_loss:.2%} less. More epochs of `rounding` help"
                 )
 
     def compare(one: str, other: str) -> None:
-        for column, head in enumerate(heads):
+        for head in manifest.all_heads:
             # Of a photo of which nothing could be learnt, an answer is as good as another.
-            known = held.targets[:, column] >= 0
-            if not known.any():
+            first, targets = _classes(manifest, head, said[one], held)
+            if not len(targets):
                 continue
-            same = measures.agreement(said[one][head][known], said[other][head][known])
+            same = measures.agreement(first, _classes(manifest, head, said[other], held)[0])
             _hold(same, head, other, config.file_agreement)
             agreements.append(Agreement(one=one, other=other, head=head, same=same))
 

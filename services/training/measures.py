@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
 from services.model.calibration import expected_calibration_error, softmax
+from services.model.several import Sets
 from services.training.examples import UNKNOWN, UNLEARNT, LeftOut
 
 # Drawn and tinted images are hardly ever mistaken: how sure to be of photos, they do not say.
@@ -220,6 +221,23 @@ class Head(_Figures):
     unknown: dict[str, int]  # origin -> images whose label is not known
 
 
+class SeveralFigures(_Figures):
+    """A head of several labels, on images of one origin of which all labels are known; there is at least one.
+
+    An answer is right if it has all labels of the image, and no other.
+    """
+
+    accuracy: Share
+    classes: tuple[ClassFigures, ...]
+    macro_f1: float  # the mean over labels that images have
+    micro_f1: float  # of all labels of all images together
+    # Expected calibration error of the probabilities that are served, over each label of each image.
+    calibration_error: float
+    threshold: float  # the probability of an answer under which the head abstains
+    answered: Share
+    accuracy_answered: Share | None  # None where all abstain
+
+
 class Latency(_Figures):
     """Milliseconds for one photo, given alone."""
 
@@ -276,6 +294,7 @@ class Evaluation(_Figures):
 
     made: Made
     heads: dict[str, Head]
+    several: dict[str, dict[str, SeveralFigures]] = {}  # head of several labels -> origin -> figures
     exports: dict[str, Export] = {}
     agreements: tuple[Agreement, ...] = ()
     unfamiliar: tuple[Unfamiliar, ...] = ()
@@ -307,6 +326,18 @@ class Evaluation(_Figures):
                     others[f"{name}.accuracy_answered"] = answered.value
                 if figures.years and figures.years.drop is not None:
                     others[f"{name}.drop"] = figures.years.drop
+        for name, of in self.several.items():
+            for origin, each in of.items():
+                if origin != PHOTO:
+                    not_photos[f"{name}.{origin}.accuracy"] = each.accuracy.value
+                    continue
+                accuracies[f"{name}.accuracy"] = each.accuracy.value
+                others[f"{name}.macro_f1"] = each.macro_f1
+                others[f"{name}.micro_f1"] = each.micro_f1
+                others[f"{name}.calibration_error"] = each.calibration_error
+                others[f"{name}.coverage"] = each.answered.value
+                if each.accuracy_answered:
+                    others[f"{name}.accuracy_answered"] = each.accuracy_answered.value
         for kind in self.unfamiliar:
             others[f"unfamiliar.{kind.kind}.auroc"] = kind.auroc
         for name, export in self.exports.items():
@@ -340,6 +371,69 @@ def measure(test: AnsweredPhotos, validation: AnsweredPhotos | None = None) -> d
         raise ValueError(f"heads: validation has {[*validation.heads]}, test has {[*test.heads]}")
     test = test.sorted()
     return {head: _head(head, test, validation) for head in test.heads}
+
+
+def measure_several(
+    labels: Sequence[str],
+    sets: Sets,
+    targets: NDArray[np.integer],
+    origins: NDArray[np.str_],
+    threshold: float,
+) -> dict[str, SeveralFigures]:
+    """Figures of a head of several labels, per origin of the images.
+
+    Args:
+        labels: in the order of the probabilities.
+        sets: the answers on N images.
+        targets: [N, labels], 1 or 0; below 0 where it is not known.
+        origins: [N].
+        threshold: the probability of an answer under which the head abstains.
+
+    """
+    known = (targets >= 0).all(axis=1)
+    return {
+        str(origin): _several_figures(labels, sets, targets, known & (origins == origin), threshold)
+        for origin in np.unique(origins[known])
+    }
+
+
+def _several_figures(
+    labels: Sequence[str],
+    sets: Sets,
+    targets: NDArray[np.integer],
+    rows: NDArray[np.bool_],
+    threshold: float,
+) -> SeveralFigures:
+    there, said = targets[rows] == 1, sets.chosen[rows]
+    photos, answers, correct = there.sum(axis=0), said.sum(axis=0), (there & said).sum(axis=0)
+    classes = tuple(
+        ClassFigures(
+            label=label,
+            photos=int(photos[index]),
+            said=int(answers[index]),
+            precision=float(correct[index] / answers[index]) if photos[index] and answers[index] else None,
+            recall=float(correct[index] / photos[index]) if photos[index] else None,
+            f1=float(2 * correct[index] / (photos[index] + answers[index])) if photos[index] else None,
+        )
+        for index, label in enumerate(labels)
+    )
+    right = (there == said).all(axis=1)
+    answered = sets.sure[rows] & (sets.confidence[rows] >= threshold)
+    yes = sets.probabilities[rows].reshape(-1)
+    return SeveralFigures(
+        accuracy=Share.of(int(right.sum()), len(right)),
+        classes=classes,
+        macro_f1=float(np.mean([each.f1 for each in classes if each.f1 is not None] or [0.0])),
+        micro_f1=float(2 * correct.sum() / max(1, photos.sum() + answers.sum())),
+        calibration_error=expected_calibration_error(
+            np.stack([1 - yes, yes], axis=1), there.reshape(-1).astype(np.int64), BINS
+        ),
+        threshold=threshold,
+        answered=Share.of(int(answered.sum()), len(right)),
+        accuracy_answered=Share.of(int(right[answered].sum()), int(answered.sum()))
+        if answered.any()
+        else None,
+    )
 
 
 def by_origin(photos: AnsweredPhotos, unfamiliar: NDArray[np.bool_]) -> dict[str, OriginFigures]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.shared.nearest import did_you_mean
-from services.training.examples import UNLEARNT, Example, LeftOut, Side, Source
+from services.training.examples import UNKNOWN, UNLEARNT, Example, LeftOut, Side, Source
 
 
 class MixtureError(ValueError):
@@ -74,6 +74,15 @@ class Mixture:
                     if label not in heads[head]:
                         heads[head].append(label)
         self.heads: Mapping[str, Sequence[str]] = heads
+        several: dict[str, list[str]] = {}
+        for part in parts:
+            for head, labels in part.source.several.items():
+                if head in heads:
+                    raise MixtureError(f"{part.name}: {head} has several values here, and one elsewhere")
+                known = several.setdefault(head, [])
+                known.extend(label for label in labels if label not in known)
+        self.several: Mapping[str, Sequence[str]] = several
+        self.applies_to = {head: rules for part in parts for head, rules in part.source.applies_to.items()}
         self.description = {
             f"{part.name}: {key}": value for part in parts for key, value in part.source.description.items()
         }
@@ -103,8 +112,12 @@ class Mixture:
                     for head, index in example.labels.items()
                     if head in self.heads
                 }
+                several = {
+                    head: self._placed(head, part.source.several[head], given)
+                    for head, given in example.several.items()
+                }
                 # Photos of nothing that is known are kept on the test side alone: there they show doubt.
-                if side == "test" or any(index >= 0 for index in targets.values()):
+                if side == "test" or several or any(index >= 0 for index in targets.values()):
                     yield (
                         side,
                         Example(
@@ -114,5 +127,11 @@ class Mixture:
                             example.origin,
                             example.year,
                             example.photo,
+                            several,
                         ),
                     )
+
+    def _placed(self, head: str, labels: Sequence[str], given: Sequence[int]) -> Sequence[int]:
+        """What is known of each label of the mixture; nothing of one that the part does not have."""
+        known = dict(zip(labels, given, strict=True))
+        return [known.get(label, UNKNOWN) for label in self.several[head]]

@@ -40,7 +40,8 @@ def render(
         ValueError: the evaluation is of other heads or labels than the manifest's.
 
     """
-    if {name: head.labels for name, head in evaluation.heads.items()} != manifest.heads:
+    measured = {name: head.labels for name, head in evaluation.heads.items()}
+    if measured != manifest.heads or evaluation.several.keys() != manifest.several.keys():
         raise ValueError("heads: the evaluation and the manifest have other heads or labels")
     uris = {key: _data_uri(photos[key]) for key in evaluation.shown() if key in photos}
     return (

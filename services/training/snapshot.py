@@ -9,10 +9,13 @@ wrote.
 """
 
 import io
+import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import accumulate
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -43,6 +46,8 @@ class Shard:
     ]  # [N, heads]: index of the label, UNKNOWN or UNLEARNT, heads in the manifest's order
     origins: NDArray[np.str_]  # [N]
     years: NDArray[np.int16]  # [N]: 0 where it is not known
+    # [N, labels of all heads of several]: 1, 0 or UNKNOWN, in the manifest's order
+    several: NDArray[np.int8]
     photos: NDArray[np.uint64]  # [N]: services.model.learnt.photo_digest of the file; 0 where there is none
 
     def __len__(self) -> int:
@@ -51,17 +56,23 @@ class Shard:
     def to_bytes(self) -> bytes:
         """A compressed .npz; equal shards give equal bytes."""
         file = io.BytesIO()
-        np.savez_compressed(file, allow_pickle=False, **vars(self))
+        arrays = {name: array for name, array in vars(self).items() if name != "several" or array.size}
+        np.savez_compressed(file, allow_pickle=False, **arrays)
         return file.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """What `to_bytes` wrote."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return cls(**arrays)
+            return cls(**{"several": np.empty((len(arrays["keys"]), 0), np.int8), **arrays})
 
     @classmethod
-    def of(cls, examples: Sequence[Example], heads: Sequence[str]) -> Self:
+    def of(
+        cls,
+        examples: Sequence[Example],
+        heads: Sequence[str],
+        several: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> Self:
         """The examples, in order."""
         return cls(
             keys=np.array([example.key for example in examples]),
@@ -71,6 +82,17 @@ class Shard:
             ),
             origins=np.array([example.origin for example in examples]),
             years=np.array([example.year or 0 for example in examples], np.int16),
+            several=np.array(
+                [
+                    [
+                        target
+                        for head, labels in several.items()
+                        for target in example.several.get(head, [UNKNOWN] * len(labels))
+                    ]
+                    for example in examples
+                ],
+                np.int8,
+            ),
             photos=np.array([example.photo for example in examples], np.uint64),
         )
 
@@ -95,6 +117,10 @@ class Manifest(BaseModel):
     source: dict[str, str]
     image_size: int = Field(ge=1)
     heads: dict[str, tuple[str, ...]] = Field(min_length=1)
+    # As `Source.several`.
+    several: dict[str, tuple[str, ...]] = Field(default={}, exclude_if=operator.not_)
+    # As `Source.applies_to`.
+    applies_to: dict[str, dict[str, tuple[str, ...]]] = Field(default={}, exclude_if=operator.not_)
     # Side -> names of its shards, in order, and how many examples they hold.
     shards: dict[Side, tuple[str, ...]]
     examples: dict[Side, int]
@@ -103,6 +129,17 @@ class Manifest(BaseModel):
     # Head -> label -> examples of the training side.
     labels: dict[str, dict[str, int]]
     left_out: tuple[LeftOut, ...]
+
+    @property
+    def all_heads(self) -> dict[str, tuple[str, ...]]:
+        """Head -> its labels, those of which a photo may have several last."""
+        return self.heads | self.several
+
+    @property
+    def places(self) -> dict[str, slice]:
+        """Head of several labels -> its columns of `Shard.several`."""
+        ends = dict(zip(self.several, accumulate(map(len, self.several.values())), strict=True))
+        return {head: slice(end - len(self.several[head]), end) for head, end in ends.items()}
 
     @property
     def digest(self) -> str:
@@ -148,13 +185,14 @@ class Snapshot:
         return (self.shard(name) for name in self.manifest.shards[side])
 
     def column(
-        self, side: Side, name: Literal["keys", "targets", "origins", "years", "photos"]
+        self, side: Side, name: Literal["keys", "targets", "several", "origins", "years", "photos"]
     ) -> NDArray[Any]:
         """One array of `Shard` over all examples of a side; pixels are not read into memory."""
         parts = []
         for shard in self.manifest.shards[side]:
             with np.load(io.BytesIO(self._data(shard)), allow_pickle=False) as arrays:
-                parts.append(arrays[name])
+                empty = np.empty((len(arrays["keys"]), 0), np.int8)
+                parts.append(empty if name == "several" and name not in arrays else arrays[name])
         return np.concatenate(parts)
 
     def _data(self, name: str) -> bytes:
@@ -193,17 +231,18 @@ def write(
 
     """
     heads = {head: tuple(labels) for head, labels in source.heads.items()}
+    several = {head: tuple(labels) for head, labels in source.several.items()}
     waiting: dict[Side, list[Example]] = {"train": [], "validate": [], "test": []}
     shards: dict[Side, list[str]] = {side: [] for side in waiting}
     examples: Counter[Side] = Counter(dict.fromkeys(waiting, 0))
     origins = Counter[str]()
     labels: dict[str, Counter[str]] = {
-        head: Counter(dict.fromkeys(names, 0)) for head, names in heads.items()
+        head: Counter(dict.fromkeys(names, 0)) for head, names in (heads | several).items()
     }
 
     def flush(side: Side) -> None:
         if waiting[side]:
-            data = Shard.of(waiting[side], list(heads)).to_bytes()
+            data = Shard.of(waiting[side], list(heads), several).to_bytes()
             shards[side].append(_digest(data))
             # One that stands already is the same: its name is its content's.
             objects.create(f"{root}/shards/{_digest(data)}.npz", data, "application/octet-stream")
@@ -218,6 +257,10 @@ def write(
             for head, index in example.labels.items():
                 if index >= 0:
                     labels[head][heads[head][index]] += 1
+            for head, given in example.several.items():
+                labels[head].update(
+                    label for label, target in zip(several[head], given, strict=True) if target == 1
+                )
         if len(waiting[side]) == SHARD_EXAMPLES:
             flush(side)
     for side in waiting:
@@ -226,6 +269,11 @@ def write(
         source=dict(source.description),
         image_size=image_size,
         heads=heads,
+        several=several,
+        applies_to={
+            head: {other: tuple(values) for other, values in rules.items()}
+            for head, rules in source.applies_to.items()
+        },
         shards={side: tuple(names) for side, names in shards.items()},
         examples=dict(examples),
         origins=dict(origins),

@@ -20,6 +20,7 @@ from services.shared.catalogue_config import bundled_config
 from services.shared.events import (
     Declared,
     HeadPhoto,
+    HeadValue,
     JobCompleted,
     Label,
     MessageRejected,
@@ -83,6 +84,7 @@ def test_the_records_of_a_prediction_have_the_fields_of_their_models() -> None:
         "declared": Declared,
         "decided": HeadPhoto,
         "misfits": HeadPhoto,
+        "head_values": HeadValue,
     }
     assert nested.keys() == models.keys()
     for name, model in models.items():
@@ -92,13 +94,14 @@ def test_the_records_of_a_prediction_have_the_fields_of_their_models() -> None:
 
 def test_what_came_to_a_table_later_stands_at_its_end_and_may_be_missing() -> None:
     """Terraform and the local cloud add columns to a table that has rows: BigQuery takes no others."""
-    later = [*columns("predictions")[-5:], *columns("products")[-2:]]
+    later = [*columns("predictions")[-6:], *columns("products")[-2:]]
     assert [(column["name"], column["mode"]) for column in later] == [
         ("declared", "REPEATED"),
         ("learnt", "NULLABLE"),
         ("photo_number", "NULLABLE"),
         ("decided", "REPEATED"),
         ("misfits", "REPEATED"),
+        ("head_values", "REPEATED"),
         ("photos", "REPEATED"),
         ("attributes", "NULLABLE"),
     ]

@@ -574,7 +574,7 @@ def test_a_table_of_an_earlier_release_gets_the_new_columns_and_keeps_its_rows()
     client = bigquery.Client(PROJECT, credentials=AnonymousCredentials())
     dataset = f"review_{uuid4().hex}"
     client.create_dataset(dataset)
-    schema = client.schema_from_json(table_schema_path("predictions"))[:-2]
+    schema = client.schema_from_json(table_schema_path("predictions"))[:-3]
     client.create_table(bigquery.Table(f"{PROJECT}.{dataset}.predictions", schema=schema))
     row = JOB[0].model_dump(mode="json", exclude={"declared", "learnt"})
     assert client.insert_rows_json(f"{PROJECT}.{dataset}.predictions", [row]) == []

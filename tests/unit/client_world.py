@@ -30,6 +30,7 @@ from services.shared.audits import AuditedLabel
 from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Declared, Filters, Label, Prediction, Product
 from services.shared.jobs import photo_uris
+from services.shared.labels import NOT_APPLICABLE
 from services.shared.layout import digest
 from services.shared.memory import MemoryObjects
 from services.shared.ports import Stored
@@ -154,7 +155,12 @@ class PipelineTables:
                     continue
                 truth = said[prediction.product_id]
             elif row.declared_label(head) is None:
-                continue
+                known = (prediction.model_version, head, NOT_APPLICABLE) in given
+                if not (known and row.declared and self._depends(head)):
+                    continue
+                if self.config.applies(head, row.declared) is not False:
+                    continue
+                truth = NOT_APPLICABLE
             else:
                 truth = known_label(row, head, given)
             if truth is None:
@@ -184,8 +190,13 @@ class PipelineTables:
             if label.product_id is not None and label.label is not None
             if (label.declared or "").strip().lower() != label.label.strip().lower()
             if since is None or label.judged_at >= since
+            if not (label.declared is None and label.label == NOT_APPLICABLE and self._depends(label.head))
         ]
         return found[offset : None if limit is None else offset + limit]
+
+    def _depends(self, head: str) -> bool:
+        attribute = self.config.attributes.get(head)
+        return attribute is not None and bool(attribute.applies_to)
 
     def count_corrections(
         self, job_id: str | None = None, *, since: datetime | None = None
@@ -340,12 +351,12 @@ def _correction(label: HumanLabel, product: Product | None, config: CatalogueCon
     assert label.label is not None
     current: str | None = None
     status: Status
-    if label.head not in config.named("value"):
+    if label.head not in config.named("value", "values"):
         status = "no-column"
     elif product is None:
         status = "missing"
     else:
-        current = product.value(label.head)
+        current = product.label(label.head)
         status = "changed"
         if current in (label.label, label.declared):
             status = "applied" if current == label.label else "pending"
@@ -391,7 +402,7 @@ def matches(row: Result, where: ResultFilter) -> bool:
     return asked == EVERYTHING or any(
         best.rank == 1
         and where.head in (None, best.head)
-        and where.label in (None, best.label)
+        and where.label in (None, best.label, *(each.value for each in prediction.values_of(best.head)))
         and where.declared in (None, row.declared_label(best.head))
         and (not where.disagreements or best.head in row.disagreements)
         and best.probability >= (where.min_confidence or 0)

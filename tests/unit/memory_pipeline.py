@@ -1,7 +1,8 @@
 """The whole pipeline over the in-memory ports, wired as schemas/topics.yaml says."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from types import ModuleType
@@ -14,6 +15,7 @@ from services.augmentation import stage as augmentation
 from services.inference import stage as inference
 from services.inference.stage import Answer
 from services.local.pubsub.filters import compile_filter
+from services.model.combining import combine
 from services.model.learnt import Learnt
 from services.model.manifest import ModelError
 from services.recording import stage as recording
@@ -54,6 +56,10 @@ class FreeModel:
         probabilities = np.array([0.9 * light, 0.9 * (1 - light), 0.1], np.float32)
         # It was trained on grey photos.
         return Answer({"article_type": probabilities}, unfamiliar=bool(np.ptp(image.mean(axis=(0, 1))) > 50))
+
+    def combine(self, answers: Sequence[Answer]) -> Answer:
+        found = [each.probabilities["article_type"] for each in answers]
+        return replace(answers[0], probabilities={"article_type": combine(np.stack(found))})
 
 
 class FreeModels:

@@ -45,6 +45,9 @@ class GatedPredictor:
         twice = np.stack([numbers, 2 * numbers], axis=1)
         return Answers({"number": numbers[:, None], "twice": twice}, unfamiliar=numbers % 2 == 1)
 
+    def combine(self, answers: Sequence[Answer]) -> Answer:
+        return answers[0]
+
 
 def image(number: int) -> NDArray[np.uint8]:
     return np.full((2, 2, 3), number, np.uint8)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.shared.catalogue_config import ConfigError, parse_config, read_config
+from services.shared.events import Product
 
 WHOLE = """
 table: shop.catalogue.products_view
@@ -20,6 +21,7 @@ attributes:
   price: {type: number}
   launched: {column: launch_date, type: date}
 """
+DEPENDENT = "id: sku\nattributes: {{kind: {{}}, price: {{type: number}}, sleeve: {{applies_to: {}}}}}\n"
 SMALL = "id: sku\nattributes: {colour: {}}\n"
 
 
@@ -81,6 +83,26 @@ def test_a_config_says_which_columns_are_read() -> None:
             "attributes.a: BigQuery has no column of the name",
         ),
         (SMALL + "table: products\n", "table: String should match pattern"),
+        (DEPENDENT.format("{kindd: [Shoes]}"), "there is no attribute 'kindd'; did you mean 'kind'?"),
+        (DEPENDENT.format("{kind: []}"), "attributes.sleeve.applies_to.kind: Tuple should have at least 1"),
+        (
+            DEPENDENT.format("{sleeve: [Long]}"),
+            "attributes.sleeve.applies_to: sleeve cannot depend on itself",
+        ),
+        (DEPENDENT.format("{price: [1]}"), "attributes.sleeve.applies_to.price.0: Input should be a valid"),
+        (DEPENDENT.format("{price: ['1']}"), "attributes.sleeve.applies_to: price must be of type value"),
+        (
+            "id: sku\nattributes: {a: {applies_to: {b: [x]}}, b: {applies_to: {c: [y]}}, c: {}}\n",
+            "attributes.a.applies_to: b depends on others itself; name those instead",
+        ),
+        (
+            "id: sku\nattributes: {a: {type: number, applies_to: {b: [x]}}, b: {}}\n",
+            "attributes.a.applies_to: a must be of type value or values",
+        ),
+        (
+            "id: sku\nattributes: {a: {parent: b, applies_to: {b: [x]}}, b: {}}\n",
+            "attributes.a.applies_to: a has a parent; leave out one of both",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_what_was_expected(text: str, reason: str) -> None:
@@ -89,6 +111,40 @@ def test_a_mistake_is_named_with_what_was_expected(text: str, reason: str) -> No
     assert str(refusal.value).startswith("catalogue.yaml: ")
     assert reason in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+SLEEVES = parse_config(
+    """
+id: sku
+attributes:
+  kind: {}
+  size: {}
+  sleeve: {applies_to: {kind: [Shirt, Dress], size: [S, M]}}
+""",
+    "catalogue.yaml",
+)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "labels"),
+    [
+        ({"kind": "Shirt", "size": "S", "sleeve": "Long"}, ("Long",)),
+        ({"kind": "Shirt", "size": "S"}, ()),
+        ({"kind": "Shoes", "size": "S"}, ("Not applicable",)),
+        ({"kind": "Shoes"}, ("Not applicable",)),
+        ({"kind": "Dress", "size": "42"}, ("Not applicable",)),
+        ({"kind": "Dress", "sleeve": "Long"}, ("Long",)),
+        ({"sleeve": "not  applicable"}, ("Not applicable",)),
+        ({"kind": "Shoes", "sleeve": "not applicable"}, ("Not applicable",)),
+        ({"size": "S"}, ()),
+        # The catalogue contradicts itself.
+        ({"kind": "Shoes", "sleeve": "Long"}, ()),
+    ],
+)
+def test_an_attribute_that_does_not_apply_has_a_label_of_its_own(
+    attributes: dict[str, str], labels: tuple[str, ...]
+) -> None:
+    assert SLEEVES.labels("sleeve", Product.of("1", **attributes)) == labels
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

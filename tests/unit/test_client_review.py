@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.client.errors import ClientError, InvalidRequestError
 from services.client.review import BINS, MAX_LABEL, Cell, HumanLabel, Quality, Verdict, assess, judgement
-from services.shared.events import Product
+from services.shared.events import HeadValue, Product
 from tests.unit.client_world import World, result
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -211,3 +211,18 @@ def test_the_confusion_stands_in_the_order_of_the_classes() -> None:
         ("often", "rare"),
         ("rare", "often"),
     ]
+
+
+def test_a_correction_of_several_values_sets_all_of_them_in_one_order() -> None:
+    worn = result("1", {"worn_on": [("lower | upper", 0.7)]}).prediction
+    values = tuple(HeadValue(head="worn_on", value=value, probability=0.8) for value in ("lower", "upper"))
+    worn = worn.model_copy(update={"head_values": values})
+
+    def corrected(label: str) -> str | None:
+        return judgement(worn, "worn_on", "corrected", label=label, by="ada", at=NOON).label
+
+    assert corrected("upper|feet | upper") == "feet | upper"
+    with pytest.raises(InvalidRequestError, match="is what the model says: accept it"):
+        corrected("upper|lower")
+    with pytest.raises(InvalidRequestError, match="a corrected verdict needs the true label"):
+        corrected("|")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from services.client import corrections_sql
 from services.client.correction_exports import export
 from services.client.corrections import CSV_COLUMNS, Correction, outdated, to_csv
-from services.client.corrections_sql import MERGED, identifier, merge, string_literal
+from services.client.corrections_sql import MERGED, merge
+from services.client.literals import identifier, string_literal
 from services.shared.catalogue_config import Attribute, CatalogueConfig, bundled_config
 from tests.unit.corrected import REVIEWED_AT, STATUSES, TEXTS, correction
 

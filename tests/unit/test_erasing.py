@@ -111,6 +111,7 @@ class Shop:
     def snapshot(self, run: str, key: str, data: bytes) -> None:
         """A training snapshot of one photo."""
         shard = Shard(
+            several=np.empty((1, 0), np.int8),
             keys=np.array([key]),
             pixels=np.zeros((1, 2, 2, 3), np.uint8),
             targets=np.zeros((1, 1), np.int16),

@@ -15,13 +15,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from services.inference.stage import Answer
+from services.inference.stage import Answer, AnswerSet
 from services.model.learnt import Learnt, photo_digest
 from services.model.registry import Pointer
 from services.shared.catalogue_config import CatalogueConfig
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import BATCH_IMAGES, Message, Product
 from services.shared.jobs import BatchTally, read_tally
+from services.shared.labels import Vocabulary
 from services.shared.layout import JobLayout, photo_uri, recent_uri
 from services.shared.memory import MemoryObjects
 from services.shared.ports import Stored
@@ -1057,3 +1058,69 @@ def test_a_job_filters_by_attributes_of_an_own_catalogue() -> None:
         "A/3": None,
     }
     assert reasons(pipeline) == ["filters.tag: the catalogue has no attribute 'tag'; did you mean 'tags'?"]
+
+
+class WearingModel(FreeModel):
+    """Says of every photo that it is worn on the upper body, and probably on the lower one."""
+
+    labels: Mapping[str, tuple[str, ...]] = {**FreeModel.labels, "worn_on": ("upper", "lower", "feet")}
+    vocabulary = Vocabulary(labels)
+    thresholds: Mapping[str, float] = {"worn_on": 0.5}
+    chosen = (True, True, False)
+    sure = True
+
+    def predict(self, image: NDArray[np.uint8]) -> Answer:
+        probabilities = np.array([0.9, 0.8, 0.1], np.float32)
+        said = AnswerSet(probabilities, np.array(self.chosen), self.sure)
+        return replace(super().predict(image), sets={"worn_on": said})
+
+
+class UnsureModel(WearingModel):
+    """No label reaches its threshold."""
+
+    chosen = (True, False, False)
+    sure = False
+
+
+class OneModel(FreeModels):
+    """One model, whatever version is asked for."""
+
+    def __init__(self, model: FreeModel) -> None:
+        super().__init__()
+        self._model = model
+
+    def pinned(self, version: str) -> FreeModel:
+        return self._model
+
+
+def test_a_row_has_the_values_of_an_attribute_that_may_have_several() -> None:
+    config = CatalogueConfig.model_validate({"id": "id", "attributes": {"worn_on": {"type": "values"}}})
+    products = [
+        Product.of("0", worn_on=("Upper", "feet")),
+        Product.of("1", worn_on=("upper", "hands")),
+        Product.of("2"),
+    ]
+    for model, label, probability, abstained in (
+        (WearingModel(), "lower | upper", 0.648, []),
+        (UnsureModel(), "upper", 0.162, ["worn_on"]),
+    ):
+        pipeline = MemoryPipeline(products, config=config)
+        pipeline.ports["inference"] = replace(pipeline.ports["inference"], models=OneModel(model))
+        for product in products:
+            pipeline.objects.put(photo_uri(BUCKET, product.product_id), jpeg())
+        ask(pipeline)
+        pipeline.run()
+
+        first, second, third = sorted(rows(pipeline), key=lambda row: str(row["product_id"]))
+        (answer,) = [each for each in first["heads"] if each["head"] == "worn_on"]
+        assert answer == {"head": "worn_on", "rank": 1, "label": label, "probability": probability}
+        assert first["abstained"] == abstained
+        assert [each["value"] for each in first["head_values"]] == ["upper", "lower"][
+            : len(label.split(" | "))
+        ]
+        # 0.9 * (1 - 0.8) * 0.1: what the catalogue declares, as a whole.
+        assert first["declared"] == [
+            {"head": "worn_on", "label": "Upper | feet", "known": "feet | upper", "probability": 0.018}
+        ]
+        assert second["declared"][0]["known"] is None
+        assert third["declared"] == []

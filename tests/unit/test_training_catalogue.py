@@ -205,3 +205,77 @@ def test_one_thing_decides_who_tests(year: int | None, drawn: bool, first: int) 
         False,
         False,
     ]
+
+
+SLEEVES = CatalogueConfig.model_validate(
+    {"id": "sku", "attributes": {"kind": {}, "sleeve": {"applies_to": {"kind": ["Shirt", "Dress"]}}}}
+)
+WORN = [
+    Product.of("0", kind="Shirt", sleeve="Long"),
+    Product.of("1", kind="Shoes"),
+    Product.of("2", kind="Dress", sleeve="Short"),
+    Product.of("3", kind="Shoes", sleeve="Long"),
+    Product.of("4", kind="Shirt"),
+    Product.of("5", sleeve="Short"),
+    Product.of("6", kind="Shoes"),
+    Product.of("7", kind="Shoes", sleeve="Long"),
+]
+
+
+def test_what_does_not_apply_is_learnt_as_a_label_and_contradictions_are_not() -> None:
+    judged = {"6": {"sleeve": "Short"}, "7": {"kind": "Shirt"}}
+    made = source(judged, products=WORN, test=catalogue.TestSide(share=0.3), config=SLEEVES)
+
+    assert made.heads["sleeve"] == ["Long", "Not applicable", "Short"]
+    assert made.applies_to == {"sleeve": {"kind": ("Shirt", "Dress")}}
+    assert learnt(made, "sleeve") == {
+        "0": "Long",
+        "1": "Not applicable",
+        "2": "Short",
+        "3": None,
+        "4": None,
+        "5": "Short",
+        # What people say of it counts; it is for them to correct the kind.
+        "6": "Short",
+        "7": "Long",
+    }
+    assert ("products 3", 1, "a sleeve, which does not apply to them: not learnt") in {
+        (each.what, each.count, each.why) for each in made.left_out
+    }
+
+
+def test_several_values_are_learnt_as_a_set_where_the_catalogue_lists_any() -> None:
+    config = CatalogueConfig.model_validate(
+        {
+            "id": "sku",
+            "attributes": {
+                "kind": {},
+                "parts": {"type": "values", "applies_to": {"kind": ["Shirt", "Dress"]}},
+            },
+        }
+    )
+    products = [
+        Product.of("0", kind="Shirt", parts=("Collar", "Pocket")),
+        Product.of("1", kind="Shoes"),
+        Product.of("2", kind="Dress", parts=("Pocket",)),
+        Product.of("3", kind="Shirt"),
+        Product.of("4", kind="Shirt", parts=("Pocket", "Hood")),
+        Product.of("5", kind="Dress", parts=("a|b",)),
+        Product.of("6", kind="Dress"),
+    ]
+    judged: Judged = {"6": {"parts": "Pocket | Collar"}, "4": {"parts": None}}
+    made = source(judged, products=products, test=catalogue.TestSide(share=0.5), config=config)
+
+    assert made.several == {"parts": ["Collar", "Not applicable", "Pocket"]}
+    assert made.applies_to == {"parts": {"kind": ("Shirt", "Dress")}}
+    found = {example.key: example.several.get("parts") for _, example in made.examples(16)}
+    assert found == {
+        "0": [1, 0, 1],
+        "1": [0, 1, 0],
+        "2": [0, 0, 1],
+        "3": None,  # nothing is stated, which is not the same as none
+        "4": None,
+        "5": None,
+        "6": [1, 0, 1],
+    }
+    assert any("'a|b'" in each.what and each.why == "it has a |" for each in made.left_out)

@@ -12,7 +12,7 @@ from services.training import snapshot as snapshots
 from services.training.config import Augmentation, Fitting
 from services.training.examples import UNKNOWN, Example, Side
 from services.training.fitting import Checkpoint, FittingError, class_weights, fit, shuffled
-from tests.unit.training_world import HEADS, SIZE, Squares, frozen, small_network
+from tests.unit.training_world import HEADS, SEVERAL, SIZE, Squares, frozen, small_network
 
 STATE = "gs://bucket/run/fitting.npz"
 # Photos whose sides carry the label are not to be mirrored.
@@ -225,3 +225,14 @@ def test_what_is_to_be_tried_is_tried_once_with_the_first_epochs_weights(epochs:
     assert (len(history), len(seen)) == (epochs, 1)
     if epochs == 1:
         np.testing.assert_array_equal(seen[0], network.get_weights()[0])
+
+
+def test_heads_of_several_labels_are_learnt_from_what_is_known_of_each() -> None:
+    data = frozen(Squares(several=SEVERAL))
+    assert data.manifest.labels["marks"] == {"light": 24, "left": 48, "right": 48}
+    assert data.column("validate", "several").shape == (24, 3)
+
+    history = fit(small_network(SEVERAL), data, SETTINGS, 7, Fragile(MemoryObjects()), lambda line: None)
+
+    assert history[-1].accuracy.keys() == {"shade", "half", "marks"}
+    assert history[-1].accuracy["marks"] == 1.0

@@ -32,6 +32,8 @@ class Told:
     labelled: Sequence[tuple[Side, Labelled]] = ()
     left_out: Sequence[LeftOut] = ()
     description: Mapping[str, str] = field(default_factory=dict)
+    several: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    applies_to: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
     def examples(self, image_size: int) -> Iterator[tuple[Side, Example]]:
         pixels = np.zeros((image_size, image_size, 3), np.uint8)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import tf_keras
@@ -14,6 +15,8 @@ from services.training.examples import UNKNOWN, Example, LeftOut, Side
 from services.training.snapshot import Snapshot
 
 SIZE = 16
+# What a photo has of its shade and its half, as far as that is known.
+SEVERAL = {"marks": ("light", "left", "right")}
 HEADS = {"shade": ("dark", "light"), "half": ("left", "right", "none")}
 
 
@@ -26,6 +29,8 @@ class Squares:
     test: int = 12
     seed: int = 0
     heads: Mapping[str, Sequence[str]] = field(default_factory=lambda: HEADS)
+    several: Mapping[str, Sequence[str]] = field(default_factory=dict)  # SEVERAL, or none
+    applies_to: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     left_out: Sequence[LeftOut] = (LeftOut("product 7", 1, "photo-missing"),)
     description: Mapping[str, str] = field(default_factory=lambda: {"kind": "squares"})
 
@@ -43,7 +48,18 @@ class Squares:
                 half_side = slice(0, image_size // 2) if half == 0 else slice(image_size // 2, None)
                 pixels[:, half_side] = 0
                 labels = {"shade": shade if index % 4 < 3 else UNKNOWN, "half": half}
-                yield side, Example(f"{side}-{index}", pixels.astype(np.uint8), labels, "photo", 2000 + half)
+                marks = (shade if index % 4 < 3 else UNKNOWN, 1 - half, half)
+                yield (
+                    side,
+                    Example(
+                        f"{side}-{index}",
+                        pixels.astype(np.uint8),
+                        labels,
+                        "photo",
+                        2000 + half,
+                        several={"marks": marks} if self.several else {},
+                    ),
+                )
 
 
 def frozen(source: Squares | None = None, objects: Objects | None = None) -> Snapshot:
@@ -53,7 +69,7 @@ def frozen(source: Squares | None = None, objects: Objects | None = None) -> Sna
     )
 
 
-def small_network() -> tf_keras.Model:
+def small_network(several: Mapping[str, Sequence[str]] = MappingProxyType({})) -> tf_keras.Model:
     """The same weights each time it is built."""
     tf_keras.utils.set_random_seed(0)
     pixels = layers.Input((SIZE, SIZE, 3))
@@ -61,5 +77,5 @@ def small_network() -> tf_keras.Model:
     x = layers.Conv2D(8, 3, 2, use_bias=False, name="filter")(x)
     x = layers.BatchNormalization(momentum=0.9, name="filter_bn")(x)
     x = layers.Flatten()(layers.ReLU()(x))
-    heads = {head: layers.Dense(len(labels), name=head)(x) for head, labels in HEADS.items()}
+    heads = {head: layers.Dense(len(labels), name=head)(x) for head, labels in {**HEADS, **several}.items()}
     return tf_keras.Model(pixels, heads)
