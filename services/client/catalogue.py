@@ -32,6 +32,9 @@ IMPORT_HELP = "\n\n".join(
     [
         "Load a catalogue: a folder, a zip file, or a table file with the photos beside it.",
         "Products replace those with the same id. Photos that are already uploaded are not uploaded again.",
+        "Photos at https:// addresses are fetched if the catalogue.yaml allows their host: photos: {column: "
+        "image_url, hosts: [images.shop.example]}. A photo is fetched once; run the command again for those "
+        "that failed.",
         "A catalogue of your own is explained by a catalogue.yaml, which --catalogue names and "
         "`vitrine catalogue init` writes. Tables are CSV, TSV, JSON lines, Excel or Parquet files. "
         "Without it, the index file tells which layout the catalogue has:",
@@ -115,6 +118,7 @@ def import_(
     """Load a catalogue from a folder, a zip file or a table file."""
     from services.client.importer import load_products, upload_photos
     from services.shared.events import Filters
+    from services.shared.https_photos import HttpsPhotos
 
     options: Options = ctx.obj
     # What is wrong with the files is told before a connection is missed.
@@ -129,7 +133,11 @@ def import_(
     with progress() as bars:
         photos = bars.add_task("photos", total=len(catalogue.products), unit="photos")
         transfers = upload_photos(
-            catalogue, vitrine.objects, vitrine.bucket, lambda _outcome: bars.advance(photos)
+            catalogue,
+            vitrine.objects,
+            vitrine.bucket,
+            lambda _outcome: bars.advance(photos),
+            HttpsPhotos(config.photos.hosts),
         )
         products = bars.add_task("products", total=len(catalogue.products), unit="rows")
         load_products(catalogue, vitrine.tables)
@@ -146,19 +154,28 @@ def import_(
         err.print(
             f"[yellow]unusable photo[/] of {_first([*transfers.unusable])}: {escape(reason)}", soft_wrap=True
         )
+    for code, failed in transfers.not_fetched.items():
+        reason = next(iter(failed.values()))
+        err.print(
+            f"[yellow]{code}[/] {len(failed)} photos, of {_first([*failed])}: {escape(reason)}",
+            soft_wrap=True,
+        )
     if total > len(catalogue.products):
         err.print(f"the catalogue has {total} products now, including those of other imports", soft_wrap=True)
     unusable = f", {len(transfers.unusable)} unusable" if transfers.unusable else ""
+    failures = sum(map(len, transfers.not_fetched.values()))
+    fetched = f"{transfers.fetched} fetched, " if transfers.fetched else ""
+    not_fetched = f", {failures} not fetched" if failures else ""
     out.print(
         f"{len(catalogue.products)} products, {len(catalogue.bad_rows)} lines skipped; "
-        f"photos: {transfers.uploaded} uploaded, {transfers.present} already there, "
-        f"{len(transfers.missing)} missing{unusable}",
+        f"photos: {transfers.uploaded} uploaded, {fetched}{transfers.present} already there, "
+        f"{len(transfers.missing)} missing{unusable}{not_fetched}",
         soft_wrap=True,
     )
-    if not transfers.uploaded and not transfers.present:
+    if not transfers.uploaded and not transfers.fetched and not transfers.present:
         own = config.photos
         where = (
-            f"the names in the column {own.column}"
+            f"the names and addresses in the column {own.column}"
             if own.column
             else f"{str(own.pattern).replace('{id}', '<id>')} with an extension such as .jpg or .png"
         )

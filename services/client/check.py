@@ -10,7 +10,8 @@ from services.shared.catalogue_config import CatalogueConfig
 from services.shared.catalogue_files import Catalogue
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import Product
-from services.shared.jobs import photo_of
+from services.shared.https_photos import refusal
+from services.shared.jobs import photo_of, web_address
 from services.shared.ports import Objects
 
 EXAMPLES = 3
@@ -76,6 +77,7 @@ def check_files(catalogue: Catalogue, config: CatalogueConfig) -> CatalogueCheck
         if not each.photos and each.product_id not in catalogue.photos
     ]
     rows = len(catalogue.products) + len(catalogue.bad_rows)
+    bad += _not_allowed(catalogue.products, config)
     return _checked(catalogue.products, config, rows, bad, missing)
 
 
@@ -83,8 +85,20 @@ def check_tables(tables: Tables, objects: Objects, bucket: str) -> CatalogueChec
     """Check the table that the pipeline reads, and whether the photos are in Cloud Storage."""
     counts = tables.count_ids()
     products = list(tables.catalogue())
-    missing = _missing(products, objects, bucket)
-    return _checked(products, tables.config, counts.rows, list(_findings(counts)), missing)
+    # What is at web addresses is fetched when a job needs it.
+    missing = _missing([each for each in products if web_address(each) is None], objects, bucket)
+    bad = [*_findings(counts), *_not_allowed(products, tables.config)]
+    return _checked(products, tables.config, counts.rows, bad, missing)
+
+
+def _not_allowed(products: Iterable[Product], config: CatalogueConfig) -> Sequence[Finding]:
+    """The photos at web addresses that may not be fetched."""
+    refused = [
+        f"{each.product_id} ({reason})"
+        for each in products
+        if (address := web_address(each)) and (reason := refusal(address, config.photos.hosts))
+    ]
+    return [Finding("photos that may not be fetched", len(refused), refused)] if refused else []
 
 
 def _findings(counts: IdCounts) -> Iterator[Finding]:

@@ -34,6 +34,7 @@ from services.shared.layout import (
     AuditLayout,
     JobLayout,
     erasing_uri,
+    fetched_prefix,
     id_to_name,
     photos_prefix,
     rejected_uri,
@@ -295,6 +296,13 @@ class Erasing:
     def _look_at_photos(self, traces: Mapping[str, Trace]) -> None:
         for trace in traces.values():
             trace.photos += self._named(photos_prefix(self._bucket) + id_to_name(trace.product_id))
+            fetched = f"{fetched_prefix(self._bucket)}{id_to_name(trace.product_id)}/"
+            # Below may also be the photos of a product whose longer id begins the same.
+            trace.photos += [
+                uri
+                for uri in self._objects.names(fetched)
+                if re.fullmatch("[0-9a-f]+", uri.removeprefix(fetched))
+            ]
         uploads = f"gs://{self._vitrine.upload_bucket}/"
         for uri in self._objects.names(uploads):
             product_id = id_of_upload(uri.removeprefix(uploads))

@@ -12,12 +12,14 @@ from services.shared.catalogue import PHOTO_SUFFIXES, decimal, is_date
 from services.shared.catalogue_config import Attribute, CatalogueConfig, Photos
 from services.shared.catalogue_files import known
 from services.shared.events import MAX_PRODUCT_ID
+from services.shared.https_photos import host_of
 from services.shared.table_files import TableFile, Value
 
 MOST_LABELS = 1_000  # of an attribute; with more, a column is text
 LEAST_REPEATS = 3  # products that have a value of an attribute, on average
 MOST_WORDS = 6  # of a value of an attribute, on average
 CERTAIN = 0.995  # share of rows that must follow a rule; catalogues have mistakes
+MOST_HOSTS = 10  # of photos, that a doubt names
 SEPARATORS = ("|", ";", ",", "/")
 
 _ID_NAMES = (
@@ -35,6 +37,7 @@ _ID_NAMES = (
     "code",
 )
 _DISPLAY_NAMES = ("productdisplayname", "displayname", "title", "productname", "name", "description")
+_PHOTO_NAMES = ("image", "img", "photo", "picture")
 _TIME_NAMES = ("year", "date", "season", "created", "published", "launch")
 
 
@@ -59,7 +62,7 @@ class Guess:
         """The text of a catalogue.yaml, with the doubts as comments."""
         lines = []
         document = self.config.model_dump(exclude_none=True, exclude_defaults=True)
-        document["photos"] = self.config.photos.model_dump(exclude_none=True)
+        document["photos"] = self.config.photos.model_dump(exclude_defaults=True)
         for name, value in document.items():
             lines += [f"# {doubt}" for doubt in self.doubts.get(name, ())]
             if name != "attributes":
@@ -197,10 +200,16 @@ def _photos(columns: Sequence[_Column], own: _Column, doubts: _Doubts) -> Photos
         path = re.split(r"[?#]", text)[0].lower()
         return path.endswith(PHOTO_SUFFIXES) or text.startswith("gs://")
 
+    def texts(column: _Column) -> Sequence[str]:
+        return [
+            *(str(text) for cell in column.cells if isinstance(cell, list) for text in cell),
+            *column.texts,
+        ]
+
     def share(column: _Column) -> float:
-        lists = [str(text) for cell in column.cells if isinstance(cell, list) for text in cell]
-        texts = [*lists, *column.texts]
-        return sum(map(is_photo, texts)) / max(1, len(texts))
+        named = any(part in column.key for part in _PHOTO_NAMES)
+        able = [is_photo(text) or (named and text.startswith("https://")) for text in texts(column)]
+        return sum(able) / max(1, len(able))
 
     able = [each for each in columns if share(each) >= 0.5]
     if not able:
@@ -208,7 +217,17 @@ def _photos(columns: Sequence[_Column], own: _Column, doubts: _Doubts) -> Photos
     if len(able) > 1:
         names = ", ".join(each.name for each in able[1:])
         doubts.add("photos", f"These columns have photos, too: {names}. Only one column is read.")
-    return Photos(column=max(able, key=share).name)
+    chosen = max(able, key=share)
+    hosts = Counter(host for text in texts(chosen) if (host := host_of(text)))
+    if hosts:
+        listed = ", ".join(host for host, _ in hosts.most_common(MOST_HOSTS))
+        more = ", ..." if len(hosts) > MOST_HOSTS else ""
+        doubts.add(
+            "photos",
+            f"{hosts.total()} photos are at web addresses. They are fetched only from hosts that you allow: "
+            f"add hosts: [{listed}{more}] to photos.",
+        )
+    return Photos(column=chosen.name)
 
 
 def _display_name(columns: Sequence[_Column]) -> _Column | None:

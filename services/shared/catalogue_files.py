@@ -14,6 +14,7 @@ from services.shared.catalogue import PHOTO_SUFFIXES, decimal, is_date
 from services.shared.catalogue_config import ID, Attribute, CatalogueConfig, Photos, bundled_config
 from services.shared.events import MAX_PRODUCT_ID, PRODUCT_ID, AttributeValue, Product
 from services.shared.folders import Folder, FolderError, open_folder, read_index, table_names
+from services.shared.jobs import is_web_address
 from services.shared.nearest import did_you_mean, nearest
 from services.shared.table_files import SUFFIXES, BadRow, Row, TableError, Value, find_column, read_table
 
@@ -39,7 +40,8 @@ class Catalogue:
         folder: has the photos.
         products: in the order of the table.
         bad_rows: the rows that were left out.
-        photos: id of a product -> the path of its photo in the folder; products without a photo are missing.
+        photos: id of a product -> the path of its photo in the folder; products without a photo, or with one
+            elsewhere, are missing.
         notes: what was assumed or ignored, in sentences for people.
 
     """
@@ -134,6 +136,11 @@ def catalogue_of(folder: Folder, config: CatalogueConfig) -> Catalogue:
     photos = (
         _named_photos(folder, named) if config.photos.column else photos_of(folder, products, config.photos)
     )
+    for product_id in photos.keys() & products.keys():
+        # What is at hand need not be fetched.
+        at_hand = products[product_id]
+        elsewhere = tuple(photo for photo in at_hand.photos if not is_web_address(photo))
+        products[product_id] = at_hand.model_copy(update={"photos": elsewhere})
     return Catalogue(
         folder,
         tuple(products.values()),
@@ -228,7 +235,6 @@ class _Reader:
         self._config, self._columns = config, columns
         self._unusable: dict[str, Counter[str]] = {name: Counter() for name in config.attributes}
         self._decimals: Counter[str] = Counter()
-        self._web: Counter[str] = Counter()
 
     def product(self, row: Row) -> Product:
         """The product of a row.
@@ -242,7 +248,7 @@ class _Reader:
             for name, attribute in self._config.attributes.items()
         }
         name, own = self._cell(row, "display_name"), self._cell(row, "id")
-        elsewhere = [photo for photo in self._listed(row) if photo.startswith("gs://")]
+        elsewhere = [photo for photo in self._listed(row) if "://" in photo]
         return Product.of(
             self._id("" if own is None else str(own)),
             str(name or "").strip() or None,
@@ -251,9 +257,7 @@ class _Reader:
 
     def photos(self, row: Row) -> Sequence[str]:
         """The names of photos that a row has, which are to be found in the folder."""
-        listed = self._listed(row)
-        self._web.update(photo for photo in listed if photo.startswith(("http://", "https://")))
-        return [photo for photo in listed if "://" not in photo]
+        return [photo for photo in self._listed(row) if "://" not in photo]
 
     def notes(self) -> Sequence[str]:
         """What was ignored or looks wrong, once for each kind."""
@@ -269,11 +273,6 @@ class _Reader:
             notes.append(
                 f"{self._decimals.total()} ids look like numbers that a program wrote as decimals "
                 f"({_examples(self._decimals)}); they are kept as they are"
-            )
-        if self._web:
-            notes.append(
-                f"{self._web.total()} photos are web addresses ({_examples(self._web)}), which are not "
-                "fetched; download them first"
             )
         return notes
 

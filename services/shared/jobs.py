@@ -12,8 +12,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.shared.errors import ImageErrorCode, ObjectNotFoundError, UnsuitableJobError
 from services.shared.events import ClassificationRequested, JobCompleted, JobId, Prediction, Product
-from services.shared.layout import JobLayout, photo_uri, uri_of_photo
-from services.shared.ports import Objects
+from services.shared.layout import JobLayout, fetched_uri, photo_uri, uri_of_photo
+from services.shared.ports import Objects, WebPhotos
 
 LOOK_SECONDS = 1.0
 
@@ -138,10 +138,37 @@ def check_origin(objects: Objects, bucket: str, request: ClassificationRequested
 
 
 def photo_of(bucket: str, product: Product) -> str:
-    """The URI of a product's photo: of several, the first one that is in Cloud Storage."""
+    """The gs:// URI of a product's photo: of several, the first one that is in Cloud Storage.
+
+    If all are at web addresses, it is where `keep_fetched` puts the first one.
+    """
+    if (address := web_address(product)) is not None:
+        return fetched_uri(bucket, product.product_id, address)
     uris = (uri_of_photo(bucket, photo) for photo in product.photos)
     own = (uri for uri in uris if uri.startswith("gs://"))
     return next(own, photo_uri(bucket, product.product_id))
+
+
+def web_address(product: Product) -> str | None:
+    """The address from which a product's photo is fetched; None if one of its photos is in Cloud Storage."""
+    on_the_web = (is_web_address(photo) for photo in product.photos)
+    return product.photos[0] if product.photos and all(on_the_web) else None
+
+
+def is_web_address(photo: str) -> bool:
+    """Whether a photo that a catalogue names is elsewhere than in Cloud Storage."""
+    return "://" in photo and not photo.startswith("gs://")
+
+
+def keep_fetched(product: Product, objects: Objects, bucket: str, web: WebPhotos) -> None:
+    """Fetches the photo of a product that has a `web_address`, and stores it where `photo_of` says.
+
+    Raises:
+        ImageError: it cannot be fetched, or is no photo.
+
+    """
+    if (address := web_address(product)) is not None:
+        objects.create(photo_of(bucket, product), web.fetch(address), "image/jpeg")
 
 
 def read_products(objects: Objects, layout: JobLayout, batch: int) -> list[Product]:

@@ -1,6 +1,7 @@
 """Where things stand in Cloud Storage: every name derives from its input, so a repeat finds what is there.
 
 images/<product>.jpg                             the catalogue's photos
+fetched/<product>/<digest of address>            photos at web addresses, as they were fetched
 jobs/<job>/accepted.json                         the request, from before selection opens the job
 jobs/<job>/manifest.json                         the request, the pinned model, how many batches
 jobs/<job>/images/<product>.jpg                  the job's copies
@@ -46,6 +47,16 @@ END_OF_TIME = 9_999_999_999_999  # milliseconds since the epoch: 2286
 def photo_uri(bucket: str, product_id: str) -> str:
     """The catalogue's photo of a product."""
     return f"{photos_prefix(bucket)}{id_to_name(product_id)}.jpg"
+
+
+def fetched_uri(bucket: str, product_id: str, address: str) -> str:
+    """Where the photo of a product at a web address stands once it is fetched."""
+    return f"{fetched_prefix(bucket)}{id_to_name(product_id)}/{digest(address)}"
+
+
+def fetched_prefix(bucket: str) -> str:
+    """The prefix of all photos that were fetched."""
+    return f"gs://{bucket}/fetched/"
 
 
 def uri_of_photo(bucket: str, photo: str) -> str:

@@ -1,18 +1,30 @@
 """Staging: the photos of a batch are copied under the job's prefix, the catalogue's columns beside them.
 
+A photo at a web address is fetched once, and kept for later jobs.
 What another job prepared is not copied: inference reads it where it stands.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.shared import telemetry
-from services.shared.errors import ObjectNotFoundError
+from services.shared.errors import ImageError, ObjectNotFoundError
 from services.shared.events import BatchSelected, BatchStaged, Classify, Event, Handlers, Image, Product
-from services.shared.jobs import Cancellation, ndjson, photo_of, read_manifest, read_predictions
+from services.shared.jobs import (
+    Cancellation,
+    keep_fetched,
+    ndjson,
+    photo_of,
+    read_manifest,
+    read_predictions,
+    web_address,
+)
 from services.shared.layout import JobLayout
 from services.shared.parallel import in_parallel
-from services.shared.ports import Objects
+from services.shared.ports import Objects, WebPhotos
+
+_logger = logging.getLogger("vitrine.staging")
 
 
 @dataclass(frozen=True)
@@ -21,10 +33,11 @@ class Ports:
 
     objects: Objects
     bucket: str
+    web: WebPhotos
 
 
 def handle(event: BatchSelected, ports: Ports) -> list[Event]:
-    """Copies the photos inside Cloud Storage; one that is missing goes on as an error of its own."""
+    """Copies the photos inside Cloud Storage; one that cannot be had goes on as an error of its own."""
     layout = JobLayout(ports.bucket, event.job_id)
     request = read_manifest(ports.objects, layout).request
     cancelled = Cancellation(ports.objects, layout)
@@ -55,14 +68,28 @@ def _copy(
         if cancelled:
             return None
         try:
-            ports.objects.copy(photo_of(ports.bucket, product), layout.image(product.product_id))
+            _copy_photo(product, layout, ports)
         except ObjectNotFoundError:
             return Image(product_id=product.product_id, error="photo-missing")
+        except ImageError as error:
+            _logger.warning("%s: %s", product.product_id, error)
+            return Image(product_id=product.product_id, error=error.code)
         return Image(product_id=product.product_id)
 
     images = [image for image in in_parallel(stage, products) if image]
     telemetry.count("images_staged", sum(image.error is None for image in images))
     return images
+
+
+def _copy_photo(product: Product, layout: JobLayout, ports: Ports) -> None:
+    source, copy = photo_of(ports.bucket, product), layout.image(product.product_id)
+    try:
+        ports.objects.copy(source, copy)
+    except ObjectNotFoundError:
+        if web_address(product) is None:
+            raise
+        keep_fetched(product, ports.objects, ports.bucket, ports.web)
+        ports.objects.copy(source, copy)
 
 
 def _find(event: BatchSelected, prepared: JobLayout, classify: Classify, ports: Ports) -> list[Image]:

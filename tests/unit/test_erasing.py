@@ -20,7 +20,7 @@ from services.model.learnt import LEARNT_FILE, Learnt, photo_digest
 from services.recording.stage import HANDLERS, Ports
 from services.shared.audits import AuditRequest
 from services.shared.events import MessageRejected, Product
-from services.shared.layout import AuditLayout, JobLayout, photo_uri
+from services.shared.layout import AuditLayout, JobLayout, fetched_uri, photo_uri
 from services.training.snapshot import Shard
 from tests.unit.audit_world import COLOURS, ColourEmbedder, photo
 from tests.unit.client_world import World
@@ -394,3 +394,18 @@ def test_an_erasure_that_is_interrupted_anywhere_ends_whole_when_it_is_repeated(
         steps += 1
     # The marker, the rows, five objects, four files, the record, the marker again.
     assert steps == 13
+
+
+def test_photos_that_were_fetched_from_web_addresses_are_erased() -> None:
+    """Also those of an address that the catalogue has no more, and none of an id that begins the same."""
+    own, other = "x" * 160, "x" * 160 + "a" * 32
+    shop = Shop(own, other)
+    web = ("https://shop.example/1.jpg", "https://shop.example/old.jpg")
+    for product_id in (own, other):
+        for address in web:
+            shop.pipeline.objects.put(fetched_uri(BUCKET, product_id, address), photo("Jeans", 5))
+
+    shop.erase(own)
+
+    left = shop.pipeline.objects.names(f"gs://{BUCKET}/fetched/")
+    assert left == sorted(fetched_uri(BUCKET, other, address) for address in web)
