@@ -17,6 +17,7 @@ from services.client.options import Options
 if TYPE_CHECKING:
     # At run time they are imported where they are used: `--help` should not wait for Google's clients.
     from services.client.check import AttributeCheck, CatalogueCheck
+    from services.client.guess import Guess
     from services.shared.catalogue_config import CatalogueConfig
     from services.shared.catalogue_files import Catalogue
 
@@ -50,37 +51,71 @@ IMPORT_HELP = "\n\n".join(
 @app.command()
 def init(
     ctx: typer.Context,
-    path: Annotated[Path, typer.Argument(help="A table file, or a folder or zip file that has one.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE_OR_TABLE",
+            help="A table file, a folder or zip file that has one, or a table or view in BigQuery: "
+            "project.dataset.table or dataset.table.",
+        ),
+    ],
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to write it.")] = Path(
         "catalogue.yaml"
     ),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
 ) -> None:
-    """Write a catalogue.yaml for a table: guesses, with doubts as comments. Read it before you use it."""
+    """Write a catalogue.yaml for a table: guesses, with doubts as comments. Read it before you use it.
+
+    Of a table in BigQuery, at most 10,000 rows are read, and nothing is written to it.
+    """
+    if to.exists() and not force:
+        raise ClientError(f"{to} exists: choose another file with --to, or overwrite it with --force")
+    guessed, notes, rows = _guess_table(ctx.obj, source) or _guess_file(Path(source))
+    to.write_text(guessed.to_yaml(), encoding="utf-8")
+    for note in notes:
+        err.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
+    for place, doubts in guessed.doubts.items():
+        for doubt in doubts:
+            err.print(f"[yellow]{escape(place)}[/] {escape(doubt)}", soft_wrap=True)
+    out.print(f"{to}: {len(guessed.config.attributes)} attributes, from {rows} rows", soft_wrap=True)
+
+
+def _guess_file(path: Path) -> "tuple[Guess, Sequence[str], int]":
+    """What a table file means, what was assumed to read it, and how many rows it has."""
     from services.client.guess import GuessError, guess
     from services.shared.catalogue_files import open_table
     from services.shared.folders import FolderError, read_index
     from services.shared.table_files import TableError, read_table
 
-    if to.exists() and not force:
-        raise ClientError(f"{to} exists: choose another file with --to, or overwrite it with --force")
     try:
         folder = open_table(path)
         table = read_table(folder.index, read_index(folder))
         if not table.rows:
             raise ClientError(f"{path}: {folder.index} has no lines below the header")
-        guessed = guess(table)
+        return guess(table), table.notes, len(table.rows)
     except (FolderError, TableError, GuessError) as error:
         raise ClientError(f"{path}: {error}" if isinstance(error, GuessError) else str(error)) from error
-    to.write_text(guessed.to_yaml(), encoding="utf-8")
-    for note in table.notes:
-        err.print(f"[yellow]note[/] {escape(note)}", soft_wrap=True)
-    for place, doubts in guessed.doubts.items():
-        for doubt in doubts:
-            err.print(f"[yellow]{escape(place)}[/] {escape(doubt)}", soft_wrap=True)
-    out.print(
-        f"{to}: {len(guessed.config.attributes)} attributes, from {len(table.rows)} rows", soft_wrap=True
-    )
+
+
+def _guess_table(options: Options, source: str) -> "tuple[Guess, Sequence[str], int] | None":
+    """What a table in BigQuery means, and how many of its rows were read; None if that is a file's name."""
+    from services.shared.table_files import SUFFIXES
+
+    if Path(source).exists() or source.lower().endswith((*SUFFIXES, ".zip")):
+        return None
+    from services.client.guess import GuessError
+    from services.client.table_sample import full_name, guess_table, sample
+
+    if full_name(source, "project") is None:
+        return None
+    target = options.target()
+    target.activate()
+    name = str(full_name(source, target.project))
+    found = sample(target.project, name)
+    try:
+        return guess_table(found), (), len(found.table.rows)
+    except GuessError as error:
+        raise ClientError(f"{name}: {error}") from error
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -124,11 +124,12 @@ class _Doubts:
         self.found.setdefault(place, []).append(doubt)
 
 
-def guess(table: TableFile) -> Guess:
+def guess(table: TableFile, ids: Collection[str] | None = None) -> Guess:
     """Guess what the columns of a table mean.
 
     Args:
         table: at least one row.
+        ids: the columns that can be the id. Default: any.
 
     Raises:
         GuessError: no column has a different value in each row, or no column repeats its values.
@@ -136,7 +137,7 @@ def guess(table: TableFile) -> Guess:
     """
     columns = [_Column(name, [row.values.get(name) for row in table.rows]) for name in table.columns]
     doubts = _Doubts()
-    own = _id(columns, doubts)
+    own = _id([each for each in columns if ids is None or each.name in ids], doubts)
     left = [each for each in columns if each is not own]
     photos = _photos(left, own, doubts)
     left = [each for each in left if photos.column != each.name]
