@@ -4,7 +4,7 @@ And on the emulator alone: the view, and that the MERGE statements apply what th
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -18,7 +18,6 @@ from services.client.correction_exports import export
 from services.client.corrections import Correction, Status
 from services.client.google_cloud import BigQueryTables
 from services.client.ports import ResultFilter
-from services.local.cloud import LocalCloud
 from services.local.provision import provision_dataset
 from services.shared.catalogue_config import bundled_config
 from services.shared.events import Product
@@ -57,15 +56,6 @@ def row_of(product: Product, job_id: str) -> Any:
             else article(product.value("article_type") or "", "Shirts", 0.1)
         ],
     )
-
-
-@pytest.fixture(scope="module")
-def emulators(cloud: LocalCloud) -> Iterator[None]:
-    """Google's clients find the local cloud."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in cloud.environment.items():
-            patch.setenv(name, value)
-        yield
 
 
 @pytest.fixture(params=["memory", "google"])
