@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.client.corrections import Correction, Format, LeftOut, outdated, to_csv
-from services.client.corrections_sql import attribute_columns, catalogue_table, merge
+from services.client.corrections_sql import catalogue_table, merge
 from services.client.merchant_center import feed
 from services.shared.catalogue_config import CatalogueConfig
 
@@ -42,14 +42,8 @@ def export(found: Sequence[Correction], form: Format, dataset: str, config: Cata
         case "csv":
             return Export("".join(to_csv(found)), late)
         case "merge":
-            columns = attribute_columns(config)
-            unstored = tuple(
-                LeftOut(each, "the table `products` has no column of its own for it; import it again instead")
-                for each in found
-                if each.status == "pending" and each.attribute not in columns
-            )
             table = catalogue_table(dataset, config)
-            return Export("".join(merge(table, found, config)), (*late, *unstored))
+            return Export("".join(merge(table, found, config)), late)
         case "merchant-center":
             made = feed(found)
             return Export(made.text, (*late, *made.left_out))

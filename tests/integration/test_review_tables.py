@@ -16,7 +16,6 @@ from services.client.google_cloud import BigQueryTables
 from services.client.ports import EVERYTHING, Result, ResultFilter, Tables
 from services.client.review import HumanLabel, Verdict, judgement
 from services.inference.stage import Answer
-from services.local.cloud import LocalCloud
 from services.local.provision import provision_dataset
 from services.shared.errors import ImageErrorCode
 from services.shared.events import Declared, Label, Prediction, Product
@@ -39,15 +38,6 @@ class World:
     tables: Tables
     warehouse: Warehouse
     name: str = ""  # of the dataset
-
-
-@pytest.fixture(scope="module")
-def emulators(cloud: LocalCloud) -> Iterator[None]:
-    """Google's clients find the local cloud."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in cloud.environment.items():
-            patch.setenv(name, value)
-        yield
 
 
 def new_world(kind: str) -> World:
