@@ -11,7 +11,8 @@ from services.shared.catalogue_config import CatalogueConfig
 from services.shared.catalogue_files import Catalogue
 from services.shared.errors import ObjectNotFoundError
 from services.shared.events import Product
-from services.shared.jobs import MAX_PHOTOS, photo_uris
+from services.shared.https_photos import refusal
+from services.shared.jobs import MAX_PHOTOS, photo_uris, web_addresses
 from services.shared.nearest import did_you_mean
 from services.shared.ports import Objects
 
@@ -78,6 +79,7 @@ def check_files(catalogue: Catalogue, config: CatalogueConfig) -> CatalogueCheck
         if not each.photos and each.product_id not in catalogue.photos
     ]
     rows = len(catalogue.products) + len(catalogue.bad_rows)
+    bad += _not_allowed(catalogue.products, config)
     return _checked(catalogue.products, config, rows, bad, missing)
 
 
@@ -85,9 +87,21 @@ def check_tables(tables: Tables, objects: Objects, bucket: str) -> CatalogueChec
     """Check the table that the pipeline reads, and whether the photos are in Cloud Storage."""
     counts = tables.count_ids()
     products = list(tables.catalogue())
-    missing, partly = _missing(products, objects, bucket)
-    bad = [*_findings(counts), *partly]
+    # What is at web addresses is fetched when a job needs it.
+    missing, partly = _missing([each for each in products if not web_addresses(each)], objects, bucket)
+    bad = [*_findings(counts), *partly, *_not_allowed(products, tables.config)]
     return _checked(products, tables.config, counts.rows, bad, missing)
+
+
+def _not_allowed(products: Iterable[Product], config: CatalogueConfig) -> Sequence[Finding]:
+    """The photos at web addresses that may not be fetched."""
+    refused = [
+        f"{each.product_id} ({reason})"
+        for each in products
+        for address in web_addresses(each)
+        if (reason := refusal(address, config.photos.hosts))
+    ]
+    return [Finding("photos that may not be fetched", len(refused), refused)] if refused else []
 
 
 def _findings(counts: IdCounts) -> Iterator[Finding]:

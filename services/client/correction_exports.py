@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.client.corrections import Correction, Format, LeftOut, outdated, to_csv
-from services.client.corrections_sql import attribute_columns, catalogue_table, merge
+from services.client.corrections_sql import catalogue_table, merge
 from services.client.merchant_center import feed
 from services.shared.catalogue_config import CatalogueConfig
 
@@ -42,20 +42,16 @@ def export(found: Sequence[Correction], form: Format, dataset: str, config: Cata
         case "csv":
             return Export("".join(to_csv(found)), late)
         case "merge":
-            columns = attribute_columns(config)
+            several = config.named("values")
             unstored = tuple(
-                LeftOut(each, _without_column(each.attribute, config))
+                LeftOut(
+                    each, "it has several values, which this statement does not change; use the csv export"
+                )
                 for each in found
-                if each.status == "pending" and each.attribute not in columns
+                if each.status == "pending" and each.attribute in several
             )
             table = catalogue_table(dataset, config)
             return Export("".join(merge(table, found, config)), (*late, *unstored))
         case "merchant-center":
             made = feed(found)
             return Export(made.text, (*late, *made.left_out))
-
-
-def _without_column(attribute: str, config: CatalogueConfig) -> str:
-    if attribute in config.named("values"):
-        return "it has several values, which this statement does not change; use the csv export"
-    return "the table `products` has no column of its own for it; import it again instead"

@@ -28,20 +28,28 @@ from services.client.client import REPLAYED, Vitrine
 from services.client.errors import ClientError
 from services.model.manifest import DEFAULT_DIRECTORY
 from services.shared.catalogue import PHOTO_SUFFIXES
-from services.shared.errors import ObjectNotFoundError
+from services.shared.errors import NotAllowedError, ObjectNotFoundError
 from services.shared.events import id_of_upload, with_text_ids
 from services.shared.layout import (
     AuditLayout,
     JobLayout,
     erasing_uri,
+    fetched_prefix,
     id_to_name,
+    name_to_id,
     photos_prefix,
     rejected_uri,
+    uri_of_photo,
 )
 from services.shared.parallel import in_parallel
 from services.shared.ports import Clock
 
 BUNDLED = "the bundled model"
+# Prefixes of our bucket below which the pipeline's own files are: a row that names one as a photo is wrong.
+NOT_PHOTOS = (
+    *("audits", "erasing", "handled", "jobs", "models"),
+    *("recent", "rejected", "sessions", "smoke", "training"),
+)
 NAMED = 10  # open jobs and audits that a message names
 
 _PRODUCT_ID = re.compile(r'"product_id"\s*:\s*(?=")')
@@ -55,7 +63,8 @@ class Erasure(BaseModel):
     product_id: str
     erased_by: str
     erased_at: AwareDatetime
-    kept_in: tuple[str, ...] = ()  # snapshots and model versions that still hold the product or its photo
+    # Snapshots and model versions that still hold the product or its photo, and photos that are not ours.
+    kept_in: tuple[str, ...] = ()
 
 
 class Rows(Protocol):
@@ -63,7 +72,15 @@ class Rows(Protocol):
 
     @property
     def owns_products(self) -> bool:
-        """Whether `products` is a table of ours and not a view of somebody's."""
+        """Whether the products are in a table of ours, and not in one of the team's."""
+        ...
+
+    def photos(self, product_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The photos that the catalogue names of each of these products that it has."""
+        ...
+
+    def named_by_others(self, photos: Sequence[str], product_ids: Sequence[str]) -> Set[str]:
+        """The photos that the catalogue also names of products other than these."""
         ...
 
     def count(self, product_ids: Sequence[str]) -> Mapping[str, int]:
@@ -79,7 +96,7 @@ class Rows(Protocol):
         ...
 
     def nearest(self, product_id: str) -> str | None:
-        """The id in `products` that is spelt most like this one; None if there is no product."""
+        """The id in the catalogue that is spelt most like this one; None if there is no product."""
         ...
 
     def recorded(self, product_ids: Sequence[str]) -> Sequence[Erasure]:
@@ -96,6 +113,7 @@ class Trace:
     """What holds one product."""
 
     product_id: str
+    in_catalogue: bool = False
     photos: list[str] = field(default_factory=list)  # URIs, in the catalogue and in the upload bucket
     copies: list[str] = field(default_factory=list)  # URIs of copies and variants below jobs
     embeddings: list[str] = field(
@@ -104,7 +122,8 @@ class Trace:
     lines: Counter[str] = field(default_factory=Counter)  # URI of a file -> lines about the product
     rejected: list[str] = field(default_factory=list)  # ids of rejected messages that hold the product
     rows: int = 0
-    # What cannot be erased: snapshots and model versions that hold the product or its photo.
+    # What is not erased: snapshots and model versions that hold the product or its photo, and its photos that
+    # are not in our buckets or that other products have, too.
     kept_in: set[str] = field(default_factory=set)
     begun: bool = False  # an erasure was interrupted
     recorded: Erasure | None = None  # the last one that was completed
@@ -119,7 +138,7 @@ class Trace:
     @property
     def is_known(self) -> bool:
         """Whether there is anything to erase, or was."""
-        return self.is_there or self.recorded is not None
+        return self.in_catalogue or self.is_there or self.recorded is not None
 
 
 @dataclass(frozen=True)
@@ -205,8 +224,9 @@ class Erasing:
             return []
         ids = [trace.product_id for trace in traces]
         for trace in traces:
-            # Once the photo is gone, nobody can tell any more which models it was in.
-            data = json.dumps(sorted(trace.kept_in)).encode()
+            # Once the photo is gone, nobody can tell any more which models it was in; and once the row is
+            # gone, where its photos are.
+            data = json.dumps({"kept_in": sorted(trace.kept_in), "photos": trace.photos}).encode()
             self._objects.put(erasing_uri(self._bucket, trace.product_id), data, "application/json")
         self._rows.delete(ids)
         # Embeddings before the lines that they are found by, messages before their rows.
@@ -278,16 +298,65 @@ class Erasing:
         for trace in traces.values():
             if (stored := self._read(erasing_uri(self._bucket, trace.product_id))) is not None:
                 trace.begun = True
-                trace.kept_in |= set(json.loads(stored))
+                marker = json.loads(stored)
+                # One of an earlier release is the first list alone.
+                found = marker if isinstance(marker, dict) else {"kept_in": marker, "photos": []}
+                trace.kept_in |= set(found["kept_in"])
+                trace.photos += found["photos"]
+
+    def _look_at_named_photos(self, traces: Mapping[str, Trace]) -> None:
+        """Photos that the catalogue names: those in our buckets are erased, the team's are only listed."""
+        named = self._rows.photos([*traces])
+        ours = re.compile(
+            rf"gs://{re.escape(self._bucket)}/(?!({'|'.join(NOT_PHOTOS)})/).+"
+            rf"|gs://{re.escape(self._vitrine.upload_bucket)}/.+"
+        )
+        # A row may name a photo in our bucket with the bucket or without it.
+        forms = {
+            form
+            for photos in named.values()
+            for photo in photos
+            if ours.fullmatch(uri := uri_of_photo(self._bucket, photo))
+            for form in (photo, uri, uri.removeprefix(f"gs://{self._bucket}/"))
+        }
+        others = self._rows.named_by_others(sorted(forms), [*traces]) if forms else frozenset()
+        shared = {uri_of_photo(self._bucket, photo) for photo in others}
+        # That a photo below images/ is another product's, its name alone may say.
+        owners = {uri: owner for uri in forms if (owner := self._owner(uri)) and owner not in traces}
+        sold = self._rows.photos(sorted({*owners.values()})) if owners else {}
+        shared |= {uri for uri, owner in owners.items() if owner in sold}
+        for product_id, photos in named.items():
+            trace = traces[product_id]
+            trace.in_catalogue = True
+            for uri in (uri_of_photo(self._bucket, photo) for photo in photos):
+                if not ours.fullmatch(uri) or uri in shared:
+                    trace.kept_in.add(uri)
+                elif self._objects.exists(uri):
+                    trace.photos.append(uri)
+
+    def _owner(self, uri: str) -> str | None:
+        """The product whose photo is looked for under this URI, if there is such a product."""
+        prefix, stem = photos_prefix(self._bucket), uri.rpartition(".")[0]
+        return name_to_id(stem.removeprefix(prefix)) if stem.startswith(prefix) else None
 
     def _look_at_photos(self, traces: Mapping[str, Trace]) -> None:
+        self._look_at_named_photos(traces)
         for trace in traces.values():
             trace.photos += self._named(photos_prefix(self._bucket) + id_to_name(trace.product_id))
+            fetched = f"{fetched_prefix(self._bucket)}{id_to_name(trace.product_id)}/"
+            # Below may also be the photos of a product whose longer id begins the same.
+            trace.photos += [
+                uri
+                for uri in self._objects.names(fetched)
+                if re.fullmatch("[0-9a-f]+", uri.removeprefix(fetched))
+            ]
         uploads = f"gs://{self._vitrine.upload_bucket}/"
         for uri in self._objects.names(uploads):
             product_id = id_of_upload(uri.removeprefix(uploads))
             if product_id is not None and product_id in traces:
                 traces[product_id].photos.append(uri)
+        for trace in traces.values():
+            trace.photos = list(dict.fromkeys(trace.photos))
 
     def _look_at_copies(self, traces: Mapping[str, Trace], jobs: Sequence[str]) -> None:
         def look(place: tuple[str, Trace]) -> None:
@@ -353,11 +422,17 @@ class Erasing:
         """
         from services.model.learnt import photo_digest
 
-        photos = [(trace, uri) for trace in traces.values() for uri in (*trace.photos, *trace.copies)]
+        # The team's photos are what a model may have learnt, too.
+        photos = [
+            (trace, uri)
+            for trace in traces.values()
+            for uri in (*trace.photos, *trace.copies, *trace.kept_in)
+            if uri.startswith("gs://") and not uri.startswith(f"gs://{self._bucket}/models/")
+        ]
         owners: dict[int, set[str]] = {}
 
         def digest(photo: tuple[Trace, str]) -> int | None:
-            data = self._read(photo[1])
+            data = self._photo(photo[1])
             return None if data is None else photo_digest(data)
 
         for (trace, _uri), found in zip(photos, in_parallel(digest, photos), strict=True):
@@ -421,6 +496,13 @@ class Erasing:
         try:
             return self._objects.read(uri).data
         except ObjectNotFoundError:
+            return None
+
+    def _photo(self, uri: str) -> bytes | None:
+        """A photo's bytes; None if it is gone, or a team's that may not be read."""
+        try:
+            return self._read(uri)
+        except NotAllowedError:
             return None
 
     def _rewrite(self, uri: str, product_ids: Set[str]) -> None:

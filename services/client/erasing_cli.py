@@ -25,7 +25,8 @@ HELP = "\n\n".join(
         "The command searches first, shows what it found, and asks for confirmation. If one of the ids is "
         "unknown, nothing is erased. It needs your own rights to delete objects and rows.",
         "Training snapshots and model versions are not changed. The command lists those that hold a product "
-        "or its photo, so that you can delete the snapshots and train again.",
+        "or its photo, so that you can delete the snapshots and train again. It also lists the photos "
+        "that it leaves to you: those in your own buckets, at web addresses, or of other products, too.",
         "Erasing is refused while a job or an audit is open. You can repeat the command at any time; an "
         "interrupted erasure continues. The table `erased` records who erased which product, and when.",
     ]
@@ -51,7 +52,7 @@ def erase(
 
     options: Options = ctx.obj
     vitrine, target = options.connect(), options.target()
-    rows = BigQueryRows(target.project, target.dataset)
+    rows = BigQueryRows(target.project, target.dataset, target.catalogue)
     erasing = Erasing(vitrine, rows, lambda: datetime.now(UTC))
     with err.status("searching"):
         found = erasing.look(list(dict.fromkeys(product_ids)))
@@ -69,8 +70,8 @@ def erase(
         out.print(f"erased {escape(erasure.product_id)}", soft_wrap=True)
     if not rows.owns_products:
         err.print(
-            "[yellow]note[/] products is a view of your own table: delete the rows there, or the next job "
-            "classifies these products again",
+            f"[yellow]note[/] the products are in {escape(str(target.catalogue.table))}: delete the rows "
+            "there, or the next job classifies these products again",
             soft_wrap=True,
         )
 
@@ -99,6 +100,11 @@ def _print_found(found: "Found") -> None:
             out.print(
                 f"{escape(trace.product_id)} was erased on {last.erased_at:%Y-%m-%d %H:%M} "
                 f"by {escape(last.erased_by)}; nothing is left of it",
+                soft_wrap=True,
+            )
+        if not trace.is_there and trace.recorded is None:
+            out.print(
+                f"nothing is kept of {escape(trace.product_id)} but its row in the catalogue's table",
                 soft_wrap=True,
             )
         for holder in sorted(trace.kept_in):

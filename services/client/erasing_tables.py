@@ -1,28 +1,59 @@
 """The rows of products in BigQuery, as an erasure needs them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import cached_property
 from typing import Any
 
 from google.cloud import bigquery
 
 from services.client.erasing import Erasure
-from services.shared.google_bigquery import BigQueryWarehouse, bigquery_client
+from services.shared.catalogue import ProductTable
+from services.shared.catalogue_config import CatalogueConfig, bundled_config
+from services.shared.google_bigquery import BigQueryWarehouse, bigquery_client, open_products
 
 _TABLES = ("predictions", "labels", "audited_labels")  # beside `products`
 
 
 class BigQueryRows:
-    """A dataset."""
+    """A dataset, and a catalogue: by default its table `products`."""
 
-    def __init__(self, project: str, dataset: str) -> None:
+    def __init__(self, project: str, dataset: str, config: CatalogueConfig | None = None) -> None:
         self._names = (project, dataset)
         self._dataset = f"{project}.{dataset}"
+        self._config = config or bundled_config()
         self._client = bigquery_client(project, dataset)
 
     @cached_property
+    def _products(self) -> ProductTable:
+        return open_products(self._client, self._config, self._dataset)
+
+    @property
     def owns_products(self) -> bool:  # noqa: D102
-        return bool(self._client.get_table(f"{self._dataset}.products").table_type == "TABLE")
+        return self._config.table is None
+
+    def photos(self, product_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:  # noqa: D102
+        found: dict[str, list[str]] = {}
+        # A team's table may have an id more than once.
+        for row in self._query(
+            f"SELECT product_id, photos FROM ({self._products.sql}) WHERE product_id IN UNNEST(@ids)",
+            product_ids,
+        ):
+            found.setdefault(row["product_id"], []).extend(row["photos"] or ())
+        return found
+
+    def named_by_others(self, photos: Sequence[str], product_ids: Sequence[str]) -> Set[str]:  # noqa: D102
+        config = bigquery.QueryJobConfig(
+            query_parameters=[
+                bigquery.ArrayQueryParameter("ids", "STRING", list(product_ids)),
+                bigquery.ArrayQueryParameter("photos", "STRING", list(photos)),
+            ]
+        )
+        rows = self._client.query_and_wait(
+            f"SELECT DISTINCT photo FROM ({self._products.sql}), UNNEST(photos) AS photo "
+            "WHERE product_id NOT IN UNNEST(@ids) AND photo IN UNNEST(@photos)",
+            job_config=config,
+        )
+        return {row["photo"] for row in rows}
 
     def count(self, product_ids: Sequence[str]) -> Mapping[str, int]:  # noqa: D102
         tables = " UNION ALL ".join(
@@ -51,7 +82,7 @@ class BigQueryRows:
             query_parameters=[bigquery.ScalarQueryParameter("id", "STRING", product_id)]
         )
         rows = self._client.query_and_wait(
-            f"SELECT product_id FROM `{self._dataset}.products` WHERE product_id IS NOT NULL "
+            f"SELECT product_id FROM ({self._products.sql}) WHERE product_id IS NOT NULL "
             "ORDER BY EDIT_DISTANCE(product_id, @id), product_id LIMIT 1",
             job_config=config,
         )

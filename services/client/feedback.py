@@ -1,6 +1,7 @@
 """`vitrine disagreements`, `label`, `quality`, `corrections`: reviews of what contradicts the catalogue."""
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from services.client.corrections import Format
+from services.client.errors import ClientError
 from services.client.options import Options
 from services.client.review import Against, Verdict
 
@@ -206,6 +208,27 @@ def export_corrections(
         f"{len(made.left_out)} left out",
         soft_wrap=True,
     )
+
+
+@corrections.command("view")
+def corrected_view(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="PROJECT.DATASET.VIEW", help="The name of the new view.")],
+) -> None:
+    """Print a statement that creates a view of the catalogue with the reviewed values in place.
+
+    For a table of your own or attributes of your own; of the bundled catalogue, catalogue_corrected is such a
+    view. To create it: vitrine corrections view NAME | bq query --use_legacy_sql=false
+    """
+    from services.client.corrections_sql import create_view
+    from services.shared.catalogue_config import TABLE
+
+    if not re.fullmatch(TABLE, name):
+        raise ClientError(f"expected a name such as shop.reports.catalogue_corrected (got {name!r})")
+    target = _options(ctx).target()
+    if name == target.catalogue.table:
+        raise ClientError(f"{name} is the catalogue's own table; choose another name for the view")
+    sys.stdout.write(create_view(name, target.project, target.dataset, target.catalogue))
 
 
 def _judge(

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,12 +12,14 @@ from services.shared.catalogue import PHOTO_SUFFIXES, decimal, is_date
 from services.shared.catalogue_config import Attribute, CatalogueConfig, Photos
 from services.shared.catalogue_files import known
 from services.shared.events import MAX_PRODUCT_ID
+from services.shared.https_photos import host_of
 from services.shared.table_files import TableFile, Value
 
 MOST_LABELS = 1_000  # of an attribute; with more, a column is text
 LEAST_REPEATS = 3  # products that have a value of an attribute, on average
 MOST_WORDS = 6  # of a value of an attribute, on average
 CERTAIN = 0.995  # share of rows that must follow a rule; catalogues have mistakes
+MOST_HOSTS = 10  # of photos, that a doubt names
 SEPARATORS = ("|", ";", ",", "/")
 
 _ID_NAMES = (
@@ -35,6 +37,7 @@ _ID_NAMES = (
     "code",
 )
 _DISPLAY_NAMES = ("productdisplayname", "displayname", "title", "productname", "name", "description")
+_PHOTO_NAMES = ("image", "img", "photo", "picture")
 _TIME_NAMES = ("year", "date", "season", "created", "published", "launch")
 
 
@@ -59,7 +62,7 @@ class Guess:
         """The text of a catalogue.yaml, with the doubts as comments."""
         lines = []
         document = self.config.model_dump(exclude_none=True, exclude_defaults=True)
-        document["photos"] = self.config.photos.model_dump(exclude_none=True)
+        document["photos"] = self.config.photos.model_dump(exclude_defaults=True)
         for name, value in document.items():
             lines += [f"# {doubt}" for doubt in self.doubts.get(name, ())]
             if name != "attributes":
@@ -121,11 +124,12 @@ class _Doubts:
         self.found.setdefault(place, []).append(doubt)
 
 
-def guess(table: TableFile) -> Guess:
+def guess(table: TableFile, ids: Collection[str] | None = None) -> Guess:
     """Guess what the columns of a table mean.
 
     Args:
         table: at least one row.
+        ids: the columns that can be the id. Default: any.
 
     Raises:
         GuessError: no column has a different value in each row, or no column repeats its values.
@@ -133,7 +137,7 @@ def guess(table: TableFile) -> Guess:
     """
     columns = [_Column(name, [row.values.get(name) for row in table.rows]) for name in table.columns]
     doubts = _Doubts()
-    own = _id(columns, doubts)
+    own = _id([each for each in columns if ids is None or each.name in ids], doubts)
     left = [each for each in columns if each is not own]
     photos = _photos(left, own, doubts)
     left = [each for each in left if photos.column != each.name]
@@ -197,10 +201,16 @@ def _photos(columns: Sequence[_Column], own: _Column, doubts: _Doubts) -> Photos
         path = re.split(r"[?#]", text)[0].lower()
         return path.endswith(PHOTO_SUFFIXES) or text.startswith("gs://")
 
+    def texts(column: _Column) -> Sequence[str]:
+        return [
+            *(str(text) for cell in column.cells if isinstance(cell, list) for text in cell),
+            *column.texts,
+        ]
+
     def share(column: _Column) -> float:
-        lists = [str(text) for cell in column.cells if isinstance(cell, list) for text in cell]
-        texts = [*lists, *column.texts]
-        return sum(map(is_photo, texts)) / max(1, len(texts))
+        named = any(part in column.key for part in _PHOTO_NAMES)
+        able = [is_photo(text) or (named and text.startswith("https://")) for text in texts(column)]
+        return sum(able) / max(1, len(able))
 
     able = [each for each in columns if share(each) >= 0.5]
     if not able:
@@ -209,6 +219,15 @@ def _photos(columns: Sequence[_Column], own: _Column, doubts: _Doubts) -> Photos
         names = ", ".join(each.name for each in able[1:])
         doubts.add("photos", f"These columns have photos, too: {names}. Only one column is read.")
     chosen = max(able, key=share)
+    hosts = Counter(host for text in texts(chosen) if (host := host_of(text)))
+    if hosts:
+        listed = ", ".join(host for host, _ in hosts.most_common(MOST_HOSTS))
+        more = ", ..." if len(hosts) > MOST_HOSTS else ""
+        doubts.add(
+            "photos",
+            f"{hosts.total()} photos are at web addresses. They are fetched only from hosts that you allow: "
+            f"add hosts: [{listed}{more}] to photos.",
+        )
 
     def separates(separator: str) -> bool:
         split = (text.split(separator) for text in chosen.texts)

@@ -3,9 +3,10 @@
 import base64
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,16 +15,19 @@ from services.shared import catalogue_files, clothing_dataset
 from services.shared.catalogue_config import CatalogueConfig, bundled_config
 from services.shared.catalogue_files import Catalogue
 from services.shared.clothing_dataset import label_map
-from services.shared.errors import ObjectNotFoundError, ObjectTooLargeError
+from services.shared.errors import ImageError, ImageErrorCode, ObjectNotFoundError, ObjectTooLargeError
 from services.shared.events import Product
 from services.shared.folders import Folder, FolderError, open_folder
+from services.shared.https_photos import HttpsPhotos
 from services.shared.images import MAX_BYTES
-from services.shared.layout import photo_uri
+from services.shared.jobs import keep_fetched, web_addresses
+from services.shared.layout import fetched_prefix, fetched_uri, photo_uri
+from services.shared.ports import WebPhotos
 from services.shared.table_files import SUFFIXES, BadRow
 
 UPLOADS_AT_ONCE = 16
 
-type Transfer = Literal["uploaded", "present", "missing", "unusable"]
+type Transfer = Literal["uploaded", "fetched", "present", "missing", "unusable", "not fetched"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,14 @@ class Transfers:
     """What became of the photos."""
 
     uploaded: int
-    present: int  # were there already, byte for byte
+    present: int  # were there already, byte for byte; or were fetched from the same web address
     missing: tuple[str, ...]  # products that the folder has no photo of
     unusable: Mapping[str, str] = field(
         default_factory=dict
     )  # products with a photo that cannot be read -> why
+    fetched: int = 0  # from web addresses
+    # Of web addresses: code of what went wrong -> product -> more about it.
+    not_fetched: Mapping[ImageErrorCode, Mapping[str, str]] = field(default_factory=dict)
 
 
 def read(path: Path, config: CatalogueConfig | None = None) -> Catalogue:
@@ -74,32 +81,43 @@ def _skipped(rows: tuple[BadRow, ...]) -> str:
 
 
 def upload_photos(
-    catalogue: Catalogue, objects: Objects, bucket: str, progress: Callable[[Transfer], None]
+    catalogue: Catalogue,
+    objects: Objects,
+    bucket: str,
+    progress: Callable[[Transfer], None],
+    web: WebPhotos | None = None,
 ) -> Transfers:
-    """Uploads the photos that are not in the bucket yet, or differ there.
+    """Uploads the photos that are not in the bucket yet, or differ there; fetches those at web addresses.
 
     Args:
         catalogue: whose photos.
         objects: Cloud Storage.
         bucket: where the catalogue is.
         progress: told of each photo as it is done.
+        web: fetches photos. Default: no host is allowed.
 
     """
-    standing = objects.facts(f"gs://{bucket}/images/")
+    transferring = _Transferring(catalogue, objects, bucket, web or HttpsPhotos(()))
     counts: Counter[Transfer] = Counter()
     found: defaultdict[Transfer, dict[str, str]] = defaultdict(dict)
+    failed: defaultdict[ImageErrorCode, dict[str, str]] = defaultdict(dict)
     threads = ThreadPoolExecutor(UPLOADS_AT_ONCE)
     try:
         futures = {
-            threads.submit(_transfer, catalogue, product, number, bucket, standing, objects): product
+            threads.submit(transfer): product
             for product in catalogue.products
-            for number in range(1, 2 + len(catalogue.further.get(product.product_id, ())))
+            for transfer in transferring.of(product)
         }
         for future in as_completed(futures):
-            outcome, why = future.result()
+            product_id = futures[future].product_id
+            try:
+                outcome, why = future.result()
+            except ImageError as error:
+                outcome, why = "not fetched", ""
+                failed[error.code][product_id] = error.detail or error.code
             counts[outcome] += 1
             if why:
-                found[outcome][futures[future].product_id] = why
+                found[outcome][product_id] = why
             progress(outcome)
     finally:
         # After an error or a Ctrl-C what is not begun is not wanted; a next run carries on.
@@ -109,7 +127,14 @@ def upload_photos(
         counts["present"],
         tuple(sorted(found["missing"])),
         dict(sorted(found["unusable"].items())),
+        counts["fetched"],
+        {code: dict(sorted(each.items())) for code, each in sorted(failed.items())},
     )
+
+
+def count_photos(catalogue: Catalogue) -> int:
+    """How many photos `upload_photos` is to bring."""
+    return sum(len(web_addresses(each)) or len(catalogue.numbers(each)) for each in catalogue.products)
 
 
 def load_products(catalogue: Catalogue, tables: Tables) -> None:
@@ -118,26 +143,44 @@ def load_products(catalogue: Catalogue, tables: Tables) -> None:
         tables.merge_products(catalogue.products)
 
 
-def _transfer(
-    catalogue: Catalogue,
-    product: Product,
-    number: int,
-    bucket: str,
-    standing: Mapping[str, ObjectFacts],
-    objects: Objects,
-) -> tuple[Transfer, str]:
-    """What became of a photo, and why it was not uploaded if it should have been."""
-    if product.photos and product.product_id not in catalogue.photos:
-        return "present", ""  # in a bucket of the team's
-    uri = photo_uri(bucket, product.product_id, number)
-    try:
-        data = catalogue.photo(product, MAX_BYTES, number)
-    except ObjectNotFoundError as error:
-        return "missing", str(error)
-    except (ObjectTooLargeError, FolderError) as error:
-        return "unusable", str(error)
-    md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-    if standing.get(uri) == ObjectFacts(len(data), md5):
-        return "present", ""
-    objects.put(uri, data, "image/jpeg")
-    return "uploaded", ""
+class _Transferring:
+    """Brings photos into the bucket."""
+
+    def __init__(self, catalogue: Catalogue, objects: Objects, bucket: str, web: WebPhotos) -> None:
+        self._catalogue, self._objects, self._bucket, self._web = catalogue, objects, bucket, web
+        self._standing = objects.facts(f"gs://{bucket}/images/")
+        on_the_web = any(web_addresses(product) for product in catalogue.products)
+        self._fetched = frozenset(objects.names(fetched_prefix(bucket)) if on_the_web else ())
+
+    def of(self, product: Product) -> Sequence[Callable[[], tuple[Transfer, str]]]:
+        """Brings each photo of a product, and says what became of it and why, if it is not there now.
+
+        Raises:
+            ImageError: of a call: the photo cannot be fetched.
+
+        """
+        if addresses := web_addresses(product):
+            return [partial(self._fetch, product.product_id, address) for address in addresses]
+        if product.photos and product.product_id not in self._catalogue.photos:
+            return [lambda: ("present", "")]  # in a bucket of the team's
+        return [partial(self._upload, product, number) for number in self._catalogue.numbers(product)]
+
+    def _fetch(self, product_id: str, address: str) -> tuple[Transfer, str]:
+        if fetched_uri(self._bucket, product_id, address) in self._fetched:
+            return "present", ""
+        keep_fetched(product_id, address, self._objects, self._bucket, self._web)
+        return "fetched", ""
+
+    def _upload(self, product: Product, number: int) -> tuple[Transfer, str]:
+        try:
+            data = self._catalogue.photo(product, MAX_BYTES, number)
+        except ObjectNotFoundError as error:
+            return "missing", str(error)
+        except (ObjectTooLargeError, FolderError) as error:
+            return "unusable", str(error)
+        uri = photo_uri(self._bucket, product.product_id, number)
+        md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        if self._standing.get(uri) == ObjectFacts(len(data), md5):
+            return "present", ""
+        self._objects.put(uri, data, "image/jpeg")
+        return "uploaded", ""

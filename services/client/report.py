@@ -26,6 +26,11 @@ QUALITY = 85
 # What an error means to whoever looks after the catalogue, and what to do about it.
 MEANINGS: Mapping[ImageErrorCode, str] = {
     "photo-missing": "The catalogue lists the product, but there is no photo of it. Upload one.",
+    "photo-not-allowed": (
+        "The photo is at a web address that may not be fetched. Add its host to `hosts` of `photos` in the "
+        "catalogue.yaml, or upload the photo."
+    ),
+    "photo-unavailable": "The host of the photo's web address did not deliver it. Retry later.",
     "photo-empty": "The file has no content. Upload it again.",
     "photo-too-large": "The file is larger than 50 MB. Save it smaller.",
     "photo-too-many-pixels": "The photo has more than 100 million pixels. Save it smaller.",

@@ -1,5 +1,6 @@
 """catalogue.yaml: what a catalogue's columns mean."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -16,6 +17,9 @@ Column = Annotated[str, Field(min_length=1, max_length=300)]
 
 # project.dataset.table; only old projects have a dot and a colon in their id.
 TABLE = r"^[a-z0-9:.-]+\.[A-Za-z0-9_]+\.[^.\s`\\\x00-\x1f\x7f]+$"
+
+# In the form that addresses have: Unicode names in Punycode.
+HOST = r"[a-z0-9_]([a-z0-9._-]*[a-z0-9])?(:[1-9][0-9]{0,4})?"
 
 type AttributeType = Literal["value", "values", "number", "date"]
 
@@ -40,12 +44,14 @@ class Photos(_Strict):
         column: of gs:// or https:// URIs, or of names below the folder or bucket; one or several.
         separator: between several photos in a text. Default: a text is one photo.
         pattern: a name with {id} in it, without an extension: any extension of an image counts.
+        hosts: from which photos may be fetched over https: `host`, or `host:port`. Default: none.
 
     """
 
     column: Column | None = None
     separator: Annotated[str, Field(min_length=1, max_length=5)] | None = None
     pattern: str | None = None
+    hosts: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -55,6 +61,18 @@ class Photos(_Strict):
             raise ValueError("separator: expected with `column`; a `pattern` names one photo")
         if self.pattern is not None and self.pattern.count(ID) != 1:
             raise ValueError(f"pattern: expected {ID} once, such as images/{ID} (got {self.pattern!r})")
+        return self
+
+    @model_validator(mode="after")
+    def _hosts_are_names(self) -> Self:
+        if self.hosts and self.column is None:
+            raise ValueError("hosts: photos have web addresses in a `column` only; leave it out")
+        for host in self.hosts:
+            if not re.fullmatch(HOST, host):
+                raise ValueError(
+                    f"hosts: expected lower-case names such as images.shop.example, without https:// "
+                    f"(got {host!r})"
+                )
         return self
 
 

@@ -14,6 +14,7 @@ from services.shared.catalogue import PHOTO_SUFFIXES, decimal, is_date
 from services.shared.catalogue_config import ID, Attribute, CatalogueConfig, Photos, bundled_config
 from services.shared.events import MAX_PRODUCT_ID, PRODUCT_ID, AttributeValue, Product
 from services.shared.folders import Folder, FolderError, open_folder, read_index, table_names
+from services.shared.jobs import is_web_address
 from services.shared.layout import catalogue_photo
 from services.shared.nearest import did_you_mean, nearest
 from services.shared.table_files import SUFFIXES, BadRow, Row, TableError, Value, find_column, read_table
@@ -40,7 +41,8 @@ class Catalogue:
         folder: has the photos.
         products: in the order of the table.
         bad_rows: the rows that were left out.
-        photos: id of a product -> the path of its photo in the folder; products without a photo are missing.
+        photos: id of a product -> the path of its photo in the folder; products without a photo, or with one
+            elsewhere, are missing.
         further: id of a product -> the paths of its second photo in the folder, and so on.
         notes: what was assumed or ignored, in sentences for people.
 
@@ -52,6 +54,10 @@ class Catalogue:
     photos: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
     further: Mapping[str, Sequence[str]] = MappingProxyType({})
+
+    def numbers(self, product: Product) -> Sequence[int]:
+        """The numbers that `photo` takes of a product."""
+        return range(1, 2 + len(self.further.get(product.product_id, ())))
 
     def photo(self, product: Product, max_bytes: int | None = None, number: int = 1) -> bytes:
         """The photo of a product; of several in the folder, the one of this number, from 1.
@@ -160,14 +166,17 @@ def _with_photos(
 ) -> Product:
     """The product with the names that its photos have in the bucket, if it has several.
 
-    Those of the folder come first. An only photo has the place that a product's photo has anyway.
+    Those of the folder come first. An only photo has the place that a product's photo has anyway. If there
+    is one in the folder, none needs to be fetched.
     """
     product_id = product.product_id
-    at_hand = len(further.get(product_id, ())) + (product_id in photos)
-    if at_hand + len(product.photos) < 2:
+    if product_id not in photos:
         return product
-    names = (catalogue_photo(product_id, number) for number in range(1, at_hand + 1))
-    return product.model_copy(update={"photos": (*names, *product.photos)})
+    at_hand = 1 + len(further.get(product_id, ()))
+    elsewhere = [photo for photo in product.photos if not is_web_address(photo)]
+    names = [catalogue_photo(product_id, number) for number in range(1, at_hand + 1)]
+    several = at_hand + len(elsewhere) > 1
+    return product.model_copy(update={"photos": (*names, *elsewhere) if several else ()})
 
 
 def _absent(named: Mapping[str, Sequence[str]], found: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -273,7 +282,6 @@ class _Reader:
         self._config, self._columns = config, columns
         self._unusable: dict[str, Counter[str]] = {name: Counter() for name in config.attributes}
         self._decimals: Counter[str] = Counter()
-        self._web: Counter[str] = Counter()
 
     def product(self, row: Row) -> Product:
         """The product of a row.
@@ -287,7 +295,7 @@ class _Reader:
             for name, attribute in self._config.attributes.items()
         }
         name, own = self._cell(row, "display_name"), self._cell(row, "id")
-        elsewhere = [photo for photo in self._listed(row) if photo.startswith("gs://")]
+        elsewhere = [photo for photo in self._listed(row) if "://" in photo]
         return Product.of(
             self._id("" if own is None else str(own)),
             str(name or "").strip() or None,
@@ -296,9 +304,7 @@ class _Reader:
 
     def photos(self, row: Row) -> Sequence[str]:
         """The names of photos that a row has, which are to be found in the folder."""
-        listed = self._listed(row)
-        self._web.update(photo for photo in listed if photo.startswith(("http://", "https://")))
-        return [photo for photo in listed if "://" not in photo]
+        return [photo for photo in self._listed(row) if "://" not in photo]
 
     def notes(self) -> Sequence[str]:
         """What was ignored or looks wrong, once for each kind."""
@@ -314,11 +320,6 @@ class _Reader:
             notes.append(
                 f"{self._decimals.total()} ids look like numbers that a program wrote as decimals "
                 f"({_examples(self._decimals)}); they are kept as they are"
-            )
-        if self._web:
-            notes.append(
-                f"{self._web.total()} photos are web addresses ({_examples(self._web)}), which are not "
-                "fetched; download them first"
             )
         return notes
 

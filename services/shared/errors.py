@@ -2,8 +2,12 @@
 
 from typing import Literal
 
+MAX_BYTES = 50 * 1024 * 1024  # of a photo
+
 ImageErrorCode = Literal[
-    "photo-missing",  # no object under the name that the catalogue gives
+    "photo-missing",  # no object under the name that the catalogue gives; of a web address, 404 or 410
+    "photo-not-allowed",  # at a web address that may not be fetched: its host is not allowed, or not public
+    "photo-unavailable",  # at a web address whose host does not deliver it
     "photo-empty",  # an object of no bytes
     "photo-too-large",  # more bytes than MAX_BYTES
     "photo-too-many-pixels",  # a decompression bomb, or simply more than MAX_PIXELS

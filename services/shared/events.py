@@ -546,7 +546,8 @@ class Product(_Strict):
     product_id: ProductId
     attributes: Annotated[tuple[Attribute, ...], BeforeValidator(_listed)] = ()
     display_name: str | None = None
-    # gs:// URIs, or names in the bucket. Empty: the photo is where `services.shared.layout.photo_uri` says.
+    # gs:// or https:// URIs, or names in the bucket. Empty: the photo is where
+    # `services.shared.layout.photo_uri` says.
     photos: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
 
     @classmethod

@@ -36,9 +36,14 @@ APPEND_TIMEOUT = 10.0  # seconds for rows to be taken
 JOB_TIMEOUT = 300.0  # seconds; then the push fails, and the next delivery waits for the same job again
 
 
+def bigquery_credentials() -> AnonymousCredentials | None:
+    """What to sign in to BigQuery with; None where Google's client finds that itself."""
+    return AnonymousCredentials() if os.environ.get("BIGQUERY_EMULATOR_HOST") else None
+
+
 def bigquery_client(project: str, dataset: str) -> bigquery.Client:
     """A client whose jobs run, and are looked up, where the dataset is."""
-    credentials = AnonymousCredentials() if os.environ.get("BIGQUERY_EMULATOR_HOST") else None
+    credentials = bigquery_credentials()
     location = bigquery.Client(project, credentials=credentials).get_dataset(dataset).location
     return bigquery.Client(project, credentials=credentials, location=location)
 

@@ -9,12 +9,12 @@ from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as Pillow
 
 from services.shared import image_damage, image_formats
+from services.shared.errors import MAX_BYTES as MAX_BYTES
 from services.shared.errors import ImageError
 from services.shared.image_colours import Conversion, conversion
 
 PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF")
 FORMATS = (*PILLOW_FORMATS, "HEIC")
-MAX_BYTES = 50 * 1024 * 1024
 MAX_PIXELS = 100_000_000
 LARGE_PIXELS = 4_000_000
 BAND_PIXELS = 1_000_000  # that are worked on at once

@@ -20,8 +20,8 @@ from services.shared.events import (
     Product,
     with_text_ids,
 )
-from services.shared.layout import JobLayout, digest, photo_uri, uri_of_photo
-from services.shared.ports import Objects
+from services.shared.layout import JobLayout, digest, fetched_uri, photo_uri, uri_of_photo
+from services.shared.ports import Objects, WebPhotos
 
 LOOK_SECONDS = 1.0
 MAX_PHOTOS = 20  # of a product: a batch of products stays the work of minutes
@@ -149,9 +149,12 @@ def check_origin(objects: Objects, bucket: str, request: ClassificationRequested
 def photo_uris(bucket: str, product: Product) -> Sequence[str]:
     """The URIs of a product's photos, at least one and at most MAX_PHOTOS, each once.
 
-    They are those in Cloud Storage that the catalogue names, in its order; where it names none, the one of
-    the product's own name.
+    They are those in Cloud Storage that the catalogue names, in its order. Of photos at `web_addresses` they
+    are the places where `keep_fetched` puts them; where the catalogue names none, the one of the product's
+    own name.
     """
+    if addresses := web_addresses(product):
+        return [fetched_uri(bucket, product.product_id, address) for address in addresses]
     uris = (uri_of_photo(bucket, photo) for photo in product.photos)
     own = [*dict.fromkeys(uri for uri in uris if uri.startswith("gs://"))]
     return own[:MAX_PHOTOS] or [photo_uri(bucket, product.product_id)]
@@ -172,6 +175,27 @@ def image_digest(job_id: str, image: Image) -> str:
 def photo_of(bucket: str, product: Product) -> str:
     """The URI of a product's first photo."""
     return photo_uris(bucket, product)[0]
+
+
+def web_addresses(product: Product) -> Sequence[str]:
+    """The addresses from which a product's photos are fetched; none if one of them is in Cloud Storage."""
+    on_the_web = all(is_web_address(photo) for photo in product.photos)
+    return [*dict.fromkeys(product.photos)][:MAX_PHOTOS] if on_the_web else []
+
+
+def is_web_address(photo: str) -> bool:
+    """Whether a photo that a catalogue names is elsewhere than in Cloud Storage."""
+    return "://" in photo and not photo.startswith("gs://")
+
+
+def keep_fetched(product_id: str, address: str, objects: Objects, bucket: str, web: WebPhotos) -> None:
+    """Fetches a photo of a product, and stores it where `photo_uris` says.
+
+    Raises:
+        ImageError: it cannot be fetched, or is no photo.
+
+    """
+    objects.create(fetched_uri(bucket, product_id, address), web.fetch(address), "image/jpeg")
 
 
 def read_products(objects: Objects, layout: JobLayout, batch: int) -> list[Product]:

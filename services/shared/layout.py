@@ -1,6 +1,7 @@
 """Where things stand in Cloud Storage: every name derives from its input, so a repeat finds what is there.
 
 images/<product>.jpg                             the catalogue's photos; further ones <product>@<photo>.jpg
+fetched/<product>/<digest of address>            photos at web addresses, as they were fetched
 jobs/<job>/accepted.json                         the request, from before selection opens the job
 jobs/<job>/manifest.json                         the request, the pinned model, how many batches
 jobs/<job>/images/<product>.jpg                  the job's copies; of further photos <product>@<photo>.jpg
@@ -56,6 +57,16 @@ def catalogue_photo(product_id: str, photo: int = 1) -> str:
 def photo_name(product_id: str, photo: int | None) -> str:
     """The name of one of a product's photos, from 1. No other product's has it: `id_to_name` encodes an @."""
     return id_to_name(product_id) + (f"@{photo}" if photo and photo > 1 else "")
+
+
+def fetched_uri(bucket: str, product_id: str, address: str) -> str:
+    """Where the photo of a product at a web address stands once it is fetched."""
+    return f"{fetched_prefix(bucket)}{id_to_name(product_id)}/{digest(address)}"
+
+
+def fetched_prefix(bucket: str) -> str:
+    """The prefix of all photos that were fetched."""
+    return f"gs://{bucket}/fetched/"
 
 
 def uri_of_photo(bucket: str, photo: str) -> str:

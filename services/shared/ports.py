@@ -69,6 +69,19 @@ class Objects(Protocol):
         ...
 
 
+class WebPhotos(Protocol):
+    """Photos at web addresses; https_photos.py has the adapter."""
+
+    def fetch(self, address: str) -> bytes:
+        """The bytes of a photo.
+
+        Raises:
+            ImageError: it may not be fetched, is not there, or is no photo.
+
+        """
+        ...
+
+
 class Selection(Protocol):
     """The products that match a request, fixed when it was made."""
 

@@ -1,18 +1,31 @@
 """Staging: the photos of a batch are copied under the job's prefix, the catalogue's columns beside them.
 
+A photo at a web address is fetched once, and kept for later jobs.
 What another job prepared is not copied: inference reads it where it stands.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from services.shared import telemetry
-from services.shared.errors import ObjectNotFoundError
+from services.shared.errors import ImageError, ObjectNotFoundError
 from services.shared.events import BatchSelected, BatchStaged, Classify, Event, Handlers, Image, Product
-from services.shared.jobs import Cancellation, ndjson, numbered_photos, read_manifest, read_predictions
+from services.shared.jobs import (
+    Cancellation,
+    keep_fetched,
+    ndjson,
+    numbered_photos,
+    read_manifest,
+    read_predictions,
+    web_addresses,
+)
 from services.shared.layout import JobLayout
 from services.shared.parallel import in_parallel
-from services.shared.ports import Objects
+from services.shared.ports import Objects, WebPhotos
+
+_logger = logging.getLogger("vitrine.staging")
 
 
 @dataclass(frozen=True)
@@ -21,10 +34,11 @@ class Ports:
 
     objects: Objects
     bucket: str
+    web: WebPhotos
 
 
 def handle(event: BatchSelected, ports: Ports) -> list[Event]:
-    """Copies the photos inside Cloud Storage; one that is missing goes on as an error of its own."""
+    """Copies the photos inside Cloud Storage; one that cannot be had goes on as an error of its own."""
     layout = JobLayout(ports.bucket, event.job_id)
     request = read_manifest(ports.objects, layout).request
     cancelled = Cancellation(ports.objects, layout)
@@ -51,24 +65,41 @@ def handle(event: BatchSelected, ports: Ports) -> list[Event]:
 def _copy(
     products: Sequence[Product], layout: JobLayout, cancelled: Cancellation, ports: Ports
 ) -> list[Image]:
-    def stage(photo: tuple[Image, str]) -> Image | None:
-        image, uri = photo
+    def stage(photo: tuple[Image, str, str | None]) -> Image | None:
+        image, uri, address = photo
         if cancelled:
             return None
         try:
-            ports.objects.copy(uri, layout.image(image.product_id, photo=image.photo_number))
+            _copy_photo(image, uri, address, layout, ports)
         except ObjectNotFoundError:
             return image.model_copy(update={"error": "photo-missing"})
+        except ImageError as error:
+            _logger.warning("%s: %s", image.product_id, error)
+            return image.model_copy(update={"error": error.code})
         return image
 
     photos = [
-        (Image(product_id=product.product_id, photo_number=number), uri)
+        (Image(product_id=product.product_id, photo_number=number), uri, address)
         for product in products
-        for number, uri in numbered_photos(ports.bucket, product)
+        for (number, uri), address in zip_longest(
+            numbered_photos(ports.bucket, product), web_addresses(product)
+        )
     ]
     images = [image for image in in_parallel(stage, photos) if image]
     telemetry.count("images_staged", sum(image.error is None for image in images))
     return images
+
+
+def _copy_photo(image: Image, uri: str, address: str | None, layout: JobLayout, ports: Ports) -> None:
+    """Copies a photo, and fetches it before if it has an address and does not stand there yet."""
+    copy = layout.image(image.product_id, photo=image.photo_number)
+    try:
+        ports.objects.copy(uri, copy)
+    except ObjectNotFoundError:
+        if address is None:
+            raise
+        keep_fetched(image.product_id, address, ports.objects, ports.bucket, ports.web)
+        ports.objects.copy(uri, copy)
 
 
 def _find(event: BatchSelected, prepared: JobLayout, classify: Classify, ports: Ports) -> list[Image]:

@@ -16,10 +16,12 @@ from google.cloud import bigquery
 
 from services.client.correction_exports import export
 from services.client.corrections import Correction, Status
+from services.client.corrections_sql import create_view
 from services.client.google_cloud import BigQueryTables
 from services.client.ports import ResultFilter
+from services.client.review import HumanLabel
 from services.local.provision import provision_dataset
-from services.shared.catalogue_config import bundled_config
+from services.shared.catalogue_config import CatalogueConfig, bundled_config
 from services.shared.events import Product
 from services.shared.google_bigquery import BigQueryWarehouse
 from tests.integration.test_review_tables import NOW, PROJECT, World, article, fill, judge, predicted
@@ -165,6 +167,9 @@ class Team:
     def query(self, sql: str) -> list[dict[str, Any]]:
         return [dict(row) for row in self._client.query_and_wait(sql.format(dataset=self._dataset))]
 
+    def run(self, statement: str) -> None:
+        self._client.query_and_wait(statement)
+
     def apply(self, statements: str) -> None:
         for statement in statements.split("\n\n"):
             if "MERGE" in statement:
@@ -237,3 +242,106 @@ def test_the_feed_of_the_tables_is_good(world: World) -> None:
         "pending",
         "undeclared",
     ]
+
+
+# ------------------------------------------------------------------------------------- other catalogues
+
+OWN: dict[str, Any] = {
+    "id": "sku",
+    "attributes": {"base_colour": {"column": "shade"}, "sleeve": {}, "tags": {"type": "values"}},
+}
+
+
+def say(tables: BigQueryTables, product_id: str, head: str, declared: str | None, label: str) -> None:
+    tables.add_label(
+        HumanLabel(
+            label_id=uuid4().hex,
+            prediction_id="p",
+            product_id=product_id,
+            image_uri="gs://a/b.jpg",
+            head=head,
+            verdict="corrected",
+            label=label,
+            predicted=label,
+            declared=declared,
+            probability=0.9,
+            judged_by="ada@example.com",
+            judged_at=NOW,
+        )
+    )
+
+
+@pytest.mark.usefixtures("emulators")
+def test_attributes_of_ones_own_are_corrected_in_the_products_and_in_a_view() -> None:
+    dataset = f"corrections_{uuid4().hex}"
+    provision_dataset(PROJECT, dataset)
+    config = CatalogueConfig.model_validate(OWN)
+    tables, team = BigQueryTables(PROJECT, dataset, config), Team(dataset)
+    products = [
+        Product.of("1", base_colour="Red", sleeve="short", tags=["new"]),
+        Product.of("2", base_colour="Red"),
+        Product.of("3", sleeve="short"),
+    ]
+    tables.merge_products(products)
+    say(tables, "1", "sleeve", "short", "long 'and' wide")
+    say(tables, "1", "base_colour", "Red", "Blue")
+    say(tables, "2", "sleeve", None, "long")
+    say(tables, "3", "sleeve", "none", "long")  # has changed since
+    view = f"{PROJECT}.{dataset}.own_corrected"
+    team.run(create_view(view, PROJECT, dataset, config))
+
+    def seen() -> dict[str, tuple[Any, ...]]:
+        rows = team.query("SELECT * FROM `{dataset}.own_corrected`")
+        return {row["product_id"]: (row["base_colour"], row["sleeve"], row["tags"]) for row in rows}
+
+    corrected = {
+        "1": ("Blue", "long 'and' wide", ["new"]),
+        "2": ("Red", "long", []),
+        "3": (None, "short", []),
+    }
+    assert seen() == corrected
+    made = export(tables.corrections(), "merge", f"{PROJECT}.{dataset}", config)
+    assert [each.correction.product_id for each in made.left_out] == ["3"]
+    for _ in range(2):
+        team.apply(made.text)
+        assert {each.product_id: each for each in tables.catalogue()} == {
+            "1": products[0].with_values({"base_colour": "Blue", "sleeve": "long 'and' wide"}),
+            "2": products[1].with_values({"sleeve": "long"}),
+            "3": products[2],
+        }
+    assert seen() == corrected
+    assert tables.count_corrections() == {"applied": 3, "changed": 1}
+
+
+@pytest.mark.usefixtures("emulators")
+def test_a_teams_own_table_has_a_view_with_reviewed_values_in_place() -> None:
+    dataset = f"corrections_{uuid4().hex}"
+    provision_dataset(PROJECT, dataset)
+    team = Team(dataset)
+    table = f"{PROJECT}.{dataset}.pim"
+    team.run(
+        f"CREATE TABLE `{table}` AS SELECT * FROM UNNEST([STRUCT(1 AS sku, 'Red' AS shade, "
+        "'short' AS sleeve, ['new'] AS tags, 9.5 AS price), (2, 'Red', 'short', [], 1.5)])"
+    )
+    config = CatalogueConfig.model_validate(OWN | {"table": table})
+    tables = BigQueryTables(PROJECT, dataset, config)
+    say(tables, "1", "base_colour", "Red", "Blue")
+    team.run(create_view(f"{PROJECT}.{dataset}.own_corrected", PROJECT, dataset, config))
+    rows = team.query("SELECT * FROM `{dataset}.own_corrected` ORDER BY sku")
+    first, second = ({**row, "corrections": len(row["corrections"])} for row in rows)
+    assert first == {
+        "sku": 1,
+        "shade": "Blue",
+        "sleeve": "short",
+        "tags": ["new"],
+        "price": 9.5,
+        "corrections": 1,
+    }
+    assert second == {
+        "sku": 2,
+        "shade": "Red",
+        "sleeve": "short",
+        "tags": [],
+        "price": 1.5,
+        "corrections": 0,
+    }

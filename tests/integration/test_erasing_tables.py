@@ -14,7 +14,7 @@ from services.client.erasing import Erasure, Rows
 from services.client.erasing_tables import BigQueryRows
 from services.local.provision import provision_dataset
 from services.shared.catalogue import product_row
-from services.shared.catalogue_config import bundled_config
+from services.shared.catalogue_config import CatalogueConfig, bundled_config
 from services.shared.events import Prediction, Product
 from services.shared.google_bigquery import BigQueryWarehouse
 from services.shared.memory import MemoryObjects, MemoryWarehouse
@@ -28,7 +28,11 @@ NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 class Sells(Protocol):
     """Puts products into the catalogue."""
 
-    def __call__(self, *product_ids: str) -> None: ...
+    def __call__(self, *sold: Product | str) -> None: ...
+
+
+def product_of(sold: Product | str) -> Product:
+    return sold if isinstance(sold, Product) else Product(product_id=sold)
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,13 @@ class World:
 def world(request: pytest.FixtureRequest) -> World:
     """Empty tables."""
     if request.param == "memory":
-        products: list[str] = []
+        products: list[Product] = []
 
         def forget(ids: Sequence[str]) -> None:
-            products[:] = [each for each in products if each not in ids]
+            products[:] = [each for each in products if each.product_id not in ids]
 
-        def add(*product_ids: str) -> None:
-            products.extend(product_ids)
+        def add(*sold: Product | str) -> None:
+            products.extend(map(product_of, sold))
 
         memory = MemoryWarehouse(MemoryObjects())
         return World(MemoryRows(memory, lambda: products, forget), memory, add)
@@ -65,9 +69,9 @@ def google_world() -> World:
     provision_dataset(PROJECT, dataset)
     warehouse = BigQueryWarehouse(PROJECT, dataset)
 
-    def sell(*product_ids: str) -> None:
-        products = [Product(product_id=each) for each in product_ids]
-        warehouse.append("products", [product_row(each, bundled_config()) for each in products])
+    def sell(*sold: Product | str) -> None:
+        rows = [product_row(product_of(each), bundled_config()) for each in sold]
+        warehouse.append("products", rows)
 
     return World(BigQueryRows(PROJECT, dataset), warehouse, sell, dataset)
 
@@ -125,19 +129,36 @@ def test_records_come_back_newest_first(world: World) -> None:
     assert world.rows.recorded(["1"]) == []
 
 
-def test_a_catalogue_that_is_a_view_is_left_to_its_owner(emulators: None) -> None:
+def test_the_photos_that_the_catalogue_names_are_found(world: World) -> None:
+    world.sell(
+        Product.of("1", photos=["a.jpg", "gs://shop/b.jpg"]), Product.of("2", photos=["a.jpg", "c.jpg"]), "3"
+    )
+    found = world.rows.photos(["1", "3", "4"])
+    assert {product_id: [*photos] for product_id, photos in found.items()} == {
+        "1": ["a.jpg", "gs://shop/b.jpg"],
+        "3": [],
+    }
+    assert world.rows.named_by_others(["a.jpg", "gs://shop/b.jpg"], ["1"]) == {"a.jpg"}
+    assert world.rows.named_by_others(["a.jpg"], ["1", "2"]) == set()
+
+
+def test_a_teams_own_table_is_looked_up_and_left_to_it(emulators: None) -> None:
     world = google_world()
-    assert world.rows.owns_products
     client = bigquery.Client(PROJECT, credentials=AnonymousCredentials())
-    table = f"{PROJECT}.{world.dataset}.products"
-    client.delete_table(table)
-    view = bigquery.Table(table)
-    view.view_query = "SELECT '12' AS product_id"
-    client.create_table(view)
-    rows = BigQueryRows(PROJECT, world.dataset)
+    table = f"{PROJECT}.{world.dataset}.pim"
+    client.query_and_wait(
+        f"CREATE TABLE `{table}` AS SELECT 12 AS sku, 'Red' AS colour, 'gs://shop/1' AS photo"
+    )
+    config = CatalogueConfig.model_validate(
+        {"table": table, "id": "sku", "photos": {"column": "photo"}, "attributes": {"colour": {}}}
+    )
+    rows = BigQueryRows(PROJECT, world.dataset, config)
     world.warehouse.append("predictions", [predicted("12")])
+    assert world.rows.owns_products
     assert not rows.owns_products
+    assert rows.photos(["12", "13"]) == {"12": ["gs://shop/1"]}
+    assert rows.nearest("1") == "12"
     assert rows.count(["12"]) == {"12": 1}
     rows.delete(["12"])
     assert rows.count(["12"]) == {}
-    assert rows.nearest("1") == "12"
+    assert client.get_table(table).num_rows == 1

@@ -1,18 +1,22 @@
 """A team's own table: a view of 40 columns in BigQuery's emulator, of which some are attributes."""
 
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+from typer.testing import CliRunner
 
+from services.client import table_sample
 from services.client.check import check_tables
+from services.client.cli import app
 from services.client.errors import ClientError
 from services.client.google_cloud import BigQueryTables
 from services.local.provision import provision_dataset
 from services.shared.catalogue import ColumnError, product_row
-from services.shared.catalogue_config import CatalogueConfig
+from services.shared.catalogue_config import CatalogueConfig, read_config
 from services.shared.events import Filters, Product
 from services.shared.google_bigquery import BigQueryCatalogue
 from services.shared.memory import MemoryObjects
@@ -185,6 +189,87 @@ def test_a_column_that_the_view_does_not_have_is_named(
 def test_a_table_that_does_not_exist_is_named(dataset: str) -> None:
     with pytest.raises(ClientError, match="nothing"):
         BigQueryTables(PROJECT, dataset, config(f"{PROJECT}.{dataset}.nothing"))
+
+
+# ------------------------------------------------------------------------------------- guessed
+
+
+@pytest.fixture(scope="module")
+def shelf(client: bigquery.Client) -> str:
+    """A table of 60 products, with columns of many types, and a view of it."""
+    own = f"shelf_{uuid4().hex}"
+    client.create_dataset(own)
+    client.query_and_wait(f"""
+CREATE TABLE `{PROJECT}.{own}.shelf` AS
+SELECT
+  CONCAT('SKU-', n) AS sku,
+  CAST(n AS NUMERIC) + NUMERIC '0.5' AS price,
+  ['Red', 'Green', 'Blue'][OFFSET(MOD(n, 3))] AS colour,
+  IF(MOD(n, 2) = 0, ['new'], ['new', 'sale']) AS tags,
+  DATE_ADD(DATE '2026-01-01', INTERVAL n DAY) AS listed,
+  CONCAT('https://cdn.shop.example/', n, '.jpg') AS photo,
+  STRUCT(n AS inner_number) AS nested
+FROM UNNEST(GENERATE_ARRAY(1, 60)) AS n
+""")
+    client.query_and_wait(
+        f"CREATE VIEW `{PROJECT}.{own}.shelf_view` AS SELECT * FROM `{PROJECT}.{own}.shelf`"
+    )
+    return own
+
+
+@pytest.mark.parametrize("table", ["shelf", "shelf_view"])
+def test_init_guesses_what_the_columns_of_a_table_or_view_mean(
+    dataset: str, shelf: str, table: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "catalogue.yaml"
+    result = CliRunner().invoke(app, ["catalogue", "init", f"{shelf}.{table}", "--to", str(file)])
+    assert result.exit_code == 0, result.output
+    found = read_config(file)
+    assert found == CatalogueConfig.model_validate(
+        {
+            "table": f"{PROJECT}.{shelf}.{table}",
+            "id": "sku",
+            "photos": {"column": "photo"},
+            "attributes": {
+                "price": {"type": "number"},
+                "colour": {},
+                "tags": {"type": "values"},
+                "listed": {"type": "date"},
+            },
+            "time": "listed",
+        }
+    )
+    assert "4 attributes, from 60 rows" in result.output
+    text = file.read_text()
+    assert "# Of a type that cannot be used: nested (" in text
+    assert "add hosts: [cdn.shop.example] to photos" in text
+    assert "Guessed from" not in text
+    # What init writes is what the pipeline can read.
+    assert len(selected(BigQueryCatalogue(PROJECT, dataset, found))) == 60
+
+
+@pytest.mark.parametrize("table", ["shelf", "shelf_view"])
+def test_a_sample_is_bounded_and_says_so(
+    client: bigquery.Client, shelf: str, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_sample, "SAMPLE_ROWS", 20)
+    found = table_sample.sample(PROJECT, f"{PROJECT}.{shelf}.{table}")
+    assert (len(found.table.rows), found.whole, found.ids) == (20, False, ["sku", "colour", "photo"])
+    doubts = table_sample.guess_table(found).doubts["table"]
+    assert doubts == ["Guessed from 20 rows. `vitrine catalogue check` counts all of them."]
+
+
+def test_a_table_that_init_cannot_find_is_named_with_the_nearest(client: bigquery.Client, shelf: str) -> None:
+    with pytest.raises(ClientError, match=r"there is no table or view .*shelv; did you mean 'shelf'\?"):
+        table_sample.sample(PROJECT, f"{PROJECT}.{shelf}.shelv")
+    with pytest.raises(ClientError, match=f"there is no dataset {shelf}x; did you mean '{shelf}'"):
+        table_sample.sample(PROJECT, f"{PROJECT}.{shelf}x.shelf")
+
+
+def test_a_table_without_rows_is_refused(client: bigquery.Client, dataset: str, shelf: str) -> None:
+    client.query_and_wait(f"CREATE TABLE `{PROJECT}.{shelf}.bare` (sku STRING)")
+    with pytest.raises(ClientError, match="bare has no rows"):
+        table_sample.sample(PROJECT, f"{PROJECT}.{shelf}.bare")
 
 
 # ------------------------------------------------------------------------------------- imported

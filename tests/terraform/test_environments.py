@@ -117,7 +117,7 @@ def test_a_catalogue_of_ones_own_is_told_to_all_that_read_it(copy: Path) -> None
         name: environment_of(service).get("VITRINE_CATALOGUE")
         for name, service in planned.by_name("google_cloud_run_v2_service").items()
     }
-    assert {name for name, text in told.items() if text == catalogue} == {"selection", "gateway"}
+    assert {name for name, text in told.items() if text == catalogue} == {"selection", "staging", "gateway"}
     assert list(jobs_are_those_that_were_asked_for(planned)) == []
 
 

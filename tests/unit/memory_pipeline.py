@@ -23,6 +23,7 @@ from services.selection import stage as selection
 from services.shared import endpoint
 from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Message, Product
+from services.shared.https_photos import HttpsPhotos
 from services.shared.labels import Vocabulary
 from services.shared.memory import MemoryCatalogue, MemoryObjects, MemoryPublisher, MemoryWarehouse
 from services.shared.wiring import load_wiring
@@ -118,7 +119,7 @@ class MemoryPipeline:
                 model=embedded.name,
                 model_version=embedded.version,
             ),
-            "staging": staging.Ports(**shared),
+            "staging": staging.Ports(**shared, web=HttpsPhotos(())),
             "augmentation": augmentation.Ports(**shared),
             "inference": inference.Ports(**shared, models=self.models, clock=clock),
             "recording": recording.Ports(**shared, warehouse=self.warehouse, clock=clock),

@@ -74,6 +74,17 @@ def test_a_config_says_which_columns_are_read() -> None:
         ("id: a\nattributes: {a: {}}\n", "attributes.a: the column 'a' is already that of id"),
         (SMALL + "photos: {}\n", "photos.column: expected either `column` or `pattern`"),
         (SMALL + "photos: {column: a, pattern: 'b/{id}'}\n", "photos.column: expected either"),
+        (
+            SMALL + "photos: {column: a, hosts: ['https://b.example']}\n",
+            "photos.hosts: expected lower-case names",
+        ),
+        (SMALL + "photos: {column: a, hosts: [B.example]}\n", "without https:// (got 'B.example')"),
+        (SMALL + "photos: {column: a, hosts: ['*.b.example']}\n", "photos.hosts: expected lower-case names"),
+        (SMALL + "photos: {column: a, hosts: b.example}\n", "photos.hosts: Input should be a valid tuple"),
+        (
+            SMALL + "photos: {pattern: 'b/{id}', hosts: [b.example]}\n",
+            "photos.hosts: photos have web addresses",
+        ),
         (SMALL + "photos: {pattern: images}\n", "photos.pattern: expected {id} once, such as images/{id}"),
         (SMALL + "table: shop.pim.products` WHERE\n", "table: String should match pattern"),
         ("id: sku\nattributes: {photos: {}}\n", "attributes.photos: every product has a photos"),

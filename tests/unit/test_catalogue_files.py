@@ -1,5 +1,6 @@
 """styles.csv as people really have it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -239,9 +240,23 @@ def test_photos_are_found_by_a_column_of_names(tmp_path: Path) -> None:
     table = f"sku,kind,photo\n{''.join(lines)}"
     catalogue = own_catalogue(tmp_path, table, config, ["images/one.jpg", "images/two.webp"])
     assert catalogue.photos == {"1": "images/one.jpg", "2": "images/two.webp"}
-    assert [product.photos for product in catalogue.products] == [(), (), ("gs://shop/3.jpg",), (), ()]
-    (note,) = catalogue.notes
-    assert note.startswith("1 photos are web addresses ('https://shop.example/4.jpg')")
+    elsewhere = [(), (), ("gs://shop/3.jpg",), ("https://shop.example/4.jpg",), ()]
+    assert [product.photos for product in catalogue.products] == elsewhere
+    assert not catalogue.notes
+
+
+def test_a_photo_at_hand_counts_before_those_at_web_addresses(tmp_path: Path) -> None:
+    config = CatalogueConfig.model_validate(
+        {"id": "sku", "photos": {"column": "photo"}, "attributes": {"kind": {}}}
+    )
+    web, bucket = "https://shop.example/1.jpg", "gs://shop/1.jpg"
+    cells = ([web, "one.jpg"], [web, bucket, "one.jpg"], [web, "two.jpg"])
+    rows = [{"sku": str(number), "kind": "a", "photo": cell} for number, cell in enumerate(cells, start=1)]
+    (tmp_path / "shop.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "one.jpg").write_bytes(b"one")
+    catalogue = read_catalogue(tmp_path / "shop.jsonl", config)
+    assert [product.photos for product in catalogue.products] == [(), ("images/2.jpg", bucket), (web,)]
+    assert catalogue.photos == {"1": "one.jpg", "2": "one.jpg"}
 
 
 def test_a_table_file_is_read_with_the_photos_beside_it(tmp_path: Path) -> None:

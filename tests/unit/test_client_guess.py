@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from services.client.guess import Guess, GuessError, guess
-from services.shared.catalogue_config import CatalogueConfig, parse_config
+from services.shared.catalogue_config import CatalogueConfig, Photos, parse_config
 from services.shared.table_files import read_table
 
 FAMILIES = {"Shirts": "Tops", "Polos": "Tops", "Jeans": "Bottoms", "Skirts": "Bottoms"}
@@ -71,6 +71,22 @@ def test_the_text_is_a_config_with_the_doubts_as_comments() -> None:
     assert "# Not used: brand_id, text.\n" in text
 
 
+def test_the_hosts_of_photos_are_named_and_not_allowed() -> None:
+    hosts = ("a.example", "b.example:8443")
+    rows = [
+        row | {"image_url": f"https://{hosts[number % 3 == 0]}/photo?id={number}"}
+        for number, row in enumerate(products())
+    ]
+    found = guessed(rows)
+    assert found.config.photos == Photos(column="image_url")
+    doubt = (
+        "60 photos are at web addresses. They are fetched only from hosts that you allow: add hosts: "
+        "[a.example, b.example:8443] to photos."
+    )
+    assert found.doubts["photos"] == [doubt]
+    assert f"# {doubt}\nphotos:\n  column: image_url\n" in found.to_yaml()
+
+
 def test_lists_and_names_in_several_words_are_attributes() -> None:
     rows = [
         {"id": str(number), "Main Colour": ["Red", "Blue"][: 1 + number % 2], "size": "SML"[number % 3]}
@@ -82,6 +98,7 @@ def test_lists_and_names_in_several_words_are_attributes() -> None:
         "type": "values",
         "separator": "|",
         "parent": None,
+        "applies_to": {},
     }
 
 

@@ -7,12 +7,16 @@ import pytest
 
 from services.client.importer import load_products, read, upload_photos
 from services.shared import images
+from services.shared.catalogue_config import CatalogueConfig
+from services.shared.catalogue_files import Catalogue
 from services.shared.folders import FolderError
+from services.shared.jobs import photo_of
 from services.shared.memory import MemoryObjects
 from tests.unit.archives import damaged, unzipped, with_flags, with_link, with_size, zipped
 from tests.unit.client_world import OwnedObjects, World
 from tests.unit.memory_pipeline import BUCKET
 from tests.unit.test_catalogue_files import HEADER, write_catalogue
+from tests.unit.web_host import answer, silence, web_host
 
 
 def test_only_photos_that_are_missing_or_differ_are_uploaded(tmp_path: Path) -> None:
@@ -163,3 +167,72 @@ def test_a_catalogue_of_which_nothing_can_be_loaded_is_refused(
     assert str(refused.value).startswith(str(path))
     assert complaint in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
+
+
+SHOP = CatalogueConfig.model_validate(
+    {"id": "sku", "photos": {"column": "photo"}, "attributes": {"kind": {}}}
+)
+
+
+def at_addresses(folder: Path, *addresses: str) -> Catalogue:
+    lines = (f"{number},a,{address}\n" for number, address in enumerate(addresses, start=1))
+    (folder / "shop.csv").write_text(f"sku,kind,photo\n{''.join(lines)}")
+    return read(folder / "shop.csv", SHOP)
+
+
+def test_photos_at_web_addresses_are_fetched_once(tmp_path: Path) -> None:
+    world = World()
+    told: list[str] = []
+    with web_host() as host:
+        host.pages = {f"/{number}.jpg": [answer(200, b"photo %d" % number)] for number in (1, 2, 3)}
+        host.pages["/2.jpg"] = [answer(403), answer(200, b"photo 2")]
+        addresses = [host.url(f"/{number}.jpg") for number in (1, 2)]
+        catalogue = at_addresses(tmp_path, *addresses)
+
+        first = upload_photos(catalogue, world.objects, BUCKET, told.append, host.photos())
+        again = upload_photos(catalogue, world.objects, BUCKET, told.append, host.photos())
+        moved = at_addresses(tmp_path, host.url("/3.jpg"), addresses[1])
+        changed = upload_photos(moved, world.objects, BUCKET, told.append, host.photos())
+        asked = host.asked
+
+    assert (first.fetched, first.present, first.uploaded, first.missing) == (1, 0, 0, ())
+    assert first.not_fetched == {"photo-unavailable": {"2": f"{host.name()} answers 403"}}
+    assert (again.fetched, again.present, again.not_fetched) == (1, 1, {})
+    assert (changed.fetched, changed.present) == (1, 1)
+    assert asked == {"/1.jpg": 1, "/2.jpg": 2, "/3.jpg": 1}
+    assert sorted(told[:2]) == ["fetched", "not fetched"]
+    assert [product.photos for product in catalogue.products] == [(each,) for each in addresses]
+    stored = [world.objects.read(photo_of(BUCKET, each)).data for each in catalogue.products]
+    assert stored == [b"photo 1", b"photo 2"]
+
+
+def test_what_cannot_be_fetched_is_told_by_its_code(tmp_path: Path) -> None:
+    world = World()
+    with web_host() as host:
+        host.pages = {
+            "/page.jpg": [answer(200, b"<!doctype html>")],
+            "/large.jpg": [answer(200, bytes(100_001))],
+            "/elsewhere.jpg": [answer(302, Location="https://other.example/1.jpg")],
+            "/never.jpg": [silence],
+        }
+        paths = ("/missing.jpg", "/page.jpg", "/large.jpg", "/elsewhere.jpg", "/never.jpg")
+        addresses = [*map(host.url, paths), "http://photos.shop.example/1.jpg", "https://b.example/1.jpg"]
+        catalogue = at_addresses(tmp_path, *addresses)
+        transfers = upload_photos(catalogue, world.objects, BUCKET, lambda _outcome: None, host.photos())
+
+    assert {code: [*products] for code, products in transfers.not_fetched.items()} == {
+        "photo-missing": ["1"],
+        "photo-not-allowed": ["4", "6", "7"],
+        "photo-not-an-image": ["2"],
+        "photo-too-large": ["3"],
+        "photo-unavailable": ["5"],
+    }
+    assert transfers.fetched == 0
+    assert not world.objects.names(f"gs://{BUCKET}/")
+
+
+def test_no_host_is_allowed_that_is_not_named(tmp_path: Path) -> None:
+    catalogue = at_addresses(tmp_path, "https://a.example/1.jpg")
+    transfers = upload_photos(catalogue, World().objects, BUCKET, lambda _outcome: None)
+    reason = "a.example is not among photos.hosts of the catalogue.yaml"
+    assert transfers.not_fetched == {"photo-not-allowed": {"1": reason}}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.client import corrections_sql
 from services.client.correction_exports import export
 from services.client.corrections import CSV_COLUMNS, Correction, outdated, to_csv
-from services.client.corrections_sql import MERGED, merge
+from services.client.corrections_sql import MERGED, create_view, merge
 from services.client.literals import identifier, string_literal
 from services.shared.catalogue_config import Attribute, CatalogueConfig, bundled_config
 from tests.unit.corrected import REVIEWED_AT, STATUSES, TEXTS, correction
@@ -89,12 +89,21 @@ def test_a_merge_of_many_is_several_statements() -> None:
     assert rows == [MERGED, MERGED, 1, 1]
 
 
-def test_a_merge_leaves_out_attributes_without_a_column_and_says_so() -> None:
+def test_a_merge_sets_attributes_that_are_stored_as_json() -> None:
     config = CatalogueConfig(id="sku", attributes={"base_colour": Attribute(), "sleeve": Attribute()})
     made = export([correction(), correction("sleeve", "long")], "merge", "project.dataset", config)
-    assert [each.correction.attribute for each in made.left_out] == ["sleeve"]
-    assert "no column of its own" in made.left_out[0].reason
-    assert "sleeve" not in made.text
+    assert made.left_out == ()
+    assert "SET `attributes` = JSON_SET(IFNULL(product.`attributes`, JSON '{}'), '$.sleeve'," in made.text
+    assert "JSON_VALUE(product.`attributes`, '$.sleeve') IS NOT DISTINCT FROM review.declared" in made.text
+
+
+def test_a_view_can_be_created_under_another_name() -> None:
+    config = CatalogueConfig(id="sku", attributes={"sleeve": Attribute(), "price": Attribute(type="number")})
+    sql = create_view("shop.reports.corrected", "project", "vitrine", config)
+    assert sql.startswith("CREATE OR REPLACE VIEW `shop.reports.corrected` AS\n")
+    assert "FROM `project.vitrine.labels`" in sql
+    assert "FROM `project.vitrine.products`" in sql
+    assert "{" not in sql
 
 
 def test_the_sql_is_about_the_columns_of_the_catalogue() -> None:

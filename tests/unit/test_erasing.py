@@ -20,7 +20,7 @@ from services.model.learnt import LEARNT_FILE, Learnt, photo_digest
 from services.recording.stage import HANDLERS, Ports
 from services.shared.audits import AuditRequest
 from services.shared.events import MessageRejected, Product
-from services.shared.layout import AuditLayout, JobLayout, photo_uri
+from services.shared.layout import AuditLayout, JobLayout, fetched_uri, photo_uri
 from services.training.snapshot import Shard
 from tests.unit.audit_world import COLOURS, ColourEmbedder, photo
 from tests.unit.client_world import World
@@ -49,7 +49,7 @@ class Shop:
             self.pipeline.objects.put(photo_uri(BUCKET, each), data)
         self.rows = MemoryRows(
             self.pipeline.warehouse,
-            lambda: [product.product_id for product in self.pipeline.catalogue.products],
+            lambda: self.pipeline.catalogue.products,
             self._forget,
         )
         self.erasing = Erasing(self.world.vitrine, self.rows, lambda: NOW, bundled)
@@ -406,3 +406,76 @@ def test_an_erasure_that_is_interrupted_anywhere_ends_whole_when_it_is_repeated(
         steps += 1
     # The marker, the rows, five objects, four files, the record, the marker again.
     assert steps == 13
+
+
+def test_photos_that_were_fetched_from_web_addresses_are_erased() -> None:
+    """Also those of an address that the catalogue has no more, and none of an id that begins the same."""
+    own, other = "x" * 160, "x" * 160 + "a" * 32
+    shop = Shop(own, other)
+    web = ("https://shop.example/1.jpg", "https://shop.example/old.jpg")
+    for product_id in (own, other):
+        for address in web:
+            shop.pipeline.objects.put(fetched_uri(BUCKET, product_id, address), photo("Jeans", 5))
+
+    shop.erase(own)
+
+    left = shop.pipeline.objects.names(f"gs://{BUCKET}/fetched/")
+    assert left == sorted(fetched_uri(BUCKET, other, address) for address in web)
+
+
+def test_photos_that_the_catalogue_names_are_erased_in_our_bucket_and_left_elsewhere() -> None:
+    shop = Shop("1", "2", "3")
+    objects, products = shop.pipeline.objects, shop.pipeline.catalogue.products
+    own = f"gs://{BUCKET}/front/1.png"
+    kept = (
+        f"gs://{BUCKET}/front/both.png",
+        f"gs://{BUCKET}/models/free/production.json",
+        "gs://team/1.png",
+        "https://shop.example/1.jpg",
+        photo_uri(BUCKET, "3"),
+    )
+    shared, model, team, web, third = kept
+    for uri in (own, shared, model, team):
+        objects.put(uri, photo("Jeans", 7))
+    named = {
+        "1": ("front/1.png", shared, model, team, web, "front/gone.png", third),
+        "2": ("front/both.png",),
+    }
+    products[:] = [each.model_copy(update={"photos": named.get(each.product_id, ())}) for each in products]
+
+    (trace,) = shop.look("1").traces
+    assert sorted(trace.photos) == sorted([own, photo_uri(BUCKET, "1")])
+    shop.erase("1")
+
+    assert not objects.exists(own)
+    assert all(map(objects.exists, (shared, model, team, third)))
+    (record,) = shop.erased()
+    assert sorted(record["kept_in"]) == sorted(kept)
+
+
+def test_an_erasure_that_was_interrupted_still_knows_where_the_photos_are() -> None:
+    shop = Shop("1", "2")
+    own = f"gs://{BUCKET}/front/1.png"
+    shop.pipeline.objects.put(own, photo("Jeans", 7))
+    products = shop.pipeline.catalogue.products
+    products[:] = [each.model_copy(update={"photos": ("front/1.png",)}) for each in products[:1]]
+    with (
+        patch.object(shop.world.objects, "delete", side_effect=ConnectionError),
+        pytest.raises(ConnectionError),
+    ):
+        shop.erase("1")
+    assert not products
+    assert shop.pipeline.objects.exists(own)
+
+    shop.erase("1")
+
+    assert not shop.pipeline.objects.exists(own)
+    assert len(shop.erased()) == 1
+
+
+def test_a_product_of_a_teams_table_of_which_nothing_is_kept_is_known() -> None:
+    shop = Shop("1")
+    shop.pipeline.objects.delete(photo_uri(BUCKET, "1"))
+    with patch.object(shop.rows, "count", return_value={}):
+        (trace,) = shop.look("1").traces
+    assert (trace.is_known, trace.is_there) == (True, False)

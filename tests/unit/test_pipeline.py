@@ -28,6 +28,7 @@ from services.shared.memory import MemoryObjects
 from services.shared.ports import Stored
 from tests.unit.memory_pipeline import BUCKET, FreeModel, FreeModels, MemoryPipeline, clock
 from tests.unit.photos import encoded, jpeg
+from tests.unit.web_host import answer, web_host
 
 REQUESTED = "classification-requested"
 CANCELLED = "cancellation-requested"
@@ -74,6 +75,50 @@ def test_a_request_ends_in_one_row_a_photo_and_one_completed_job() -> None:
     assert job["images"] == job["predictions"] == len(expected)
     assert job["errors"] == 0
     assert json.loads(job["request"]) == {"job_id": "job", "gender": ["Women"], "start_year": 2012}
+
+
+def test_photos_at_web_addresses_are_fetched_once_and_those_that_fail_have_a_code() -> None:
+    """A team's own table has photos at web addresses; nobody imports them."""
+    with web_host() as host:
+        host.pages = {
+            "/1.jpg": [answer(200, jpeg())],
+            "/2.jpg": [answer(500), answer(500), answer(200, jpeg())],
+            "/page.jpg": [answer(200, b"<html>")],
+        }
+        pages = {"1": "/1.jpg", "2": "/2.jpg", "3": "/page.jpg", "4": "/missing.jpg"}
+        products = [Product.of(product_id, photos=[host.url(page)]) for product_id, page in pages.items()]
+        products.append(Product.of("5", photos=["https://other.example/5.jpg", "http://other.example/5.jpg"]))
+        products.append(Product.of("6", photos=[host.url("/1.jpg"), "gs://shop/6.jpg"]))
+        pipeline = MemoryPipeline(products)
+        pipeline.objects.put("gs://shop/6.jpg", jpeg())
+        pipeline.ports["staging"] = replace(pipeline.ports["staging"], web=host.photos())
+        for job in ("first", "second"):
+            pipeline.publish(REQUESTED, json.dumps({"job_id": job}).encode())
+            pipeline.run()
+        asked = host.asked
+
+    errors = {(row["job_id"], row["product_id"]): row["error"] for row in rows(pipeline)}
+    codes = {"1": None, "3": "photo-not-an-image", "4": "photo-missing", "5": "photo-not-allowed", "6": None}
+    for job, code in (("first", "photo-unavailable"), ("second", None)):
+        assert {product_id: errors[job, product_id] for product_id in "123456"} == codes | {"2": code}
+    assert asked == {"/1.jpg": 1, "/2.jpg": 3, "/page.jpg": 2, "/missing.jpg": 2}
+
+
+def test_several_photos_at_web_addresses_have_a_row_each_and_one_answer() -> None:
+    with web_host() as host:
+        host.pages = {"/front.jpg": [answer(200, jpeg())], "/back.jpg": [answer(200, jpeg())]}
+        photos = [host.url(page) for page in ("/front.jpg", "/missing.jpg", "/back.jpg")]
+        pipeline = MemoryPipeline([Product.of("1", photos=photos)])
+        pipeline.ports["staging"] = replace(pipeline.ports["staging"], web=host.photos())
+        ask(pipeline)
+        pipeline.run()
+
+    assert {row.get("photo_number"): row["error"] for row in rows(pipeline)} == {
+        1: None,
+        2: "photo-missing",
+        3: None,
+        None: None,
+    }
 
 
 def test_ids_of_any_characters_have_a_row_each_and_stay_under_their_own_prefix() -> None:

@@ -15,7 +15,7 @@ from services.client.report import render
 from services.shared.catalogue_config import CatalogueConfig, ConfigError, parse_config
 from services.shared.events import Filters, Image, Prediction, Product
 from services.shared.jobs import MAX_PHOTOS, photo_uris
-from services.shared.layout import JobLayout, photo_uri
+from services.shared.layout import JobLayout, fetched_uri, photo_uri
 from services.shared.memory import MemoryCatalogue, MemoryObjects
 from services.training.catalogue import CatalogueSource, TestSide
 from tests.unit.client_world import World
@@ -77,9 +77,15 @@ def test_photos_are_those_in_cloud_storage_each_once_in_the_catalogues_order() -
     assert photo_uris(BUCKET, several) == [f"gs://{BUCKET}/b.jpg", "gs://other/a.jpg"]
 
 
-@pytest.mark.parametrize("photos", [(), ("https://shop/c.jpg",)])
-def test_without_a_photo_in_cloud_storage_it_is_the_one_of_the_products_name(photos: Sequence[str]) -> None:
-    assert photo_uris(BUCKET, product("7", photos)) == [photo_uri(BUCKET, "7")]
+def test_without_a_photo_in_the_catalogue_it_is_the_one_of_the_products_name() -> None:
+    assert photo_uris(BUCKET, product("7")) == [photo_uri(BUCKET, "7")]
+
+
+def test_photos_at_web_addresses_are_where_they_stand_once_they_are_fetched() -> None:
+    addresses = ["https://shop/a.jpg", "https://shop/b.jpg", "https://shop/a.jpg"]
+    assert photo_uris(BUCKET, product("7", addresses)) == [
+        fetched_uri(BUCKET, "7", address) for address in addresses[:2]
+    ]
 
 
 def test_a_product_has_a_bounded_number_of_photos() -> None:
