@@ -250,7 +250,7 @@ def request(
     start_year: Annotated[int | None, typer.Option(help="First year of the collection.")] = None,
     end_year: Annotated[int | None, typer.Option(help="Last year of the collection.")] = None,
     filter_: FilterOption = None,
-    limit: Annotated[int | None, typer.Option(help="At most so many photos.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many products.")] = None,
     classify: Annotated[str | None, typer.Option(help="originals, augmented, both or none.")] = None,
     augmentation: Annotated[
         str | None, typer.Option(metavar="FILE|JSON", help="How to augment the photos.")
@@ -340,7 +340,7 @@ def jobs(
         print(json.dumps({"jobs": listed, "after": page.after}, indent=2))
         return
     table = Table(
-        "job", "requested", "status", "photos", "predictions", "errors", box=box.SIMPLE_HEAD, pad_edge=False
+        "job", "requested", "status", "products", "predictions", "errors", box=box.SIMPLE_HEAD, pad_edge=False
     )
     for job in page.jobs:
         done = job.completed
@@ -432,7 +432,7 @@ def _watch(vitrine: "Vitrine", job: str, timeout: float) -> None:
             raise ClientError(f"job {job} is empty: no product of the catalogue matches the request")
         took = (completed.completed_at - completed.requested_at).total_seconds()
         err.print(
-            f"job {job} is {completed.status}: {completed.images} photos, "
+            f"job {job} is {completed.status}: {completed.images} products, "
             f"{completed.predictions} predictions, {completed.errors} errors, in {took:.1f} s; "
             f"see `vitrine results {job}`",
             soft_wrap=True,

@@ -163,7 +163,7 @@ def stages_of(manifest: Manifest, marks: Callable[[str], int]) -> tuple[Stage, .
     recorded = marks("ledger")
     classified = batches if recorded >= batches else marks("predictions")
     stages = [
-        Stage("selected", manifest.images, manifest.images, "photos"),
+        Stage("selected", manifest.images, manifest.images, "products"),
         Stage("staged", batches if classified >= batches else marks("metadata"), batches, "batches"),
     ]
     if manifest.request.augmentation is not None:
@@ -431,7 +431,7 @@ class Vitrine:
         layout = JobLayout(self.bucket, job_id)
         manifest = self._manifest(job_id)
         if manifest is None:
-            return Status(job_id, None, (Stage("selected", 0, None, "photos"),), None)
+            return Status(job_id, None, (Stage("selected", 0, None, "products"),), None)
         stages = stages_of(manifest, lambda folder: self.objects.count(f"{layout.root}/{folder}/"))
         recorded = stages[-1].done >= manifest.batches
         completed = find_completed(self.objects, layout) if recorded else None

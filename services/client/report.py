@@ -143,7 +143,7 @@ def asked_for(request: ClassificationRequested) -> list[tuple[str, str]]:
         for name, condition in request.conditions.items()
     ]
     if request.limit:
-        asked.append(("at most", f"{request.limit:,} photos"))
+        asked.append(("at most", f"{request.limit:,} products"))
     if request.retry_of:
         asked.append(("what failed in", request.retry_of))
     if request.prepared_by:

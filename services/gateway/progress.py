@@ -75,7 +75,8 @@ class Progress(BaseModel):
         dict[str, int], Field(description="Error code: rows so far.", examples=[{"photo-missing": 3}])
     ]
     photos_per_second: Annotated[
-        float | None, Field(description="Of the last half minute; of all of it once the job has ended.")
+        float | None,
+        Field(description="Products, in the last half minute; over all of it once the job has ended."),
     ]
     seconds_left: Annotated[float | None, Field(description="Estimated from the rate; null where unknown.")]
     reasons: Annotated[tuple[str, ...], Field(description="Why a stalled job is stalled.")]

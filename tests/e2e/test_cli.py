@@ -323,7 +323,7 @@ def test_variants_are_followed_and_listed_and_never_held_against_the_catalogue(
     assert done.returncode == 0, done.stderr
     # Of batches, not of variants: those are never listed.
     assert re.search(r"augmented .* 1/1 batches", done.stderr)
-    assert f"job {job} is completed: 5 photos, 10 predictions, 0 errors" in done.stderr
+    assert f"job {job} is completed: 5 products, 10 predictions, 0 errors" in done.stderr
     rows = vitrine.json("results", job)["results"]
     assert sorted(row["variant"] for row in rows) == ["augmented-0"] * 5 + ["augmented-1"] * 5
     assert not any(row["disagreements"] for row in rows)

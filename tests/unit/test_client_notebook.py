@@ -85,7 +85,7 @@ def test_progress_says_how_far_each_stage_is() -> None:
     job_id = run(world, PREPARE)
     shown = Progress(world.vitrine.status(job_id))
     assert repr(shown).startswith(
-        "job completed: 0 predictions, 1 errors: selected 3 of 3 photos, staged 1 of 1"
+        "job completed: 0 predictions, 1 errors: selected 3 of 3 products, staged 1 of 1"
     )
     assert "<progress value='3' max='3'></progress>" in shown._repr_html_()
     waiting = Progress(world.vitrine.status("nobody"))

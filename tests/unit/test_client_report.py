@@ -212,7 +212,7 @@ def test_what_was_asked_for_stands_in_the_page() -> None:
     for asked in (
         "gender Men, Women",
         "years 2010\N{EN DASH}",
-        "at most 9 photos",
+        "at most 9 products",
         "variants 3 of each",
         "photos and variants classified",
     ):
