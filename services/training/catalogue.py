@@ -63,7 +63,8 @@ class TestSide:
         odd_years: those of odd years, as the published figures of Fashion Product Images have it.
         share: a share of all products, drawn by a digest of their ids.
 
-    With none of them, the newest products test, about `TEST_SHARE` of those that have a year.
+    With none of them, the newest products test, about `TEST_SHARE` of those that have a year. Of a catalogue
+    without a column of time, a random share tests.
     """
 
     from_year: int | None = None
@@ -149,6 +150,9 @@ class CatalogueSource:
         self._validate_share = validate_share
         self._origin = origin
         self._sides = sides
+        chosen_here = test.by_newest
+        if chosen_here and self._config.time is None:
+            test = TestSide(share=TEST_SHARE)
         self._test = test
         self._minimum_photos = max(1, minimum_photos)
         self._selection = catalogue.select(selection_id, filters)
@@ -187,7 +191,7 @@ class CatalogueSource:
             "selection": selection_id,
             "products": str(self._selection.total),
             "with a photo": str(census.photos),
-            "test": f"{self._split.test}{', chosen' if test.by_newest else ''}",
+            "test": f"{self._split.test}{', chosen' if chosen_here else ''}",
             "validate_share": str(validate_share),
             "minimum_photos": str(minimum_photos),
             "labels by people": str(sum(len(self._known(truth)) for truth in judged.values())),
@@ -520,8 +524,8 @@ def _test_from(census: _Census) -> int:
     candidates = sorted(dated)[1:]
     if not candidates:
         raise DatasetError(
-            "test_from: must be given, to choose it takes products of two years; of those with a photo "
-            f"there are {census.spread()}"
+            "test_from: must be given, or test_share: to choose a year takes products of two years; of those "
+            f"with a photo there are {census.spread()}"
         )
 
     def share(first: int) -> float:

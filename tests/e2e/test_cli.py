@@ -204,6 +204,7 @@ def test_results_as_json_have_each_photo_once_and_the_disagreements_first(
         len(rows) - len(expected) - len(errors)
     )
     assert summary == {
+        "products": len({row["product_id"] for row in rows}),
         "photos": len(rows),
         "predictions": len(rows) - len(errors),
         "errors": {code: errors.count(code) for code in errors},

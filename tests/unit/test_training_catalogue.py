@@ -163,6 +163,14 @@ def test_the_newest_test_where_nothing_is_said() -> None:
     }
 
 
+def test_a_random_share_tests_where_nothing_is_said_and_the_catalogue_has_no_time() -> None:
+    config = CatalogueConfig.model_validate({"id": "sku", "attributes": {"gender": {}}})
+    made = source({}, products=COLLECTIONS, test=catalogue.TestSide(), config=config)
+    assert made.description["test"] == "a random 15% of the products, chosen"
+    tests = {example.key for side, example in made.examples(16) if side == "test"}
+    assert tests == who_tests(catalogue.TestSide(share=0.15))
+
+
 @pytest.mark.parametrize("share", [0.1, 0.4])
 def test_a_share_of_all_products_tests_whatever_their_year(share: float) -> None:
     test = catalogue.TestSide(share=share)
