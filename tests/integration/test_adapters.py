@@ -635,6 +635,10 @@ def prediction(number: int, **columns: Any) -> dict[str, Any]:
             {"head": "base_colour", "label": "Petrol", "known": None, "probability": None},
         ],
         "learnt": True,
+        "photo_number": 2,
+        "decided": [{"head": "article_type", "photo_number": 1}],
+        "misfits": [{"head": "article_type", "photo_number": 3}],
+        "head_values": [{"head": "worn_on", "value": "feet", "probability": 0.75}],
     } | columns
 
 
@@ -651,7 +655,14 @@ FAILED: dict[str, Any] = {
     "model_version": None,
     "declared": [],
     "learnt": None,
+    "photo_number": None,
+    "decided": [],
+    "misfits": [],
+    "head_values": [],
 }
+
+# The columns that release 0.1 did not have.
+LATER = ("declared", "learnt", "photo_number", "decided", "misfits", "head_values")
 
 
 def lines(*rows: dict[str, Any]) -> bytes:
@@ -690,12 +701,12 @@ def test_a_row_is_loaded_as_it_was_written(tables: World) -> None:
 
 def test_a_row_of_an_earlier_release_is_loaded_too(tables: World) -> None:
     row = prediction(1)
-    earlier = {name: value for name, value in row.items() if name not in ("declared", "learnt")}
+    earlier = {name: value for name, value in row.items() if name not in LATER}
     tables.put("rows.ndjson", lines(earlier, prediction(2)))
     tables.warehouse.load("predictions", f"gs://{tables.bucket}/rows.ndjson", unique("load"))
     first, second = by_id(tables.rows("predictions"))
     assert {name: first[name] for name in earlier} == earlier
-    assert (first.get("declared") or [], first.get("learnt")) == ([], None)
+    assert {name: first.get(name) or FAILED[name] for name in LATER} == {name: FAILED[name] for name in LATER}
     assert second == prediction(2)
 
 

@@ -147,6 +147,7 @@ def test_a_check_tells_rows_ids_values_and_missing_photos(dataset: str, team: st
     found = check_tables(BigQueryTables(PROJECT, dataset, config(team)), objects, "bucket")
     assert (found.rows, found.products, found.stopped) == (6, 3, False)
     assert sorted(map(str, found.findings)) == [
+        "1 further photos that are missing: gs://shop/1/back.png",
         "1 ids that come again; one of the rows counts: SKU-2",
         "1 rows whose id is too long, or has a line break or blanks around it, are left out:  x ",
         "1 rows without an id are left out",
