@@ -92,8 +92,8 @@ MUTATIONS = [
     Mutation("services/recording/stage.yaml", "VITRINE_DATASET]", "VITRINE_MODEL]", "environments_are_what"),
     Mutation(
         "services/staging/stage.yaml",
-        "VITRINE_BUCKET]",
-        "VITRINE_BUCKETS]",
+        "VITRINE_BUCKET,",
+        "VITRINE_BUCKETS,",
         "The given key does not identify",
         refused=True,
     ),
