@@ -206,6 +206,7 @@ def test_results_as_json_have_each_photo_once_and_the_disagreements_first(
     assert summary == {
         "products": len({row["product_id"] for row in rows}),
         "photos": len(rows),
+        "combined": 0,
         "predictions": len(rows) - len(errors),
         "errors": {code: errors.count(code) for code in errors},
         "disagreements": len(expected),

@@ -636,8 +636,8 @@ def prediction(number: int, **columns: Any) -> dict[str, Any]:
         ],
         "learnt": True,
         "photo_number": 2,
-        "decided": [{"head": "article_type", "photo_number": 1}],
-        "misfits": [{"head": "article_type", "photo_number": 3}],
+        "decided": [],
+        "misfits": [],
         "head_values": [{"head": "worn_on", "value": "feet", "probability": 0.75}],
     } | columns
 
@@ -661,6 +661,12 @@ FAILED: dict[str, Any] = {
     "head_values": [],
 }
 
+# The answer for a product's several photos.
+COMBINED: dict[str, Any] = {
+    "photo_number": None,
+    "decided": [{"head": "article_type", "photo_number": 1}],
+    "misfits": [{"head": "article_type", "photo_number": 3}],
+}
 # The columns that release 0.1 did not have.
 LATER = ("declared", "learnt", "photo_number", "decided", "misfits", "head_values")
 
@@ -693,7 +699,7 @@ def test_another_id_is_another_load(tables: World) -> None:
 
 
 def test_a_row_is_loaded_as_it_was_written(tables: World) -> None:
-    rows = [prediction(1), prediction(2, **FAILED)]
+    rows = [prediction(1), prediction(2, **FAILED), prediction(3, **COMBINED)]
     tables.put("rows.ndjson", lines(*rows))
     tables.warehouse.load("predictions", f"gs://{tables.bucket}/rows.ndjson", unique("load"))
     assert by_id(tables.rows("predictions")) == rows
@@ -793,7 +799,8 @@ def test_a_rejection_is_appended(tables: World) -> None:
 def test_a_tally_counts_a_jobs_labels_and_errors(tables: World) -> None:
     assert tables.warehouse.tally("job") == (0, 0)
     failed = FAILED | {"job_id": "job"}
-    rows = [prediction(1), prediction(2), prediction(3, **failed), prediction(4, job_id="other")]
+    other = prediction(4, job_id="other")
+    rows = [prediction(1), prediction(2), prediction(3, **failed), prediction(7, **COMBINED), other]
     tables.put("rows.ndjson", lines(*rows))
     tables.warehouse.load("predictions", f"gs://{tables.bucket}/rows.ndjson", unique("load"))
     tables.warehouse.append("predictions", [prediction(5), prediction(6, **FAILED)])

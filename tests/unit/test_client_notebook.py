@@ -89,7 +89,7 @@ def test_progress_says_how_far_each_stage_is() -> None:
     )
     assert "<progress value='3' max='3'></progress>" in shown._repr_html_()
     waiting = Progress(world.vitrine.status("nobody"))
-    assert repr(waiting) == "nobody running: selected 0 photos"
+    assert repr(waiting) == "nobody running: selected 0 products"
 
 
 def test_the_products_that_a_job_prepared_are_read_in_their_order() -> None:
