@@ -37,9 +37,8 @@ class Transfers:
     uploaded: int
     present: int  # were there already, byte for byte; or were fetched from the same web address
     missing: tuple[str, ...]  # products that the folder has no photo of
-    unusable: Mapping[str, str] = field(
-        default_factory=dict
-    )  # products with a photo that cannot be read -> why
+    # Products with a photo that cannot be read -> why.
+    unusable: Mapping[str, str] = field(default_factory=dict)
     fetched: int = 0  # from web addresses
     # Of web addresses: code of what went wrong -> product -> more about it.
     not_fetched: Mapping[ImageErrorCode, Mapping[str, str]] = field(default_factory=dict)

@@ -736,11 +736,11 @@ def _row(result: Result, config: CatalogueConfig) -> ResultRow:
     )
 
 
-def _photo_path(prediction: Prediction) -> str | None:
-    """Where this gateway has the photo of a job's row."""
+def _photo_path(prediction: Prediction, head: str | None = None) -> str | None:
+    """Where this gateway has the photo of a job's row; of several, the one that decided a head."""
     if prediction.job_id is None or prediction.product_id is None:
         return None
-    return photo_address(prediction, side=None)
+    return photo_address(prediction, side=None, head=head)
 
 
 class _Page:
@@ -970,18 +970,10 @@ def _disagreement(each: Disagreement) -> DisagreementRow:
         unsure=each.unsure,
         learnt=each.learnt,
         display_name=each.declared.display_name,
-        photo=_deciding_path(each),
+        photo=_photo_path(each.prediction, each.head),
         photo_number=each.decided_by,
         misfits=each.prediction.misfits,
     )
-
-
-def _deciding_path(each: Disagreement) -> str | None:
-    """Where this gateway has the photo that decided a disagreement."""
-    if each.decided_by is None:
-        return _photo_path(each.prediction)
-    row = each.prediction.model_copy(update={"decided": (), "photo_number": each.decided_by})
-    return _photo_path(row)
 
 
 @router.get(

@@ -108,9 +108,17 @@ def money(amount: float, currency: str) -> str:
     return f"about {amount:,.2f} {currency}"
 
 
-def photo(prediction: Prediction, side: int | None = 320) -> str:
-    """Where the gateway serves the photo of a prediction; of several, the one that decides its first head."""
-    number = prediction.decided_by(prediction.heads[0].head if prediction.heads else "")
+def photo(prediction: Prediction, side: int | None = 320, head: str | None = None) -> str:
+    """Where the gateway serves the photo of a prediction; of several, the one that decided the head.
+
+    Args:
+        prediction: a row of a job.
+        side: pixels; without one, the size that is usual.
+        head: Default: the first one.
+
+    """
+    first = prediction.heads[0].head if prediction.heads else ""
+    number = prediction.decided_by(head or first)
     return photo_of(prediction.job_id or "", prediction.product_id or "", prediction.variant, side, number)
 
 
@@ -134,9 +142,7 @@ def photo_of(
 
 def _deciding(doubt: Disagreement, side: int = 320) -> str:
     """Where the gateway serves the photo that decided a disagreement."""
-    prediction = doubt.prediction
-    job_id, product_id = prediction.job_id or "", prediction.product_id or ""
-    return photo_of(job_id, product_id, prediction.variant, side, doubt.decided_by)
+    return photo(doubt.prediction, side, doubt.head)
 
 
 def name_of(declared: Product | None, product_id: str | None) -> str:

@@ -14,6 +14,7 @@ from services.model.combining import misfits
 from services.model.learnt import Learnt, photo_digest
 from services.model.manifest import ModelError
 from services.model.preprocessing import to_array
+from services.model.several import probability_of
 from services.shared import telemetry
 from services.shared.errors import (
     ImageError,
@@ -68,7 +69,7 @@ class AnswerSet:
 
     def probability(self, chosen: NDArray[np.bool_]) -> float:
         """How likely exactly these labels are."""
-        return float(np.where(chosen, self.probabilities, 1 - self.probabilities).prod())
+        return float(probability_of(chosen, self.probabilities))
 
 
 @dataclass(frozen=True)
@@ -343,8 +344,6 @@ def _classify(
     unfamiliar: bool | None = None
     learnt: bool | None = None
     answer: Answer | None = None
-    unsure: Collection[str] = ()
-    head_values: tuple[HeadValue, ...] = ()
     if error is None:
         try:
             stored = ports.objects.read(uri, generation=generation, max_bytes=MAX_BYTES)
@@ -352,8 +351,6 @@ def _classify(
             pixels = to_array(decode(stored.data, about=model.image_size), model.image_size)
             answer = model.predict(pixels)
             heads, unfamiliar = _labels(answer, model.labels), answer.unfamiliar
-            head_values = _values(answer, model.labels)
-            unsure = answer.unsure
             declared = _declared(product, answer, model)
             # A variant has bytes of its own, which no model was trained on.
             if model.learnt is not None and variant == "original":
@@ -377,7 +374,7 @@ def _classify(
         model=model.name,
         model_version=model.version,
         heads=heads,
-        abstained=_abstained(heads, model, unsure),
+        abstained=_abstained(heads, model, answer.unsure if answer else ()),
         unfamiliar=unfamiliar,
         error=error,
         predicted_at=ports.clock(),
@@ -385,12 +382,12 @@ def _classify(
         declared=declared,
         learnt=learnt,
         photo_number=photo_number,
-        head_values=head_values,
+        head_values=_values(answer, model.labels) if answer else (),
     )
     return _Classified(row, answer)
 
 
-def _abstained(heads: Sequence[Label], model: Model, unsure: Collection[str] = ()) -> tuple[str, ...]:
+def _abstained(heads: Sequence[Label], model: Model, unsure: Collection[str]) -> tuple[str, ...]:
     return tuple(
         best.head
         for best in heads

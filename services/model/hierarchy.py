@@ -73,15 +73,17 @@ class Hierarchy:
             temperature: what the paths' logits are divided by.
 
         """
-        paths = softmax(self.path_logits(logits), temperature)
-        return self._consistent({head: paths @ self._members[head] for head in self.heads})
+        return self._of_paths(softmax(self.path_logits(logits), temperature))
 
     def combine(self, probabilities: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Probabilities [1, labels] of each head for one product, of those for its photos, [photos, labels].
 
         The narrowest head has a label for each path; the other heads follow from it.
         """
-        paths = combine(probabilities[self.heads[-1]])[np.newaxis]
+        return self._of_paths(combine(probabilities[self.heads[-1]])[np.newaxis])
+
+    def _of_paths(self, paths: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Probabilities [N, labels] of each head, of those of the paths, [N, paths]."""
         return self._consistent({head: paths @ self._members[head] for head in self.heads})
 
     def path_logits(self, logits: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:

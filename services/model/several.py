@@ -25,8 +25,19 @@ class Sets:
 
     @property
     def confidence(self) -> NDArray[np.float32]:
-        """[N]: the probability of the answer as a whole, were the labels independent of each other."""
-        return np.where(self.chosen, self.probabilities, 1 - self.probabilities).prod(axis=1)
+        """[N]: the probability of the answer as a whole."""
+        return probability_of(self.chosen, self.probabilities)
+
+
+def probability_of(chosen: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How likely exactly the chosen labels are, [...], were the labels independent of each other.
+
+    Args:
+        chosen: [..., labels].
+        probabilities: [..., labels], each between 0 and 1 by itself.
+
+    """
+    return np.asarray(np.where(chosen, probabilities, 1 - probabilities).prod(axis=-1))
 
 
 def decisions(

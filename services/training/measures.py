@@ -407,14 +407,7 @@ def _several_figures(
     there, said = targets[rows] == 1, sets.chosen[rows]
     photos, answers, correct = there.sum(axis=0), said.sum(axis=0), (there & said).sum(axis=0)
     classes = tuple(
-        ClassFigures(
-            label=label,
-            photos=int(photos[index]),
-            said=int(answers[index]),
-            precision=float(correct[index] / answers[index]) if photos[index] and answers[index] else None,
-            recall=float(correct[index] / photos[index]) if photos[index] else None,
-            f1=float(2 * correct[index] / (photos[index] + answers[index])) if photos[index] else None,
-        )
+        _class(label, int(photos[index]), int(answers[index]), int(correct[index]))
         for index, label in enumerate(labels)
     )
     right = (there == said).all(axis=1)
@@ -681,15 +674,19 @@ def _classes(labels: Sequence[str], counts: Counter[tuple[int, int]]) -> tuple[C
         photos[declared] += count
         answers[said] += count
     return tuple(
-        ClassFigures(
-            label=label,
-            photos=photos[index],
-            said=answers[index],
-            precision=counts[index, index] / answers[index] if photos[index] and answers[index] else None,
-            recall=counts[index, index] / photos[index] if photos[index] else None,
-            f1=2 * counts[index, index] / (photos[index] + answers[index]) if photos[index] else None,
-        )
+        _class(label, photos[index], answers[index], counts[index, index])
         for index, label in enumerate(labels)
+    )
+
+
+def _class(label: str, photos: int, said: int, correct: int) -> ClassFigures:
+    return ClassFigures(
+        label=label,
+        photos=photos,
+        said=said,
+        precision=correct / said if photos and said else None,
+        recall=correct / photos if photos else None,
+        f1=2 * correct / (photos + said) if photos else None,
     )
 
 

@@ -2,9 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,12 +15,39 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1
 from google.cloud.storage import Client
 
-from services.local.cloud import LocalCloud
+from services.local.cloud import LocalCloud, down, up
 from services.shared.wiring import SCHEMAS
+from tests.conftest import free_ports
 
 WAIT = 180.0  # seconds: generous, because the machines that run this are shared
 
+# The end of a training configuration, for `str.format`: a run of a minute, whatever comes of it.
+SMALL_TRAINING = """
+image_size: 32
+small_photos: true
+fitting: {{epochs: 1, batch: 16}}
+rounding: {{epochs: 1, batch: 16}}
+rounding_loss: 1
+file_agreement: 0
+"""
+
 _ids = count(1_000_000)
+
+
+@contextmanager
+def cloud_of(catalogue: Path, folder: Path) -> Iterator[LocalCloud]:
+    """A local cloud that runs with a catalogue.yaml; an empty folder has its state."""
+    home = folder / "cloud"
+    home.mkdir()
+    cloud = LocalCloud(home, free_ports(16))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        cloud.use_catalogue(catalogue)
+        up(cloud, progress=lambda line: None)
+    try:
+        yield cloud
+    finally:
+        down(home)
 
 
 class Outsider:

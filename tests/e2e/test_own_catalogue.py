@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 from services import local
-from services.local.cloud import LocalCloud, down, up
 from services.shared.catalogue_config import Photos, read_config
-from tests.conftest import free_ports
 from tests.e2e.command_line import CommandLine
-from tests.e2e.plain import new_job
+from tests.e2e.plain import cloud_of, new_job
 
 DEMO = Path(local.__file__).parent / "demo"
 PRODUCTS = 24
@@ -68,18 +66,10 @@ def catalogue(shop: Path) -> Path:
 @pytest.fixture(scope="module")
 def vitrine(shop: Path, catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     """The command line of a local cloud that runs with this catalogue, which is imported."""
-    home = tmp_path_factory.mktemp("own")
-    cloud = LocalCloud(home, free_ports(16))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        cloud.use_catalogue(catalogue)
-        up(cloud, progress=lambda line: None)
-    try:
+    with cloud_of(catalogue, tmp_path_factory.mktemp("own")) as cloud:
         command = CommandLine(cloud)
         assert f"{PRODUCTS} products, 0 lines skipped" in command("import", str(shop))
         yield command
-    finally:
-        down(home)
 
 
 def test_init_guesses_what_the_columns_mean(vitrine: CommandLine, shop: Path, tmp_path: Path) -> None:

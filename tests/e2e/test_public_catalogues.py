@@ -19,23 +19,14 @@ import yaml
 from typer.testing import CliRunner
 
 from services.client.cli import app
-from services.local.cloud import LocalCloud, down, up
-from tests.conftest import free_ports
+from services.local.cloud import LocalCloud
 from tests.e2e.command_line import CommandLine, Shell
-from tests.e2e.plain import new_job
+from tests.e2e.plain import SMALL_TRAINING, cloud_of, new_job
 
-TRAINING = """
-name: {name}
-data: {{kind: catalogue, minimum_photos: 4, validate_share: 0.2}}
-image_size: 32
-small_photos: true
-fitting: {{epochs: 1, batch: 16}}
-rounding: {{epochs: 1, batch: 16}}
-rounding_loss: 1
-file_agreement: 0
-held_out: A part of it.
-about: A small part of a public data set.
-"""
+TRAINING = (
+    "name: {name}\ndata: {{kind: catalogue, minimum_photos: 4, validate_share: 0.2}}\n"
+    "held_out: A part of it.\nabout: A small part of a public data set.\n" + SMALL_TRAINING
+)
 OF_EACH = 20  # products of a label
 REVIEWER = "ada@example.com"
 
@@ -159,16 +150,8 @@ def catalogue(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cloud(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """A local cloud that runs with this catalogue."""
-    home = tmp_path_factory.mktemp("public")
-    cloud = LocalCloud(home, free_ports(16))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        cloud.use_catalogue(catalogue)
-        up(cloud, progress=lambda line: None)
-    try:
+    with cloud_of(catalogue, tmp_path_factory.mktemp("public")) as cloud:
         yield cloud
-    finally:
-        down(home)
 
 
 @pytest.mark.timeout(1_800)

@@ -10,25 +10,23 @@ import pytest
 
 from services.local.cloud import LocalCloud
 from tests.e2e.command_line import Shell
+from tests.e2e.plain import SMALL_TRAINING
 from tests.e2e.test_cli import write_catalogue
 from tests.unit.training_photos import photo
 
-CONFIG = """
+CONFIG = (
+    """
 name: {name}
 data:
   kind: catalogue
   filters: {{usage: {usage}}}
   minimum_photos: 5
   validate_share: 0.2
-image_size: 32
-small_photos: true
-fitting: {{epochs: 1, batch: 16}}
-rounding: {{epochs: 1, batch: 16}}
-rounding_loss: 1
-file_agreement: 0
 held_out: The newest products.
 about: Mosaics.
 """
+    + SMALL_TRAINING
+)
 
 
 @pytest.mark.timeout(1_200)
