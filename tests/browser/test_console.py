@@ -188,7 +188,7 @@ def test_just_what_failed_is_tried_again_once_the_photo_is_there(
         page.get_by_role("button", name="Retry what failed").click()
         expect(page.get_by_role("heading", level=1)).to_have_text(f"{job_id}-r1")
         wait_until_done(page)
-        expect(page.locator("#progress")).to_contain_text("1 photo, 1 prediction, no errors")
+        expect(page.locator("#progress")).to_contain_text("1 product, 1 prediction, no errors")
     finally:
         outside.bucket.blob(f"images/{shop.broken}.jpg").upload_from_string(damaged)
 

@@ -315,6 +315,6 @@ def test_a_job_that_is_cancelled_ends_at_once_and_keeps_what_it_has(
     # To ask again changes nothing.
     done = CommandLine(cloud).run("cancel", job)
     assert done.returncode == 0, done.stderr
-    assert f"job {job} is cancelled: {len(ids)} photos, {row['predictions']} predictions" in done.stderr
+    assert f"job {job} is cancelled: {len(ids)} products, {row['predictions']} predictions" in done.stderr
     assert outsider.completed(job) == row
     assert "there is no job 'nobodys' to cancel" in CommandLine(cloud).refused("cancel", "nobodys")
