@@ -6,17 +6,17 @@ cloud create views from files.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched
 
 from services.client.corrections import Correction
 from services.client.literals import identifier, string_literal
-from services.client.queries import MAX_ROWS, declared_value
+from services.client.queries import MAX_ROWS, declared_value, joined
 from services.shared.catalogue import ProductTable
-from services.shared.catalogue_config import CatalogueConfig, bundled_config
+from services.shared.catalogue_config import bundled_config
 from services.shared.events import Filters
-from services.shared.labels import NOT_APPLICABLE
+from services.shared.labels import JOINT, NOT_APPLICABLE
 from services.shared.wiring import SCHEMAS
 
 FILE = SCHEMAS / "views" / "catalogue_corrected.sql"
@@ -32,78 +32,100 @@ class _Place:
     Args:
         column: its name.
         key: of the attribute in the column, if that is JSON.
+        several: whether the attribute has several values.
+        separator: between several values, if the column is a text.
 
     """
 
     column: str
     key: str | None = None
+    several: bool = False
+    separator: str | None = None
 
-    def value(self) -> str:
-        """The attribute of the row `product`, as STRING."""
-        column = f"product.{identifier(self.column)}"
-        return column if self.key is None else f"JSON_VALUE({column}, '$.{self.key}')"
+    def stored(self, product: str) -> str:
+        """What a row stores."""
+        column = f"{product}.{identifier(self.column)}"
+        if self.key is None:
+            return column
+        return f"JSON_VALUE{'_ARRAY' if self.several else ''}({column}, '$.{self.key}')"
 
-    def assignment(self, value: str) -> str:
-        """Sets the attribute of the row `product`."""
-        column = identifier(self.column)
+    def value(self, product: str) -> str:
+        """The attribute of a row as reviews have it, as STRING."""
+        stored = self.stored(product)
+        if not self.several:
+            return stored
+        values = stored if self.separator is None else f"SPLIT({stored}, {string_literal(self.separator)})"
+        return joined(values)
+
+    def corrected(self, text: str) -> str:
+        """What a row is to store, made of the text of a review."""
+        if not self.several:
+            return text
+        values = f"SPLIT({text}, {string_literal(JOINT)})"
+        return (
+            values
+            if self.separator is None
+            else f"ARRAY_TO_STRING({values}, {string_literal(self.separator)})"
+        )
+
+    def assignment(self, text: str) -> str:
+        """Stores the text of a review in the row `product`."""
+        column, value = identifier(self.column), self.corrected(text)
         if self.key is None:
             return f"{column} = {value}"
         return f"{column} = JSON_SET(IFNULL(product.{column}, JSON '{{}}'), '$.{self.key}', {value})"
 
 
-def _places(config: CatalogueConfig) -> Mapping[str, _Place]:
-    """The attributes that can be corrected, those with one value, and where the catalogue's table has them.
+def _places(products: ProductTable) -> Mapping[str, _Place]:
+    """The attributes that can be corrected, and where the catalogue's table has them.
 
     `products` has a column for the bundled catalogue's attributes; others it stores as JSON.
     """
-    names = config.named("value")
-    if config.table is not None:
-        return {name: _Place(config.columns[f"attributes.{name}"]) for name in names}
-    return {name: _Place(name) if name in Filters.COLUMNS else _Place("attributes", name) for name in names}
+    config = products.config
+    places = {}
+    for name in config.named("value", "values"):
+        attribute = config.attributes[name]
+        several = attribute.type == "values"
+        if config.table is None:
+            own = name in Filters.COLUMNS and not several
+            places[name] = _Place(name) if own else _Place("attributes", name, several)
+        else:
+            column = config.columns[f"attributes.{name}"]
+            text = several and column not in products.repeated
+            places[name] = _Place(column, None, several, attribute.separator if text else None)
+    return places
 
 
-def catalogue_table(dataset: str, config: CatalogueConfig) -> str:
-    """The full name of the catalogue's table.
-
-    Args:
-        dataset: `project.dataset`.
-        config: what its columns mean.
-
-    """
-    return config.table or f"{dataset}.products"
+def _table(products: ProductTable) -> str:
+    return identifier(products.config.table or f"{products.dataset}.products")
 
 
-def _id_column(config: CatalogueConfig) -> str:
-    return "product_id" if config.table is None else config.id
+def _id_column(products: ProductTable) -> str:
+    return identifier("product_id" if products.config.table is None else products.config.id)
 
 
-def view(config: CatalogueConfig) -> str:
-    """The query of the view `catalogue_corrected`, with {project} and {dataset} to be replaced.
+def view(products: ProductTable) -> str:
+    """The query of the view `catalogue_corrected`.
 
     It has the columns of the catalogue's table. Of a catalogue whose attributes `products` stores as JSON, it
     has a column for each attribute instead.
     """
-    dataset = "{project}.{dataset}"
-    places = _places(config)
+    places = _places(products)
     if stored_as_json := any(place.key for place in places.values()):
-        places = {name: _Place(name) for name in places}
-    source = (
-        f"({ProductTable(config, dataset).sql})"
-        if stored_as_json
-        else identifier(catalogue_table(dataset, config))
-    )
-    columns = {name: place.value() for name, place in places.items()}
+        places = {name: _Place(name, several=place.several) for name, place in places.items()}
+    source = f"({products.sql})" if stored_as_json else _table(products)
     holds = {
-        name: f"review.attribute = {string_literal(name)} AND {_holds(value, 'review')}"
-        for name, value in columns.items()
+        name: f"review.attribute = {string_literal(name)} AND {_holds(place.value('product'), 'review')}"
+        for name, place in places.items()
     }
     replaced = ",\n  ".join(
         "IFNULL((\n"
-        f"    SELECT review.corrected FROM UNNEST(reviewed.reviews) AS review\n    WHERE {holds[name]}\n"
-        f"  ), {value}) AS {value.removeprefix('product.')}"
-        for name, value in columns.items()
+        f"    SELECT {place.corrected('review.corrected')} FROM UNNEST(reviewed.reviews) AS review\n"
+        f"    WHERE {holds[name]}\n"
+        f"  ), {place.stored('product')}) AS {identifier(place.column)}"
+        for name, place in places.items()
     )
-    replacing = f" REPLACE (\n  {replaced}\n)" if columns else ""
+    replacing = f" REPLACE (\n  {replaced}\n)" if places else ""
     either = "\n    OR ".join(holds.values()) or "FALSE"
     return f"""\
 -- Generated by `python -m services.client.corrections_sql`.
@@ -116,7 +138,7 @@ WITH reviewed AS (
       head AS attribute, declared AS declared, label AS corrected, judged_by AS reviewer,
       judged_at AS reviewed_at, job_id AS job_id, model_version AS model_version
     ) ORDER BY head) AS reviews
-  FROM ({_reviewed(dataset, config)})
+  FROM ({_reviewed(products)})
   GROUP BY product_id
 )
 SELECT product.*{replacing}, ARRAY(
@@ -124,22 +146,19 @@ SELECT product.*{replacing}, ARRAY(
   WHERE {either}
 ) AS corrections
 FROM {source} AS product
-LEFT JOIN reviewed ON reviewed.product_id = CAST(product.{identifier(_id_column(config))} AS STRING)
+LEFT JOIN reviewed ON reviewed.product_id = CAST(product.{_id_column(products)} AS STRING)
 """
 
 
-def create_view(name: str, project: str, dataset: str, config: CatalogueConfig) -> str:
+def create_view(name: str, products: ProductTable) -> str:
     """The statement that creates the view `catalogue_corrected` of a catalogue under a name of one's own.
 
     Args:
         name: `project.dataset.view`.
-        project: of the pipeline.
-        dataset: of the pipeline.
-        config: what the catalogue's columns mean.
+        products: the catalogue.
 
     """
-    query = view(config).replace("{project}", project).replace("{dataset}", dataset)
-    return f"CREATE OR REPLACE VIEW {identifier(name)} AS\n{query.rstrip()};\n"
+    return f"CREATE OR REPLACE VIEW {identifier(name)} AS\n{view(products).rstrip()};\n"
 
 
 def corrections(products: ProductTable, *, since: bool, limit: int | None, offset: int) -> str:
@@ -166,7 +185,7 @@ def _compared(products: ProductTable, *, since: bool) -> str:
     )
     current = f"CASE review.head {values} END" if names else "CAST(NULL AS STRING)"
     return f"""
-WITH reviewed AS ({_reviewed(products.dataset, products.config)}),
+WITH reviewed AS ({_reviewed(products)}),
 catalogue AS (
   SELECT * FROM ({products.sql}) WHERE TRUE
   QUALIFY ROW_NUMBER() OVER (PARTITION BY product_id ORDER BY display_name) = 1
@@ -190,11 +209,12 @@ compared AS (
 """
 
 
-def _reviewed(dataset: str, config: CatalogueConfig) -> str:
+def _reviewed(products: ProductTable) -> str:
     """The last reviews of products that contradict what the catalogue declared."""
-    project, _, name = dataset.rpartition(".")
+    project, _, name = products.dataset.rpartition(".")
+    attributes = products.config.attributes
     # Of an attribute that does not apply, a catalogue that says nothing is right.
-    dependent = ", ".join(string_literal(name) for name, each in config.attributes.items() if each.applies_to)
+    dependent = ", ".join(string_literal(name) for name, each in attributes.items() if each.applies_to)
     silent = f"declared IS NULL AND label = {string_literal(NOT_APPLICABLE)} AND head IN ({dependent})"
     right = f"\n    AND NOT ({silent})" if dependent else ""
     # A label that differs from the declared value only in case or in outer blanks corrects nothing.
@@ -212,19 +232,18 @@ def _holds(value: str, review: str) -> str:
     return f"({value} IS NOT DISTINCT FROM {review}.declared OR {value} = {review}.corrected)"
 
 
-def merge(table: str, found: Iterable[Correction], config: CatalogueConfig) -> Iterator[str]:
+def merge(found: Iterable[Correction], products: ProductTable) -> Iterator[str]:
     """The pending corrections as MERGE statements of GoogleSQL for the catalogue's table.
 
     To run them again changes nothing, and a value that is no longer the one that was reviewed stays. Comments
     say who reviewed what and when.
 
     Args:
-        table: its full name; see `catalogue_table`.
         found: the corrections.
-        config: what the table's columns mean.
+        products: the catalogue.
 
     """
-    places = _places(config)
+    places = _places(products)
     pending: dict[str, list[Correction]] = defaultdict(list)
     for each in found:
         if each.status == "pending" and each.attribute in places:
@@ -232,24 +251,35 @@ def merge(table: str, found: Iterable[Correction], config: CatalogueConfig) -> I
     if not pending:
         yield "-- There are no corrections to apply.\n"
     for attribute in sorted(pending):
-        place = places[attribute]
         for some in batched(pending[attribute], MERGED, strict=False):
-            rows = "\n".join(
-                f"    ({', '.join(map(_literal_or_null, (each.product_id, each.declared, each.corrected)))})"
-                f"{',' if number < len(some) else ''} {_comment(each)}"
-                for number, each in enumerate(some, start=1)
-            )
-            yield f"""\
+            yield _merged(some, places[attribute], products)
+
+
+def _merged(some: Sequence[Correction], place: _Place, products: ProductTable) -> str:
+    rows = "\n".join(
+        f"    ({', '.join(map(_literal_or_null, (each.product_id, each.declared, each.corrected)))})"
+        f"{',' if number < len(some) else ''} {_comment(each)}"
+        for number, each in enumerate(some, start=1)
+    )
+    table, id_column = _table(products), _id_column(products)
+    reviews, is_unchanged = "", f"{place.value('product')} IS NOT DISTINCT FROM review.declared"
+    if place.several:
+        # Several values are compared in a subquery, which a WHEN clause may not have.
+        reviews = f"""
+  JOIN {table} AS product ON CAST(product.{id_column} AS STRING) = review.id
+  WHERE {is_unchanged}"""
+    and_unchanged = "" if place.several else f" AND {is_unchanged}"
+    return f"""\
 -- {len(some)} corrections of {identifier(place.key or place.column)}.
-MERGE {identifier(table)} AS product
+MERGE {table} AS product
 USING (
   SELECT review.id AS id, review.declared AS declared, review.corrected AS corrected
   FROM UNNEST(ARRAY<STRUCT<id STRING, declared STRING, corrected STRING>>[
 {rows}
-  ]) AS review
+  ]) AS review{reviews}
 ) AS review
-ON CAST(product.{identifier(_id_column(config))} AS STRING) = review.id
-WHEN MATCHED AND {place.value()} IS NOT DISTINCT FROM review.declared
+ON CAST(product.{id_column} AS STRING) = review.id
+WHEN MATCHED{and_unchanged}
   THEN UPDATE SET {place.assignment("review.corrected")};
 
 """
@@ -265,4 +295,4 @@ def _comment(each: Correction) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(view(bundled_config()), encoding="utf-8")
+    FILE.write_text(view(ProductTable(bundled_config(), "{project}.{dataset}")), encoding="utf-8")

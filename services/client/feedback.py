@@ -190,12 +190,11 @@ def export_corrections(
     """
     from services.client.correction_exports import export
 
-    options = _options(ctx)
-    vitrine, target = options.connect(), options.target()
+    vitrine = _options(ctx).connect()
     if job is not None:
         vitrine.check_job(job)
     found = vitrine.tables.corrections(job, since=since and since.replace(tzinfo=UTC))
-    made = export(found, form, f"{target.project}.{target.dataset}", vitrine.tables.config)
+    made = export(found, form, vitrine.tables.product_table)
     if out is None:
         sys.stdout.write(made.text)
     else:
@@ -225,10 +224,10 @@ def corrected_view(
 
     if not re.fullmatch(TABLE, name):
         raise ClientError(f"expected a name such as shop.reports.catalogue_corrected (got {name!r})")
-    target = _options(ctx).target()
-    if name == target.catalogue.table:
+    products = _options(ctx).connect().tables.product_table
+    if name == products.config.table:
         raise ClientError(f"{name} is the catalogue's own table; choose another name for the view")
-    sys.stdout.write(create_view(name, target.project, target.dataset, target.catalogue))
+    sys.stdout.write(create_view(name, products))
 
 
 def _judge(

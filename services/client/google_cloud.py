@@ -117,10 +117,10 @@ class BigQueryTables:
         if self.config.table is not None:
             # What is wrong with a team's table is told at once; callers who may only publish cannot look.
             with suppress(Forbidden):
-                _ = self._products
+                _ = self.product_table
 
     @cached_property
-    def _products(self) -> ProductTable:
+    def product_table(self) -> ProductTable:  # noqa: D102
         try:
             return open_products(self._client, self.config, self._dataset)
         except (ColumnError, NotFound) as error:
@@ -163,7 +163,7 @@ class BigQueryTables:
         return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
     def count_ids(self) -> IdCounts:  # noqa: D102
-        (row,) = self._query(queries.ids(self._products))
+        (row,) = self._query(queries.ids(self.product_table))
         return IdCounts(
             rows=row["total"],
             without=row["without"],
@@ -174,11 +174,11 @@ class BigQueryTables:
         )
 
     def catalogue(self) -> Iterator[Product]:  # noqa: D102
-        return map(product_of, map(dict, self._query(query(Filters(), self._products)[0])))
+        return map(product_of, map(dict, self._query(query(Filters(), self.product_table)[0])))
 
     def matching(self, filters: Filters) -> Matching:
         """Counts them, which reads less than to select them; what that would read, a dry run says."""
-        sql, values = query(filters, self._products)
+        sql, values = query(filters, self.product_table)
         parameters = query_parameters(values)
         rows = self._client.query_and_wait(
             f"SELECT COUNT(*) AS images, IFNULL(SUM({queries.PHOTOS}), 0) AS photos FROM (\n{sql}\n)",
@@ -193,7 +193,7 @@ class BigQueryTables:
         )
 
     def tally(self, job_id: str) -> Tally:  # noqa: D102
-        (counts,) = self._query(queries.tally(self._products), job_id=job_id)
+        (counts,) = self._query(queries.tally(self.product_table), job_id=job_id)
         errors = self._query(queries.errors(self._dataset), job_id=job_id)
         return Tally(
             products=counts["products"],
@@ -209,12 +209,12 @@ class BigQueryTables:
     def results(  # noqa: D102
         self, job_id: str, limit: int | None, *, where: ResultFilter = EVERYTHING, offset: int = 0
     ) -> Iterator[Result]:
-        sql, parameters = queries.results(self._products, where, limit, offset)
+        sql, parameters = queries.results(self.product_table, where, limit, offset)
         for row in self._query(sql, job_id=job_id, **parameters):
             yield Result(_prediction(row), _product(row), tuple(row["disagreements"]))
 
     def count(self, job_id: str, where: ResultFilter) -> int:  # noqa: D102
-        sql, parameters = queries.count(self._products, where)
+        sql, parameters = queries.count(self.product_table, where)
         (row,) = self._query(sql, job_id=job_id, **parameters)
         return int(row["results"])
 
@@ -228,7 +228,7 @@ class BigQueryTables:
         offset: int = 0,
     ) -> list[Disagreement]:
         sql = queries.disagreements(
-            self._products, of_a_job=job_id is not None, unsure=unsure, limit=limit, offset=offset
+            self.product_table, of_a_job=job_id is not None, unsure=unsure, limit=limit, offset=offset
         )
         return [
             Disagreement(
@@ -245,7 +245,7 @@ class BigQueryTables:
 
     def quality(self, job_id: str, head: str, against: Against) -> Quality:  # noqa: D102
         cells, left_out = [], 0
-        for row in self._query(queries.quality(self._products, against), job_id=job_id, head=head):
+        for row in self._query(queries.quality(self.product_table, against), job_id=job_id, head=head):
             if row["truth"] is None:
                 left_out += row["photos"]
             else:
@@ -264,18 +264,20 @@ class BigQueryTables:
         limit: int | None = None,
         offset: int = 0,
     ) -> list[Correction]:
-        sql = corrections_sql.corrections(self._products, since=since is not None, limit=limit, offset=offset)
+        sql = corrections_sql.corrections(
+            self.product_table, since=since is not None, limit=limit, offset=offset
+        )
         return [Correction(**row) for row in self._query(sql, job_id=job_id, since=since)]
 
     def count_corrections(  # noqa: D102
         self, job_id: str | None = None, *, since: datetime | None = None
     ) -> Mapping[Status, int]:
-        sql = corrections_sql.counts(self._products, since=since is not None)
+        sql = corrections_sql.counts(self.product_table, since=since is not None)
         rows = self._query(sql, job_id=job_id, since=since)
         return {row["status"]: row["corrections"] for row in rows}
 
     def audited(self, audit_id: str, *, head: str | None = None, limit: int | None) -> Iterator[Audited]:  # noqa: D102
-        sql = queries.audited(self._products, limit)
+        sql = queries.audited(self.product_table, limit)
         for row in self._query(sql, audit_id=audit_id, head=head):
             columns = {name: row[name] for name in AuditedLabel.model_fields}
             yield Audited(AuditedLabel(**columns), _product(row))
@@ -311,7 +313,7 @@ class BigQueryTables:
     def values(self) -> Mapping[str, Sequence[tuple[str, int]]]:  # noqa: D102
         found: dict[str, list[tuple[str, int]]] = {name: [] for name in self.config.attributes}
         try:
-            for row in self._query(queries.values(self._products)):
+            for row in self._query(queries.values(self.product_table)):
                 found[row["name"]].append((row["value"], row["products"]))
         except Forbidden as error:
             raise NotAllowedError(str(error)) from error

@@ -9,6 +9,7 @@ from services.client.corrections import Correction, Status
 from services.client.review import Against, HumanLabel, Quality
 from services.shared import ports
 from services.shared.audits import AuditedLabel
+from services.shared.catalogue import ProductTable
 from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Filters, Label, Prediction, Product
 
@@ -219,6 +220,16 @@ class Tables(Protocol):
     @property
     def config(self) -> CatalogueConfig:
         """What the catalogue's columns mean."""
+        ...
+
+    @property
+    def product_table(self) -> ProductTable:
+        """Where products are read from.
+
+        Raises:
+            ClientError: the catalogue is a team's own table, which does not exist or has other columns.
+
+        """
         ...
 
     def merge_products(self, products: Sequence[Product]) -> None:

@@ -326,12 +326,16 @@ def _declared_label(head: str, products: ProductTable) -> str:
 def declared_value(name: str, config: CatalogueConfig) -> str:
     """What `product` has of an attribute, as `Product.label` writes it: NULL where that is nothing."""
     column = f"product.`{name}`"
-    if config.attributes[name].type != "values":
-        return column
-    text = (
-        f"ARRAY_TO_STRING(ARRAY(SELECT DISTINCT each FROM UNNEST({column}) AS each ORDER BY each), '{JOINT}')"
+    return joined(column) if config.attributes[name].type == "values" else column
+
+
+def joined(values: str) -> str:
+    """The values of an ARRAY<STRING> as the text that `services.shared.labels.join` makes; NULL of none."""
+    texts = (
+        f"ARRAY(SELECT DISTINCT TRIM(each) AS text FROM UNNEST({values}) AS each "
+        "WHERE TRIM(each) != '' ORDER BY text)"
     )
-    return f"NULLIF({text}, '')"
+    return f"NULLIF(ARRAY_TO_STRING({texts}, '{JOINT}'), '')"
 
 
 def _latest_labels(dataset: str) -> str:

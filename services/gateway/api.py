@@ -1020,12 +1020,7 @@ def list_corrections(
     tables = ports.vitrine.tables
     page = _Page(after, limit, job, since)
     if form != "json":
-        made = export(
-            tables.corrections(job, since=since),
-            form,
-            f"{settings.project}.{settings.dataset}",
-            tables.config,
-        )
+        made = export(tables.corrections(job, since=since), form, tables.product_table)
         headers = {"Content-Disposition": f'attachment; filename="{FILES[form]}"'}
         media_type = f"{MEDIA_TYPES[form]}; charset=utf-8"
         return Response(made.text, media_type=media_type, headers=headers)

@@ -21,7 +21,7 @@ from services.client.google_cloud import BigQueryTables
 from services.client.ports import ResultFilter
 from services.client.review import HumanLabel
 from services.local.provision import provision_dataset
-from services.shared.catalogue_config import CatalogueConfig, bundled_config
+from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Product
 from services.shared.google_bigquery import BigQueryWarehouse
 from tests.integration.test_review_tables import NOW, PROJECT, World, article, fill, judge, predicted
@@ -191,12 +191,12 @@ def test_what_is_exported_and_applied_leaves_no_reviewed_disagreement(world: Wor
     }
     assert team.products("catalogue_corrected") == corrected
 
-    dataset = f"{PROJECT}.{world.name}"
-    rows = list(csv.DictReader(StringIO(export(found, "csv", dataset, bundled_config()).text, newline="")))
+    products = world.tables.product_table
+    rows = list(csv.DictReader(StringIO(export(found, "csv", products).text, newline="")))
     assert {(row["product_id"], row["attribute"], row["corrected"]) for row in rows} == {
         (*name, values[1]) for name, values in EXPECTED.items() if values[3] == "pending"
     }
-    statements = export(found, "merge", dataset, bundled_config())
+    statements = export(found, "merge", products)
     assert {each.correction.status for each in statements.left_out} == {"changed", "missing", "no-column"}
     # The catalogue changes between the export and its use.
     team.query("UPDATE `{dataset}.products` SET gender = 'Girls' WHERE product_id = 'undeclared'")
@@ -233,7 +233,7 @@ def test_the_view_says_which_values_were_corrected_by_whom_and_when(world: World
 
 
 def test_the_feed_of_the_tables_is_good(world: World) -> None:
-    made = export(world.tables.corrections(), "merchant-center", "project.dataset", bundled_config())
+    made = export(world.tables.corrections(), "merchant-center", world.tables.product_table)
     assert problems(made.text) == []
     assert "hostile" in {each.correction.product_id for each in made.left_out}
     assert [line.split("\t")[0] for line in made.text.splitlines()] == [
@@ -280,68 +280,85 @@ def test_attributes_of_ones_own_are_corrected_in_the_products_and_in_a_view() ->
     products = [
         Product.of("1", base_colour="Red", sleeve="short", tags=["new"]),
         Product.of("2", base_colour="Red"),
-        Product.of("3", sleeve="short"),
+        Product.of("3", sleeve="short", tags=["sale", "new"]),
+        Product.of("4", tags=["old"]),
     ]
     tables.merge_products(products)
     say(tables, "1", "sleeve", "short", "long 'and' wide")
     say(tables, "1", "base_colour", "Red", "Blue")
     say(tables, "2", "sleeve", None, "long")
     say(tables, "3", "sleeve", "none", "long")  # has changed since
+    say(tables, "1", "tags", "new", "last 'ones' | new")
+    say(tables, "2", "tags", None, "new")
+    say(tables, "3", "tags", "new | sale", "sale")
+    say(tables, "4", "tags", "new", "sale")  # has changed since
     view = f"{PROJECT}.{dataset}.own_corrected"
-    team.run(create_view(view, PROJECT, dataset, config))
+    team.run(create_view(view, tables.product_table))
 
     def seen() -> dict[str, tuple[Any, ...]]:
         rows = team.query("SELECT * FROM `{dataset}.own_corrected`")
         return {row["product_id"]: (row["base_colour"], row["sleeve"], row["tags"]) for row in rows}
 
     corrected = {
-        "1": ("Blue", "long 'and' wide", ["new"]),
-        "2": ("Red", "long", []),
-        "3": (None, "short", []),
+        "1": ("Blue", "long 'and' wide", ["last 'ones'", "new"]),
+        "2": ("Red", "long", ["new"]),
+        "3": (None, "short", ["sale"]),
+        "4": (None, None, ["old"]),
     }
     assert seen() == corrected
-    made = export(tables.corrections(), "merge", f"{PROJECT}.{dataset}", config)
-    assert [each.correction.product_id for each in made.left_out] == ["3"]
+    made = export(tables.corrections(), "merge", tables.product_table)
+    assert sorted(each.correction.name for each in made.left_out) == ["3 sleeve", "4 tags"]
     for _ in range(2):
         team.apply(made.text)
         assert {each.product_id: each for each in tables.catalogue()} == {
-            "1": products[0].with_values({"base_colour": "Blue", "sleeve": "long 'and' wide"}),
-            "2": products[1].with_values({"sleeve": "long"}),
-            "3": products[2],
+            "1": Product.of("1", base_colour="Blue", sleeve="long 'and' wide", tags=["last 'ones'", "new"]),
+            "2": Product.of("2", base_colour="Red", sleeve="long", tags=["new"]),
+            "3": Product.of("3", sleeve="short", tags=["sale"]),
+            "4": products[3],
         }
     assert seen() == corrected
-    assert tables.count_corrections() == {"applied": 3, "changed": 1}
+    assert tables.count_corrections() == {"applied": 6, "changed": 2}
 
 
 @pytest.mark.usefixtures("emulators")
-def test_a_teams_own_table_has_a_view_with_reviewed_values_in_place() -> None:
+@pytest.mark.parametrize("column", ["array", "text"])
+def test_a_teams_own_table_is_corrected_by_a_view_and_by_statements(column: str) -> None:
     dataset = f"corrections_{uuid4().hex}"
     provision_dataset(PROJECT, dataset)
     team = Team(dataset)
     table = f"{PROJECT}.{dataset}.pim"
+
+    def tags(*values: str) -> Any:
+        return [*values] if column == "array" else ", ".join(values)
+
     team.run(
         f"CREATE TABLE `{table}` AS SELECT * FROM UNNEST([STRUCT(1 AS sku, 'Red' AS shade, "
-        "'short' AS sleeve, ['new'] AS tags, 9.5 AS price), (2, 'Red', 'short', [], 1.5)])"
+        f"'short' AS sleeve, {tags('new', 'blue')!r} AS tags, 9.5 AS price), "
+        f"(2, 'Red', 'short', {tags('old')!r}, 1.5)])"
     )
-    config = CatalogueConfig.model_validate(OWN | {"table": table})
+    attributes = OWN["attributes"] | {"tags": {"type": "values", "separator": ", "}}
+    config = CatalogueConfig.model_validate(OWN | {"table": table, "attributes": attributes})
     tables = BigQueryTables(PROJECT, dataset, config)
     say(tables, "1", "base_colour", "Red", "Blue")
-    team.run(create_view(f"{PROJECT}.{dataset}.own_corrected", PROJECT, dataset, config))
-    rows = team.query("SELECT * FROM `{dataset}.own_corrected` ORDER BY sku")
-    first, second = ({**row, "corrections": len(row["corrections"])} for row in rows)
-    assert first == {
-        "sku": 1,
-        "shade": "Blue",
-        "sleeve": "short",
-        "tags": ["new"],
-        "price": 9.5,
-        "corrections": 1,
-    }
-    assert second == {
-        "sku": 2,
-        "shade": "Red",
-        "sleeve": "short",
-        "tags": [],
-        "price": 1.5,
-        "corrections": 0,
-    }
+    say(tables, "1", "tags", "blue | new", "blue | wide")
+    say(tables, "2", "tags", "new", "wide")  # has changed since
+    team.run(create_view(f"{PROJECT}.{dataset}.own_corrected", tables.product_table))
+
+    def rows(of: str) -> list[dict[str, Any]]:
+        return team.query(f"SELECT * FROM `{{dataset}}.{of}` ORDER BY sku")
+
+    corrected = [
+        {"sku": 1, "shade": "Blue", "sleeve": "short", "tags": tags("blue", "wide"), "price": 9.5},
+        {"sku": 2, "shade": "Red", "sleeve": "short", "tags": tags("old"), "price": 1.5},
+    ]
+    seen = rows("own_corrected")
+    assert [[each["attribute"] for each in row.pop("corrections")] for row in seen] == [
+        ["base_colour", "tags"],
+        [],
+    ]
+    assert seen == corrected
+    statements = export(tables.corrections(), "merge", tables.product_table)
+    for _ in range(2):
+        team.apply(statements.text)
+        assert rows("pim") == corrected
+    assert tables.count_corrections() == {"applied": 2, "changed": 1}

@@ -27,6 +27,7 @@ from services.client.ports import (
 from services.client.queries import RECENT_DAYS
 from services.client.review import BINS, Against, Cell, HumanLabel, Quality, assess
 from services.shared.audits import AuditedLabel
+from services.shared.catalogue import ProductTable
 from services.shared.catalogue_config import CatalogueConfig
 from services.shared.events import Declared, Filters, Label, Prediction, Product
 from services.shared.jobs import photo_uris
@@ -78,6 +79,10 @@ class PipelineTables:
         self.config = pipeline.catalogue.config
         self._given = results
         self.products: dict[str, Product] = {}
+
+    @property
+    def product_table(self) -> ProductTable:
+        return ProductTable(self.config, "project.dataset")
 
     def merge_products(self, products: Sequence[Product]) -> None:
         self.products |= {product.product_id: product for product in products}
