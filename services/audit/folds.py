@@ -1,10 +1,11 @@
 """The parts of a catalogue: each product is judged by heads that were trained on the other parts.
 
-Photos that show the same picture are in one part: a near-duplicate with the same wrong label would vouch for
-it. The part follows from ids alone, so that a repetition, and an audit with another model, cut alike.
+Products with photos of the same picture are in one part: a near-duplicate with the same wrong label would
+vouch for it. The part follows from ids alone, so that a repetition, and an audit with another model, cut
+alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +14,18 @@ from services.model.duplicates import Pictures, Signature
 from services.shared.layout import digest
 
 
-def pictures(signatures: Sequence[Signature]) -> NDArray[np.int64]:
-    """Which photos show the same picture, directly or by way of others.
+def pictures(photos: Iterable[tuple[int, Signature]], count: int) -> NDArray[np.int64]:
+    """Which products have photos of the same picture, directly or by way of others.
+
+    Args:
+        photos: the place of a product, from 0 to `count` - 1, and what tells one of its photos.
+        count: of the products, N.
 
     Returns:
-        [N]: of each photo the first of those that show its picture; itself, where there is none before it.
+        [N]: of each product the first of those that share a picture with it; itself if none is before it.
 
     """
-    first = np.arange(len(signatures))
+    first = np.arange(count)
 
     def root(number: int) -> int:
         while first[number] != number:
@@ -29,8 +34,8 @@ def pictures(signatures: Sequence[Signature]) -> NDArray[np.int64]:
         return number
 
     known = Pictures()
-    kept: list[int] = []  # the photo of each number in `known`
-    for number, signature in enumerate(signatures):
+    kept: list[int] = []  # the product of each number in `known`
+    for number, signature in photos:
         near = known.near(signature)
         for other in {root(kept[each]) for each in near}:
             one, two = root(number), root(other)
@@ -38,7 +43,7 @@ def pictures(signatures: Sequence[Signature]) -> NDArray[np.int64]:
         if not known.has_equal(signature, near):
             known.add(signature)
             kept.append(number)
-    return np.array([root(number) for number in range(len(signatures))], np.int64)
+    return np.array([root(number) for number in range(count)], np.int64)
 
 
 def folds(ids: Sequence[str], pictures: NDArray[np.int64], count: int) -> NDArray[np.int8]:

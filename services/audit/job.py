@@ -115,15 +115,16 @@ def audit(request: AuditRequest, ports: Ports, embedders: Embedders, say: Say) -
     )
 
     # ---- cut ---------------------------------------------------------------------------------------------
-    errors = [photos.error(place) for place in range(len(columns.ids))]
-    usable = np.flatnonzero(photos.errors == "")
-    say(f"{len(usable)} photos can be used; looking for near-duplicates among them")
+    usable = photos.usable()
     shown = photos.take(usable)
-    same = pictures(shown.signatures())
+    failed = Counter(error for error in photos.errors.tolist() if error)
+    read = len(photos.errors) - failed.total()
+    say(f"{read} photos can be used; looking for near-duplicates among them")
+    same = pictures(shown.signatures(), len(usable))
     judged = Judged(
         ids=columns.ids,
-        errors=errors,
-        learnt=None if embedder.learnt is None else np.isin(photos.photos, embedder.learnt.photos),
+        errors=photos.product_errors(),
+        learnt=None if embedder.learnt is None else photos.learnt_by(embedder.learnt),
         usable=usable,
         pictures=same,
         folds=folds([columns.ids[place] for place in usable.tolist()], same, request.folds),
@@ -138,9 +139,10 @@ def audit(request: AuditRequest, ports: Ports, embedders: Embedders, say: Say) -
     summary = AuditSummary(
         manifest=manifest,
         products=len(columns.ids),
-        photos=len(usable),
+        usable=len(usable),
+        photos=read,
         pictures=len(np.unique(same)),
-        errors=Counter(error for error in errors if error),
+        errors=failed,
         learnt=None if judged.learnt is None else int(judged.learnt[usable].sum()),
         attributes=found,
     )
@@ -254,7 +256,7 @@ def _columns(
 def _embed(selection: _Selection, embedder: Embedder, layout: AuditLayout, ports: Ports, say: Say) -> None:
     """Embeds the parts that are not embedded yet; each is written when it is complete."""
     waiting = [part for part in range(selection.parts) if not ports.objects.exists(layout.embeddings(part))]
-    progress = Progress(selection.products, "photos", say)
+    progress = Progress(selection.products, "products", say)
     progress.skip(selection.products - sum(len(selection.places(part)) for part in waiting))
     for part in waiting:
         products = _products(selection, part, layout, ports.objects)

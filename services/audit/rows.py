@@ -22,15 +22,15 @@ class Judged:
     """The products of an audit, and the folds that those with a usable photo are in."""
 
     ids: Sequence[str]  # [N]
-    errors: Sequence[ImageErrorCode | None]  # [N]: why the photo cannot be used; None where it can
+    errors: Sequence[ImageErrorCode | None]  # [N]: why its photos cannot be used; None if one can
     learnt: NDArray[np.bool_] | None  # [N]; None where it is not known
-    usable: NDArray[np.int64]  # [M]: the places, among the N, of products whose photo can be used
+    usable: NDArray[np.int64]  # [M]: the places, among the N, of products with a usable photo
     pictures: NDArray[np.int64]  # [M]
     folds: NDArray[np.int8]  # [M]
 
     @cached_property
     def place(self) -> NDArray[np.int64]:
-        """[N]: the place of each product among the M; -1 where its photo cannot be used."""
+        """[N]: the place of each product among the M; -1 where it has no usable photo."""
         places = np.full(len(self.ids), -1)
         places[self.usable] = np.arange(len(self.usable))
         return places

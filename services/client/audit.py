@@ -266,9 +266,9 @@ def _print(
 def _print_summary(summary: "AuditSummary") -> None:
     manifest = summary.manifest
     out.print(
-        f"[bold]{manifest.request.audit_id}[/] {summary.photos} of {summary.products} products have a photo "
-        f"that can be used, of {summary.pictures} different pictures; {manifest.request.folds} folds; "
-        f"model {manifest.model} {manifest.model_version}",
+        f"[bold]{manifest.request.audit_id}[/] {summary.usable} of {summary.products} products have a photo "
+        f"that can be used; {summary.photos} photos, {summary.pictures} different pictures; "
+        f"{manifest.request.folds} folds; model {manifest.model} {manifest.model_version}",
         soft_wrap=True,
     )
     for code, count in summary.errors.items():
@@ -300,8 +300,8 @@ def _learnt(summary: "AuditSummary") -> str:
     if not summary.learnt:
         return f"Version {version} was trained on none of these photos: its embeddings are impartial."
     return (
-        f"[yellow]Version {version} was trained on {summary.learnt} of these photos.[/] It may have learnt "
-        "their wrong labels, and the audit then finds fewer of them. They are marked `learnt`; --version "
+        f"[yellow]Version {version} was trained on photos of {summary.learnt} of these products.[/] It may "
+        "have learnt their wrong labels, and the audit then finds fewer of them. They are marked `learnt`; --version "
         "chooses the embeddings of another version."
     )
 

@@ -73,7 +73,7 @@ class AuditedLabel(_Strict):
     unjudged: Unjudged | None = None
     # The product's part of the catalogue, from 0 on: its heads were trained on the other parts.
     fold: Annotated[int, Field(ge=0)] | None = None
-    # Whether the network behind the heads was trained on this photo; None where that is not known.
+    # Whether the network behind the heads was trained on a photo of it; None where that is not known.
     learnt: bool | None = None
     model_version: str
     audited_at: AwareDatetime
@@ -95,10 +95,13 @@ class AuditSummary(_Strict):
 
     manifest: AuditManifest
     products: int
-    photos: int  # that could be used
-    pictures: int  # distinct ones: near-duplicates count once
-    errors: Mapping[ImageErrorCode, int]
-    learnt: int | None  # photos that the model version was trained on; None where that is not known
+    usable: int  # products with a photo that can be used
+    photos: int  # that can be used
+    pictures: int  # groups of products that share a picture; a product that shares none is one
+    errors: Mapping[ImageErrorCode, int]  # photos that cannot be used
+    learnt: (
+        int | None
+    )  # products of which the model version was trained on a photo; None if that is not known
     attributes: Mapping[str, AttributeAudit]
 
 

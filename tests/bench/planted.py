@@ -107,13 +107,13 @@ def load(path: Path, embedder: LiteRTEmbedder) -> Catalogue:
             except (FolderError, ObjectNotFoundError):
                 continue  # `embed` reports the missing photo
         part = embed(some, objects, "bench", embedder)
-        new = part.errors == ""
+        new = np.array([error is None for error in part.product_errors()])
         if embedder.learnt is not None:
-            new &= ~np.isin(part.photos, embedder.learnt.photos)
+            new &= ~part.learnt_by(embedder.learnt)
         parts.append(part.take(np.flatnonzero(new)))
         chosen += [product for product, has in zip(some, new, strict=True) if has]
     photos = Part.concatenate(parts)
-    shown = pictures(photos.signatures())
+    shown = pictures(photos.signatures(), len(chosen))
     cut = folds([product.product_id for product in chosen], shown, FOLDS)
     # Five more than an audit needs: planting takes products away from a label.
     found = classes([product.value("article_type") for product in chosen], shown, cut, FOLDS + 5)

@@ -119,7 +119,7 @@ def test_photos_that_a_version_has_learnt_are_marked(
     audited = ("--attribute", "article_type", "--usage", usage, "--version", str(directory))
     printed = " ".join(vitrine("audit", "--run", run, *audited).split())
 
-    assert "Version learnt was trained on 10 of these photos." in printed
+    assert "Version learnt was trained on photos of 10 of these products." in printed
     labels = vitrine.json("audit", "show", run)["labels"]
     marked = {row["product_id"]: row["learnt"] for row in labels}
     assert marked == {product_id: number < 10 for number, product_id in enumerate(photos)}

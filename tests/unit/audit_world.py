@@ -64,6 +64,11 @@ class Shop:
         if photo is not None:
             self.objects.put(photo_uri(BUCKET, product_id), photo)
 
+    def add_with_photos(self, product_id: str, photos: list[str], **columns: str) -> None:
+        """Adds a product whose photos are in the bucket, or should be, under these names."""
+        uris = [f"gs://{BUCKET}/{name}" for name in photos]
+        self.products.append(Product.of(product_id, photos=uris).with_values(columns))
+
     def fill(self, count: int) -> "Shop":
         """Adds products of each type in turn, and a season that their photos say nothing of."""
         for number in range(count):

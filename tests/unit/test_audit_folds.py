@@ -43,7 +43,7 @@ def connected(photos: Sequence[Signature]) -> list[set[int]]:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(signatures, max_size=25))
 def test_a_picture_is_all_that_is_connected_by_near_duplicates(photos: list[Signature]) -> None:
-    found = pictures(photos)
+    found = pictures(enumerate(photos), len(photos))
     expected = {frozenset(each) for each in connected(photos)}
     assert {frozenset(np.flatnonzero(found == first).tolist()) for first in found} == expected
     assert all(first == min(np.flatnonzero(found == first)) for first in found)
@@ -60,7 +60,7 @@ def test_near_duplicates_share_a_fold_in_whatever_order_the_products_come(
 ) -> None:
     def cut(listed: list[tuple[str, Signature]]) -> dict[str, int]:
         ids = [product_id for product_id, _ in listed]
-        found = folds(ids, pictures([photo for _, photo in listed]), count)
+        found = folds(ids, pictures(enumerate(photo for _, photo in listed), len(listed)), count)
         return dict(zip(ids, found.tolist(), strict=True))
 
     first = cut(products)

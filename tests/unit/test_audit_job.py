@@ -350,3 +350,37 @@ def test_rows_are_what_the_table_takes() -> None:
 def test_a_wrong_request_is_refused_in_words(change: Callable[[], AuditRequest], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         change()
+
+
+def test_all_photos_of_a_product_are_audited_together() -> None:
+    shop = Shop().fill(60)
+    for number in range(6):
+        shop.objects.put(f"gs://{BUCKET}/front/{number}.jpg", photo("Dresses", 300 + number))
+        shop.objects.put(f"gs://{BUCKET}/back/{number}.jpg", photo("Dresses", 400 + number))
+    # One product's first photo is missing, and the last one has a photo of the first product.
+    shop.add_with_photos("2000", ["none.jpg", "front/0.jpg", "back/0.jpg"], article_type="Jeans")
+    shop.add_with_photos("2001", ["none.jpg", "nothing.jpg"], article_type="Jeans")
+    shop.add_with_photos("2002", ["front/1.jpg", "back/0.jpg"], article_type="Dresses")
+
+    summary = shop.audit()
+
+    rows = shop.rows()
+    assert ranked(rows.values())[0] == "2000"
+    assert (rows["2000"].best, rows["2002"].best) == ("Dresses", "Dresses")
+    assert rows["2000"].fold == rows["2002"].fold
+    assert rows["2001"].unjudged == "photo-missing"
+    assert summary.errors == {"photo-missing": 3}
+    assert (summary.products, summary.usable, summary.photos, summary.pictures) == (63, 62, 64, 61)
+
+
+def test_a_product_is_learnt_if_the_model_has_learnt_any_of_its_photos() -> None:
+    shop = Shop().fill(30)
+    back = photo("Dresses", 400)
+    shop.objects.put(f"gs://{BUCKET}/front.jpg", photo("Dresses", 300))
+    shop.objects.put(f"gs://{BUCKET}/back.jpg", back)
+    shop.add_with_photos("2000", ["front.jpg", "back.jpg"], article_type="Dresses")
+    shop.embedder = ColourEmbedder(Learnt.of([photo_digest(back)]))
+
+    assert shop.audit().learnt == 1
+
+    assert [product_id for product_id, row in shop.rows().items() if row.learnt] == ["2000"]
