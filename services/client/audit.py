@@ -301,8 +301,8 @@ def _learnt(summary: "AuditSummary") -> str:
         return f"Version {version} was trained on none of these photos: its embeddings are impartial."
     return (
         f"[yellow]Version {version} was trained on photos of {summary.learnt} of these products.[/] It may "
-        "have learnt their wrong labels, and the audit then finds fewer of them. They are marked `learnt`; --version "
-        "chooses the embeddings of another version."
+        "have learnt their wrong labels, and the audit then finds fewer of them. They are marked `learnt`; "
+        "--version chooses the embeddings of another version."
     )
 
 
