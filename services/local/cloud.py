@@ -29,7 +29,12 @@ import duckdb
 import psutil
 
 from services.local.processes import LocalCloudError, Process, port_holder, tail
-from services.local.provision import provision_buckets, provision_dataset, provision_pubsub
+from services.local.provision import (
+    check_table,
+    provision_buckets,
+    provision_dataset,
+    provision_pubsub,
+)
 from services.model.manifest import DEFAULT_DIRECTORY, load_manifest
 from services.shared.catalogue_config import ConfigError, read_config
 from services.shared.keys import make_key, read_keys, write_keys
@@ -254,6 +259,8 @@ class LocalCloud:
         )
         self._wait("bigquery", self._listens("bigquery"))
         provision_dataset(project, self.environment["VITRINE_DATASET"])
+        if self.catalogue_file.exists():
+            check_table(project, self.environment["VITRINE_DATASET"], read_config(self.catalogue_file))
         for service in load_wiring().services():
             self._wait(service, self._healthy(service))
         self._wait("gateway", self._healthy("gateway"))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
-from google.api_core.exceptions import AlreadyExists, Conflict
+from google.api_core.exceptions import AlreadyExists, Conflict, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1
 from google.cloud.pubsub_v1 import types
@@ -12,6 +12,10 @@ from google.cloud.storage import Client
 from google.protobuf import duration_pb2, field_mask_pb2
 from google.pubsub_v1.types import Schema
 
+from services.local.processes import LocalCloudError
+from services.shared.catalogue import ColumnError
+from services.shared.catalogue_config import CatalogueConfig
+from services.shared.google_bigquery import open_products
 from services.shared.google_upgrade import new_table, upgrade
 from services.shared.wiring import SCHEMAS, Topic, load_wiring
 
@@ -94,6 +98,25 @@ def provision_dataset(project: str, dataset: str) -> None:
         view.view_query = view_query(path, project, dataset)
         client.delete_table(view, not_found_ok=True)
         client.create_table(view)
+
+
+def check_table(project: str, dataset: str, config: CatalogueConfig) -> None:
+    """Looks at the table that a catalogue.yaml names.
+
+    Raises:
+        LocalCloudError: it does not exist, or has other columns.
+
+    """
+    client = bigquery.Client(project, credentials=AnonymousCredentials())
+    try:
+        open_products(client, config, f"{project}.{dataset}")
+    except NotFound:
+        raise LocalCloudError(
+            f"catalogue.yaml: table: the local BigQuery has no table {config.table}. Remove `table` and "
+            "import a file; or start without this catalogue, create the table, and start with it again"
+        ) from None
+    except ColumnError as error:
+        raise LocalCloudError(f"catalogue.yaml: {error}") from None
 
 
 def view_query(path: Path, project: str, dataset: str) -> str:

@@ -14,7 +14,8 @@ from services.client.check import check_tables
 from services.client.cli import app
 from services.client.errors import ClientError
 from services.client.google_cloud import BigQueryTables
-from services.local.provision import provision_dataset
+from services.local.processes import LocalCloudError
+from services.local.provision import check_table, provision_dataset
 from services.shared.catalogue import ColumnError, product_row
 from services.shared.catalogue_config import CatalogueConfig, read_config
 from services.shared.events import Filters, Product
@@ -296,3 +297,24 @@ def test_products_of_own_attributes_come_back_from_the_pipelines_table(dataset: 
         "price": "19.9",
         "listed": "2026-03-31",
     }
+
+
+@pytest.mark.usefixtures("emulators")
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        (None, r"the local BigQuery has no table .*\.pim\. Remove `table` and import a file"),
+        ("SELECT 1 AS id", r"base_colour: .* has no column 'shade'"),
+    ],
+)
+def test_a_local_cloud_refuses_a_table_that_it_does_not_have_as_named(sql: str | None, reason: str) -> None:
+    dataset = f"shop_{uuid4().hex}"
+    provision_dataset(PROJECT, dataset)
+    table = f"{PROJECT}.{dataset}.pim"
+    if sql:
+        client = bigquery.Client(PROJECT, credentials=AnonymousCredentials())
+        client.query_and_wait(f"CREATE TABLE `{table}` AS {sql}")
+    attributes = {"base_colour": {"column": "shade"}}
+    config = CatalogueConfig.model_validate({"table": table, "id": "id", "attributes": attributes})
+    with pytest.raises(LocalCloudError, match=reason):
+        check_table(PROJECT, dataset, config)
