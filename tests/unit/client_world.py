@@ -82,7 +82,7 @@ class PipelineTables:
 
     @property
     def product_table(self) -> ProductTable:
-        return ProductTable(self.config, "project.dataset")
+        return ProductTable(self.config, "project.vitrine")
 
     def merge_products(self, products: Sequence[Product]) -> None:
         self.products |= {product.product_id: product for product in products}
