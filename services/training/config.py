@@ -189,7 +189,8 @@ class Config(_Settings):
     # Accuracy that answers shall have; the less sure ones abstain. By head where heads are named: what is
     # easy to tell of photos may be held to more than what is hard.
     answered_accuracy: float | dict[str, float] = ANSWERED_ACCURACY
-    # Of a head's accuracy on held photos, as much may be lost by rounding to 8 bits.
+    # How much of a head's accuracy on held photos rounding to 8 bits may lose. An export fails if the loss is
+    # larger by more than chance explains: of few photos, a few differ anyhow.
     rounding_loss: float = Field(default=0.01, ge=0, le=1)
     # Least share of held photos to which an exported file gives the same label as the network it was made of,
     # or one that the network finds nearly as probable.

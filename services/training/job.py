@@ -586,15 +586,12 @@ def _export(
     for head in manifest.all_heads:
         answers = {name: _classes(manifest, head, outputs, held) for name, outputs in said.items()}
         if len(answers["fitted"][1]):
-            right = {
-                name: float((logits.argmax(axis=1) == targets).mean())
-                for name, (logits, targets) in answers.items()
-            }
+            right = {name: logits.argmax(axis=1) == targets for name, (logits, targets) in answers.items()}
             # What rounding has spoilt is not worth exporting.
-            if right["rounded"] < right["fitted"] - config.rounding_loss:
+            if measures.least_loss(right["fitted"], right["rounded"]) > config.rounding_loss:
                 raise ExportError(
-                    f"{head}: rounded to 8 bits the network is right on {right['rounded']:.2%} of "
-                    f"{len(answers['fitted'][1])} held photos, unrounded on {right['fitted']:.2%}; "
+                    f"{head}: rounded to 8 bits the network is right on {right['rounded'].mean():.2%} of "
+                    f"{len(right['rounded'])} held photos, unrounded on {right['fitted'].mean():.2%}; "
                     f"`rounding_loss` allows {config.rounding_loss:.2%} less. More epochs of `rounding` help"
                 )
 

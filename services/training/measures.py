@@ -556,6 +556,20 @@ class _Judged:
         )
 
 
+def least_loss(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> float:
+    """How much accuracy is lost at least, with 95 % confidence, from one network to another; may be negative.
+
+    The lower end of the one-sided interval of the mean difference of pairs, by its normal approximation.
+
+    Args:
+        before: [N], whether the first network is right on each photo.
+        after: [N], whether the other one is right on the same photos.
+
+    """
+    differences = before.astype(np.float64) - after
+    return float(differences.mean() - 1.645 * differences.std() / np.sqrt(len(differences)))
+
+
 def _check(head: str, answers: Answers, photos: int) -> None:
     expected = (photos, len(answers.labels))
     if len(set(answers.labels)) != len(answers.labels):

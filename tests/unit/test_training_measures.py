@@ -26,6 +26,7 @@ from services.training.measures import (
     auroc,
     by_origin,
     latency,
+    least_loss,
     measure,
 )
 from tests.unit.evaluations import LABELS, MADE, answers, evaluation, figures, head, photos
@@ -546,3 +547,20 @@ def test_frequent_labels_are_told_apart_from_rare_ones() -> None:
     assert figures.rare is not None
     assert (figures.frequent.part, figures.frequent.whole) == (40, 40)
     assert (figures.rare.part, figures.rare.whole) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("photos", "lost", "gained", "more_than_a_point"),
+    [(164, 12, 5, False), (4000, 300, 130, True), (4000, 60, 40, False), (164, 40, 5, True)],
+)
+def test_a_loss_counts_when_it_is_more_than_chance(
+    photos: int, lost: int, gained: int, more_than_a_point: bool
+) -> None:
+    before = np.arange(photos) < photos - gained
+    after = (np.arange(photos) >= lost) | ~before
+    assert (least_loss(before, after) > 0.01) is more_than_a_point
+
+
+def test_equal_networks_lose_nothing() -> None:
+    right = np.array([True, False, True])
+    assert least_loss(right, right) == 0
