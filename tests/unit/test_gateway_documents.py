@@ -91,7 +91,7 @@ requests = some(
 )
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=1_000, deadline=None)  # machines that run this are shared
 @given(requests)
 def test_the_document_takes_the_requests_that_the_event_takes(request: dict[str, Any]) -> None:
     taken = model_takes(ClassificationRequested, request)
