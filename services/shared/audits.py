@@ -99,9 +99,8 @@ class AuditSummary(_Strict):
     photos: int  # that can be used
     pictures: int  # groups of products that share a picture; a product that shares none is one
     errors: Mapping[ImageErrorCode, int]  # photos that cannot be used
-    learnt: (
-        int | None
-    )  # products of which the model version was trained on a photo; None if that is not known
+    # Products of which the model version was trained on a photo; None if that is not known.
+    learnt: int | None
     attributes: Mapping[str, AttributeAudit]
 
 

@@ -172,11 +172,6 @@ def image_digest(job_id: str, image: Image) -> str:
     return digest(job_id, image.product_id, image.variant, *several)
 
 
-def photo_of(bucket: str, product: Product) -> str:
-    """The URI of a product's first photo."""
-    return photo_uris(bucket, product)[0]
-
-
 def web_addresses(product: Product) -> Sequence[str]:
     """The addresses from which a product's photos are fetched; none if one of them is in Cloud Storage."""
     on_the_web = all(is_web_address(photo) for photo in product.photos)

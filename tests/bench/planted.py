@@ -107,11 +107,11 @@ def load(path: Path, embedder: LiteRTEmbedder) -> Catalogue:
             except (FolderError, ObjectNotFoundError):
                 continue  # `embed` reports the missing photo
         part = embed(some, objects, "bench", embedder)
-        new = np.array([error is None for error in part.product_errors()])
+        new = part.usable()
         if embedder.learnt is not None:
-            new &= ~part.learnt_by(embedder.learnt)
-        parts.append(part.take(np.flatnonzero(new)))
-        chosen += [product for product, has in zip(some, new, strict=True) if has]
+            new = new[~part.learnt_by(embedder.learnt)[new]]
+        parts.append(part.take(new))
+        chosen += [some[place] for place in new.tolist()]
     photos = Part.concatenate(parts)
     shown = pictures(photos.signatures(), len(chosen))
     cut = folds([product.product_id for product in chosen], shown, FOLDS)

@@ -10,7 +10,7 @@ from services.shared import images
 from services.shared.catalogue_config import CatalogueConfig
 from services.shared.catalogue_files import Catalogue
 from services.shared.folders import FolderError
-from services.shared.jobs import photo_of
+from services.shared.jobs import photo_uris
 from services.shared.memory import MemoryObjects
 from tests.unit.archives import damaged, unzipped, with_flags, with_link, with_size, zipped
 from tests.unit.client_world import OwnedObjects, World
@@ -202,7 +202,7 @@ def test_photos_at_web_addresses_are_fetched_once(tmp_path: Path) -> None:
     assert asked == {"/1.jpg": 1, "/2.jpg": 2, "/3.jpg": 1}
     assert sorted(told[:2]) == ["fetched", "not fetched"]
     assert [product.photos for product in catalogue.products] == [(each,) for each in addresses]
-    stored = [world.objects.read(photo_of(BUCKET, each)).data for each in catalogue.products]
+    stored = [world.objects.read(photo_uris(BUCKET, each)[0]).data for each in catalogue.products]
     assert stored == [b"photo 1", b"photo 2"]
 
 
